@@ -1,0 +1,35 @@
+//! What users write and read: the `DaskCluster` of `azureml.dask.dev/v1alpha1`, its spec, its
+//! status, and the reasons that conditions and events share.
+//!
+//! Nothing here talks to anybody and nothing here decides: a type, its defaults and the rules
+//! that the API server enforces stand together, one subject a file.
+
+mod compute;
+mod conditions;
+mod dataset;
+mod environment;
+mod environment_variables;
+mod network;
+mod reason;
+mod scheduler;
+mod spec;
+mod status;
+mod worker;
+
+pub use compute::{Compute, Priority};
+pub use conditions::{ConditionStatus, ConditionType};
+pub use dataset::{Dataset, DatasetMode, DatasetType};
+pub use environment::Environment;
+pub use environment_variables::EnvVar;
+pub use network::{Network, Subnet, VirtualNetwork};
+pub use reason::Reason;
+pub use scheduler::Scheduler;
+pub use spec::{CreationPolicy, DaskCluster, DaskClusterSpec, DeletionPolicy, WorkspaceRef};
+pub use status::{
+    ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, Phase, RunStatus, SchedulerStatus,
+    WorkerCounts,
+};
+pub use worker::Worker;
+
+/// The API group of every custom resource, finalizer, label and annotation of the operator.
+pub const GROUP: &str = "azureml.dask.dev";

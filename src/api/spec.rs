@@ -1,0 +1,172 @@
+//! The custom resource itself and the fields that stand directly in its spec.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Compute, DaskClusterStatus, Dataset, Environment, Network, Scheduler, Worker};
+
+/// What a DaskCluster asks for. Only `worker.replicas`, the limits of the pool
+/// (`compute.minNodes`, `maxNodes`, `idleSecondsBeforeScaleDown`), `credentialsSecretName` and
+/// `deletionPolicy` can be changed later.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "azureml.dask.dev",
+    version = "v1alpha1",
+    kind = "DaskCluster",
+    plural = "daskclusters",
+    shortname = "adsk",
+    category = "all",
+    namespaced,
+    status = "DaskClusterStatus",
+    derive = "PartialEq",
+    doc = "A Dask cluster on Azure Machine Learning: a scheduler on a head node and one worker on each further node of a pool of virtual machines.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Workers",
+        type_ = "integer",
+        json_path = ".status.workers.ready",
+        description = "Dask workers registered with the scheduler"
+    ),
+    printcolumn(
+        name = "Desired",
+        type_ = "integer",
+        json_path = ".status.workers.desired",
+        description = "Dask workers wanted"
+    ),
+    printcolumn(
+        name = "Nodes",
+        type_ = "integer",
+        json_path = ".status.nodes.current",
+        description = "Virtual machines in the pool"
+    ),
+    printcolumn(
+        name = "Cores",
+        type_ = "integer",
+        json_path = ".status.workers.cores",
+        description = "Threads of all registered workers"
+    ),
+    printcolumn(
+        name = "Memory",
+        type_ = "string",
+        json_path = ".status.workers.memory",
+        description = "Memory limits of all registered workers together"
+    ),
+    printcolumn(
+        name = "Scheduler",
+        type_ = "string",
+        json_path = ".status.scheduler.address"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Dashboard",
+        type_ = "string",
+        json_path = ".status.scheduler.dashboard",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Run",
+        type_ = "string",
+        json_path = ".status.run.name",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    )
+)]
+pub struct DaskClusterSpec {
+    /// The Azure Machine Learning workspace in which pool, jobs and data assets are made.
+    pub workspace: WorkspaceRef,
+
+    /// Name of a Secret of this namespace with the keys AZURE_TENANT_ID, AZURE_CLIENT_ID and
+    /// AZURE_CLIENT_SECRET. Left out, the operator's own identity is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_name: Option<String>,
+
+    /// The virtual network and subnet that the nodes live in. Required unless
+    /// `compute.creationPolicy` is UseExisting: then the pool's own subnet counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+
+    /// The pool of virtual machines (AmlCompute) that head and workers run on.
+    pub compute: Compute,
+
+    /// What the containers of head and workers run in: either an image and a conda file, or a
+    /// registered environment. Left out, the operator's default environment is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
+
+    /// Data that every node can read, each under a name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datasets: Vec<Dataset>,
+
+    /// The experiment under which the jobs are listed in the workspace.
+    #[serde(default = "DaskClusterSpec::default_experiment_name")]
+    pub experiment_name: String,
+
+    /// The head node, which runs the Dask scheduler.
+    #[serde(default)]
+    pub scheduler: Scheduler,
+
+    /// The worker nodes beside the head.
+    #[serde(default)]
+    pub worker: Worker,
+
+    /// What happens in Azure when the DaskCluster is deleted. Delete ends the jobs and removes
+    /// the pool and the network that were made for it; Retain ends the jobs and leaves both.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
+    /// Tags of every Azure resource that is made for this cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl DaskClusterSpec {
+    fn default_experiment_name() -> String {
+        "dask".to_owned()
+    }
+}
+
+/// An Azure Machine Learning workspace, by the three parts of its ARM id.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceRef {
+    /// The subscription's id, a GUID.
+    pub subscription_id: String,
+    /// The resource group of the workspace.
+    pub resource_group: String,
+    /// The name of the workspace.
+    pub name: String,
+}
+
+/// Whether a network or pool is made by the operator or used as it is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CreationPolicy {
+    /// Made by the operator, and removed with the DaskCluster. One of that name that somebody
+    /// else made is refused.
+    #[default]
+    Create,
+    /// Must exist; it is never changed and never removed.
+    UseExisting,
+}
+
+/// What the deletion of a DaskCluster leaves behind in Azure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Nothing that was made for the cluster, except versions of data assets and environments.
+    #[default]
+    Delete,
+    /// The pool and the network; the jobs end.
+    Retain,
+}
