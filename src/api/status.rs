@@ -6,6 +6,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::conditions;
+use super::schema::quantity;
+
 /// What the operator last saw of a DaskCluster.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -16,7 +19,7 @@ pub struct DaskClusterStatus {
 
     /// Ready, Reconciling and Stalled sum up; the others speak of one stage each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(schema_with = "conditions::schema")]
     pub conditions: Vec<Condition>,
 
     /// Where the cluster is in its life, in one word.
@@ -46,6 +49,7 @@ pub struct DaskClusterStatus {
     /// The data assets that the jobs read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 16))]
     pub datasets: Vec<DatasetStatus>,
 
     /// How many worker jobs there are, the head's job not counted.
@@ -76,22 +80,27 @@ pub enum Phase {
 pub struct SchedulerStatus {
     /// What a Dask client connects to, such as tcp://10.20.0.8:8786.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub address: Option<String>,
 
     /// The URL of the dashboard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
     pub dashboard: Option<String>,
 
     /// The URL of JupyterLab, when the spec asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
     pub jupyter: Option<String>,
 
     /// The IP address of the head node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub head_node: Option<String>,
 
     /// The DNS name of the Service in front of the scheduler.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 320))]
     pub service: Option<String>,
 }
 
@@ -101,18 +110,22 @@ pub struct SchedulerStatus {
 pub struct RunStatus {
     /// The id of the head's job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
     pub name: Option<String>,
 
     /// The experiment it is listed under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
     pub experiment: Option<String>,
 
     /// Its status in Azure's own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub status: Option<String>,
 
     /// Its page in Azure Machine Learning studio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
     pub studio_url: Option<String>,
 
     /// When it started to run.
@@ -126,14 +139,17 @@ pub struct RunStatus {
 pub struct ComputeStatus {
     /// Its ARM id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 360))]
     pub id: Option<String>,
 
     /// How far Azure is with making or changing it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub provisioning_state: Option<String>,
 
     /// Steady, or Resizing while nodes come and go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub allocation_state: Option<String>,
 }
 
@@ -188,6 +204,7 @@ pub struct WorkerCounts {
     pub cores: u32,
     /// Their memory limits, all together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "quantity")]
     pub memory: Option<Quantity>,
 }
 
@@ -196,11 +213,14 @@ pub struct WorkerCounts {
 #[serde(rename_all = "camelCase")]
 pub struct DatasetStatus {
     /// The name of the dataset in the spec.
+    #[schemars(length(max = 255))]
     pub name: String,
     /// The version of the data asset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
     pub version: Option<String>,
     /// The ARM id of that version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub id: Option<String>,
 }
