@@ -31,7 +31,9 @@ pub struct ArmClient {
 }
 
 /// A successful answer of ARM.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Its `Debug` leaves the body out: bodies hold the environment of jobs.
+#[derive(Clone, PartialEq)]
 pub struct Response {
     /// The HTTP status, a 2xx.
     pub status: u16,
@@ -43,6 +45,18 @@ pub struct Response {
     pub retry_after: Option<Duration>,
     /// The id that Azure's support asks for.
     pub request_id: Option<String>,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Response")
+            .field("status", &self.status)
+            .field("operation", &self.operation)
+            .field("retry_after", &self.retry_after)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ArmClient {
@@ -152,10 +166,9 @@ impl ArmClient {
                 from_byte: None,
             };
             let answer = self.exchange.send_as(&self.credential, &request).await?;
-            let next = take_page(&answer, &attempt, &mut items)?;
-            match next {
+            match take_page(&answer, &attempt, &mut items)? {
                 None => return Ok(items),
-                Some(next) => url = self.next_page(&next, &attempt)?,
+                Some(next) => url = self.next_page(&request.url, &next, &attempt)?,
             }
         }
         Err(unpageable(
@@ -253,10 +266,14 @@ impl ArmClient {
         url
     }
 
-    fn next_page(&self, link: &str, attempt: &Attempt) -> Result<Url, Error> {
+    fn next_page(&self, page: &Url, link: &str, attempt: &Attempt) -> Result<Url, Error> {
         let url: Url = link
             .parse()
             .map_err(|_| unpageable(attempt, "its next link is not a URL".to_owned()))?;
+        if url == *page {
+            let message = "its next link leads to the same page".to_owned();
+            return Err(unpageable(attempt, message));
+        }
         if self.endpoint.serves(&url) {
             return Ok(url);
         }
@@ -303,3 +320,6 @@ fn take_page(
 fn unpageable(attempt: &Attempt, message: String) -> Error {
     Error::undecodable(attempt, None, message)
 }
+
+#[cfg(test)]
+mod tests;

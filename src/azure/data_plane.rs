@@ -187,3 +187,6 @@ fn last_lines(bytes: &[u8], cut: bool) -> String {
         _ => text.into_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

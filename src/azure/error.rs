@@ -83,10 +83,10 @@ pub(super) struct Attempt {
     pub(super) target: String,
 }
 
-/// The facts of an answer that is an error.
+/// What the head of an answer told; all empty where there was no answer.
 #[derive(Debug, Default)]
 pub(super) struct AnswerFacts {
-    pub(super) status: u16,
+    pub(super) status: Option<u16>,
     pub(super) request_id: Option<String>,
     pub(super) retry_after: Option<Duration>,
 }
@@ -94,120 +94,60 @@ pub(super) struct AnswerFacts {
 impl Error {
     /// Azure answered with an error body.
     pub(super) fn answered(attempt: &Attempt, facts: AnswerFacts, body: ErrorBody) -> Self {
-        let codes = body.codes.iter().map(String::as_str);
-        Self::new(
-            attempt,
-            classify(codes, &body.message, Some(facts.status)),
-            Details {
-                status: Some(facts.status),
-                code: Some(body.code),
-                inner_code: body.inner_code,
-                message: body.message,
-                request_id: facts.request_id,
-                retry_after: facts.retry_after,
-                ..Details::empty()
-            },
-        )
+        let verdict = body.verdict_of_answer(facts.status);
+        Self::judged(attempt, verdict, facts, body)
+    }
+
+    /// Azure answered with an error body, of which the caller knows what it means.
+    pub(super) fn judged(
+        attempt: &Attempt,
+        verdict: Verdict,
+        facts: AnswerFacts,
+        body: ErrorBody,
+    ) -> Self {
+        Self(Arc::new(Details {
+            code: Some(body.code),
+            inner_code: body.inner_code,
+            ..Details::new(attempt, verdict, facts, body.message)
+        }))
     }
 
     /// Something answered with an error status, but not with an error body. A bare 404 may come
     /// from a proxy, so it does not say that the resource is absent.
     pub(super) fn answered_without_body(attempt: &Attempt, facts: AnswerFacts) -> Self {
-        let mut verdict = classify([], "", Some(facts.status));
+        let mut verdict = classify([], "", facts.status);
         if matches!(verdict.class, Class::NotFound | Class::Rejected) {
             verdict.class = Class::Undecodable;
         }
-        Self::new(
-            attempt,
-            verdict,
-            Details {
-                status: Some(facts.status),
-                message: "the answer has no error body".to_owned(),
-                request_id: facts.request_id,
-                retry_after: facts.retry_after,
-                ..Details::empty()
-            },
-        )
+        let message = "the answer has no error body".to_owned();
+        Self(Arc::new(Details::new(attempt, verdict, facts, message)))
     }
 
     /// There was no answer.
     pub(super) fn unreachable(attempt: &Attempt, error: reqwest::Error) -> Self {
+        let verdict = Verdict::from(Class::Unreachable);
         let message = deepest_cause(&error);
-        Self::with_class(attempt, Class::Unreachable, message)
+        Self(Arc::new(Details {
             // The URL would show its query.
-            .caused_by(error.without_url())
+            source: Some(Arc::new(error.without_url())),
+            ..Details::new(attempt, verdict, AnswerFacts::default(), message)
+        }))
     }
 
     /// The answer, or a link in it, is not what Azure answers.
     pub(super) fn undecodable(attempt: &Attempt, status: Option<u16>, message: String) -> Self {
-        Self::new(
-            attempt,
-            Verdict {
-                class: Class::Undecodable,
-                hint: None,
-            },
-            Details {
-                status,
-                message,
-                ..Details::empty()
-            },
-        )
+        let facts = AnswerFacts {
+            status,
+            ..AnswerFacts::default()
+        };
+        let verdict = Verdict::from(Class::Undecodable);
+        Self(Arc::new(Details::new(attempt, verdict, facts, message)))
     }
 
-    /// An error that is known by its class alone.
-    pub(super) fn with_class(attempt: &Attempt, class: Class, message: String) -> Self {
-        Self::new(
-            attempt,
-            Verdict { class, hint: None },
-            Details {
-                message,
-                ..Details::empty()
-            },
-        )
-    }
-
-    /// Entra refused the credentials, for the reason that `hint` mends.
-    pub(super) fn refused(
-        attempt: &Attempt,
-        facts: AnswerFacts,
-        code: Option<String>,
-        message: String,
-        hint: &'static str,
-    ) -> Self {
-        Self::new(
-            attempt,
-            Verdict {
-                class: Class::CredentialsRefused,
-                hint: Some(hint),
-            },
-            Details {
-                status: (facts.status != 0).then_some(facts.status),
-                code,
-                message,
-                request_id: facts.request_id,
-                ..Details::empty()
-            },
-        )
-    }
-
-    fn new(attempt: &Attempt, verdict: Verdict, details: Details) -> Self {
-        Self(Arc::new(Details {
-            operation: attempt.operation.clone(),
-            resource: attempt.resource.clone(),
-            verdict,
-            ..details
-        }))
-    }
-
-    /// Adds what lies below this error.
-    fn caused_by(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        match Arc::try_unwrap(self.0) {
-            Ok(details) => Self(Arc::new(Details {
-                source: Some(Arc::new(source)),
-                ..details
-            })),
-            Err(shared) => Self(shared),
-        }
+    /// Entra cannot be asked, or refuses, for a reason that is told by `message` alone.
+    pub(super) fn without_token(attempt: &Attempt, verdict: Verdict, message: String) -> Self {
+        let facts = AnswerFacts::default();
+        Self(Arc::new(Details::new(attempt, verdict, facts, message)))
     }
 
     /// What was tried: `PUT`, `POST cancel`, `token`.
@@ -279,57 +219,67 @@ impl Error {
     /// The class as a label of metrics.
     #[must_use]
     pub fn category(&self) -> &'static str {
-        match self.class() {
-            Class::NotFound => "not_found",
-            Class::Conflict => "conflict",
-            Class::Throttled => "throttled",
-            Class::Unauthenticated => "unauthenticated",
-            Class::Denied => "denied",
-            Class::QuotaExceeded => "quota_exceeded",
-            Class::Rejected => "rejected",
-            Class::Invalid => "invalid",
-            Class::Unavailable => "unavailable",
-            Class::Unreachable => "unreachable",
-            Class::Undecodable => "undecodable",
-            Class::CredentialsRefused => "credentials_refused",
-        }
+        self.class().category()
     }
 
     /// When to try again.
     #[must_use]
     pub fn retry(&self) -> Retry {
-        let asked = self.retry_after();
-        match self.class() {
-            Class::Throttled | Class::Conflict | Class::Unavailable => {
+        self.class().retry(self.retry_after())
+    }
+}
+
+impl Class {
+    /// The class as a label of metrics.
+    #[must_use]
+    pub fn category(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Throttled => "throttled",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Denied => "denied",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::Rejected => "rejected",
+            Self::Invalid => "invalid",
+            Self::Unavailable => "unavailable",
+            Self::Unreachable => "unreachable",
+            Self::Undecodable => "undecodable",
+            Self::CredentialsRefused => "credentials_refused",
+        }
+    }
+
+    /// When to try again, given how long Azure `asked` to wait.
+    #[must_use]
+    pub fn retry(self, asked: Option<Duration>) -> Retry {
+        match self {
+            Self::Throttled | Self::Conflict | Self::Unavailable => {
                 asked.map_or(Retry::Backoff, Retry::After)
             }
-            Class::Unreachable | Class::Undecodable => Retry::Backoff,
-            Class::NotFound
-            | Class::Unauthenticated
-            | Class::Denied
-            | Class::QuotaExceeded
-            | Class::Rejected
-            | Class::CredentialsRefused => Retry::Slow,
-            Class::Invalid => Retry::OnChange,
+            Self::Unreachable | Self::Undecodable => Retry::Backoff,
+            Self::NotFound
+            | Self::Unauthenticated
+            | Self::Denied
+            | Self::QuotaExceeded
+            | Self::Rejected
+            | Self::CredentialsRefused => Retry::Slow,
+            Self::Invalid => Retry::OnChange,
         }
     }
 }
 
 impl Details {
-    fn empty() -> Self {
+    fn new(attempt: &Attempt, verdict: Verdict, facts: AnswerFacts, message: String) -> Self {
         Self {
-            operation: String::new(),
-            resource: String::new(),
-            verdict: Verdict {
-                class: Class::Undecodable,
-                hint: None,
-            },
-            status: None,
+            operation: attempt.operation.clone(),
+            resource: attempt.resource.clone(),
+            verdict,
+            status: facts.status,
             code: None,
             inner_code: None,
-            message: String::new(),
-            request_id: None,
-            retry_after: None,
+            message,
+            request_id: facts.request_id,
+            retry_after: facts.retry_after,
             source: None,
         }
     }
@@ -359,9 +309,79 @@ impl fmt::Display for Details {
 /// request`.
 pub(super) fn deepest_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "no answer in time".to_owned();
+        let what = if error.is_connect() {
+            "no connection in time"
+        } else {
+            "no answer in time"
+        };
+        return what.to_owned();
     }
     let chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
     let deepest = chain.last().map(ToString::to_string);
     presentable(&deepest.unwrap_or_else(|| "the request could not be sent".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn attempt() -> Attempt {
+        Attempt {
+            operation: "PUT".to_owned(),
+            resource: "/subscriptions/0/resourceGroups/rg".to_owned(),
+            target: "Microsoft.Resources/resourceGroups".to_owned(),
+        }
+    }
+
+    fn answered(status: u16, code: &str, retry_after: Option<u64>) -> Error {
+        let body = json!({"error": {"code": code, "message": "Because."}});
+        let facts = AnswerFacts {
+            status: Some(status),
+            request_id: Some("r-1".to_owned()),
+            retry_after: retry_after.map(Duration::from_secs),
+        };
+        Error::answered(&attempt(), facts, ErrorBody::read(&body).unwrap())
+    }
+
+    #[test]
+    fn the_text_names_code_message_status_and_request_id() {
+        assert_eq!(
+            answered(403, "AuthorizationFailed", None).to_string(),
+            "azure request 'PUT /subscriptions/0/resourceGroups/rg' failed: AuthorizationFailed: Because. (status 403, request id r-1)"
+        );
+    }
+
+    #[test]
+    fn azures_wish_to_wait_counts_where_waiting_helps() {
+        let seconds = |seconds| Retry::After(Duration::from_secs(seconds));
+        for (status, code, asked, expected) in [
+            (429, "TooManyRequests", Some(17), seconds(17)),
+            (429, "TooManyRequests", None, Retry::Backoff),
+            (503, "ServiceUnavailable", Some(5), seconds(5)),
+            (409, "AnotherOperationInProgress", Some(10), seconds(10)),
+            (403, "AuthorizationFailed", Some(1), Retry::Slow),
+            (400, "NeverHeardOf", None, Retry::Slow),
+            (400, "JobPropertyImmutable", None, Retry::OnChange),
+        ] {
+            assert_eq!(answered(status, code, asked).retry(), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_bare_404_does_not_say_that_something_is_absent() {
+        let bare = |status| {
+            let facts = AnswerFacts {
+                status: Some(status),
+                ..AnswerFacts::default()
+            };
+            Error::answered_without_body(&attempt(), facts)
+        };
+        assert_eq!(bare(404).class(), Class::Undecodable);
+        assert!(!bare(404).is_not_found());
+        assert_eq!(bare(302).class(), Class::Undecodable);
+        assert_eq!(bare(502).class(), Class::Unavailable);
+        assert_eq!(bare(429).class(), Class::Throttled);
+        assert!(answered(404, "ResourceNotFound", None).is_not_found());
+    }
 }

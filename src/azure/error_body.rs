@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::error_codes::{Verdict, classify};
+
 /// The longest message that is kept, in characters: it goes into conditions and events.
 const LONGEST_MESSAGE: usize = 1024;
 
@@ -49,6 +51,17 @@ impl ErrorBody {
             message: presentable(message.unwrap_or_default()),
             codes,
         })
+    }
+
+    /// What it means, where it stands in a resource or ends an operation.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.verdict_of_answer(None)
+    }
+
+    /// What it means, where it is the answer to a request.
+    pub(super) fn verdict_of_answer(&self, status: Option<u16>) -> Verdict {
+        classify(self.codes.iter().map(String::as_str), &self.message, status)
     }
 }
 

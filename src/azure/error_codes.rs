@@ -13,6 +13,13 @@ pub struct Verdict {
     pub hint: Option<&'static str>,
 }
 
+impl From<Class> for Verdict {
+    /// The verdict on what is known by its class alone.
+    fn from(class: Class) -> Self {
+        Self { class, hint: None }
+    }
+}
+
 /// Code, class, hint. Codes are compared without regard to casing.
 #[rustfmt::skip]
 const CODES: &[(&str, Class, Option<&str>)] = &[
@@ -114,8 +121,7 @@ const QUOTA_PHRASES: &[&str] = &["vcpu quota", "core quota", "exceeding quota li
 /// Classes an error by its codes, the most specific one first, then by its message, then by the
 /// HTTP status of the answer that carried it (`None` for an error inside a resource). What is
 /// unknown is `Rejected`, which is retried slowly.
-#[must_use]
-pub fn classify<'a>(
+pub(super) fn classify<'a>(
     codes: impl IntoIterator<Item = &'a str>,
     message: &str,
     status: Option<u16>,
@@ -149,7 +155,7 @@ pub fn classify<'a>(
         Some(408 | 500..) => Class::Unavailable,
         _ => Class::Rejected,
     };
-    Verdict { class, hint: None }
+    class.into()
 }
 
 #[cfg(test)]

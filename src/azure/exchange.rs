@@ -9,7 +9,8 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::credential::{Credential, Token};
+use super::credential::Credential;
+use super::entra::Token;
 use super::error::{AnswerFacts, Attempt, Class, Error};
 use super::error_body::ErrorBody;
 use super::observer::{EndedRequest, RequestObserver};
@@ -76,8 +77,8 @@ impl Exchange {
         .await
     }
 
-    /// Sends the request and keeps only the last bytes of the answer, at most `most` of them.
-    /// Also tells how large the answer was as far as its headers tell, and its status.
+    /// Sends the request without a token and keeps only the last `most` bytes of the answer. One
+    /// that says that it is larger than `largest` is not read.
     pub(super) async fn send_for_tail(
         &self,
         request: &Request<'_>,
@@ -166,11 +167,8 @@ impl Exchange {
 
     async fn refusal(&self, request: &Request<'_>, response: reqwest::Response) -> Error {
         let facts = self.facts(&response);
-        let body = match whole_body(request, response).await {
-            Ok(body) => body,
-            // What the status says counts, also when the explanation is lost.
-            Err(_) => Vec::new(),
-        };
+        // What the status says counts, also when the explanation is lost.
+        let body = whole_body(request, response).await.unwrap_or_default();
         let body = serde_json::from_slice(&body).unwrap_or_default();
         match ErrorBody::read(&body) {
             Some(body) => Error::answered(&request.attempt, facts, body),
@@ -184,7 +182,7 @@ impl Exchange {
             value.to_str().ok().map(str::to_owned)
         };
         AnswerFacts {
-            status: response.status().as_u16(),
+            status: Some(response.status().as_u16()),
             request_id: text("x-ms-request-id").or_else(|| text("x-ms-correlation-request-id")),
             retry_after: retry_after(response.headers(), self.clock.now()),
         }

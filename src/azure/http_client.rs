@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::ClientBuilder;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 
@@ -59,27 +60,36 @@ pub enum HttpClientError {
 
 /// Makes the client. Clones of it share connections, so one is made for the whole operator.
 pub fn http_client(settings: &HttpSettings) -> Result<reqwest::Client, HttpClientError> {
+    let roots = roots(&settings.roots)?;
+    Ok(builder(settings, roots)?.https_only(true).build()?)
+}
+
+fn builder(settings: &HttpSettings, roots: RootCertStore) -> Result<ClientBuilder, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(&settings.roots)?)
+        .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let client = reqwest::Client::builder()
+    Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
-        .https_only(true)
         // A redirect could carry a token to another host; ARM does not use any.
         .redirect(reqwest::redirect::Policy::none())
-        // Waiting and trying again are the reconcile's to decide.
+        // Trying again is the reconcile's to decide.
         .retry(reqwest::retry::never())
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.timeout)
         // Many requests share one HTTP/2 connection: a dead one has to be noticed.
         .http2_keep_alive_interval(Duration::from_secs(30))
         .http2_keep_alive_timeout(settings.connect_timeout)
-        .user_agent(concat!("dask-azureml-operator/", env!("CARGO_PKG_VERSION")))
-        .build()?;
-    Ok(client)
+        .user_agent(concat!("dask-azureml-operator/", env!("CARGO_PKG_VERSION"))))
+}
+
+/// A client that takes plain HTTP too, for tests of this crate against a local server.
+#[cfg(test)]
+pub(super) fn insecure_http_client(settings: &HttpSettings) -> reqwest::Client {
+    let builder = builder(settings, RootCertStore::empty()).unwrap();
+    builder.no_proxy().build().unwrap()
 }
 
 fn roots(roots: &Roots) -> Result<RootCertStore, HttpClientError> {
