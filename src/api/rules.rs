@@ -105,6 +105,6 @@ pub(super) fn no_host_bits() -> Rule {
 pub(super) fn no_reserved_range() -> Rule {
     Rule::from((
         "!isCIDR(self) || cidr(self).ip().family() != 4 || !(cidr(self).containsIP('168.63.129.16') || ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '172.17.0.0/16', '224.0.0.0/3'].exists(range, cidr(range).containsCIDR(self) || cidr(self).containsCIDR(range)))",
-        "addressPrefix must not overlap 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 172.17.0.0/16 (Docker's bridge on the nodes) or 224.0.0.0/3, nor hold Azure's 168.63.129.16: take one out of 10.0.0.0/8, 172.16.0.0/16, 172.18.0.0/15 or 192.168.0.0/16",
+        "addressPrefix must not overlap 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 172.17.0.0/16 (Docker's bridge on the nodes) or 224.0.0.0/3, nor hold Azure's 168.63.129.16: take one out of 10.0.0.0/8 or 192.168.0.0/16",
     ))
 }

@@ -27,10 +27,9 @@ use super::{Compute, DaskClusterStatus, Dataset, Environment, Network, Scheduler
     namespaced,
     status = "DaskClusterStatus",
     derive = "PartialEq",
-    validation = invalid(
-        ".metadata.name",
+    validation = (
         "self.metadata.name.matches(r'^[a-z]([-a-z0-9]{0,51}[a-z0-9])?$')",
-        "name must be at most 53 lower-case letters, digits and -, start with a letter and not end with -: a Service is named after it",
+        "metadata.name must be at most 53 lower-case letters, digits and -, start with a letter and not end in -: a Service is named after it",
     ),
     doc = "A Dask cluster on Azure Machine Learning: a scheduler on a head node and one worker on each further node of a pool of virtual machines.",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
