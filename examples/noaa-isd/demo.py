@@ -19,6 +19,7 @@ from pathlib import Path
 
 import isd_data
 import simulated
+from evidence import Untrue, check_everything_is_there, check_nothing_is_left, check_status
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -27,15 +28,7 @@ from line import Line  # noqa: E402  (found by the path above)
 CLUSTER = "noaa-isd"
 KIND = "daskclusters.azureml.dask.dev"
 CREDENTIALS = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
-# Azure's own words for a job that has ended.
-ENDED = {"Completed", "Failed", "Canceled"}
-# The cluster of the story: workers, cores, memory.
-STORY_WORKERS, STORY = 39, (40, 320, "2.36 TB")
 CONDITIONS = '{range .status.conditions[*]}{.type}{"\\t"}{.status}{"\\t"}{.reason}{"\\t"}{.message}{"\\n"}{end}'
-
-
-class Untrue(Exception):
-    """Something that the demo says was not so."""
 
 
 class Steps:
@@ -102,50 +95,10 @@ def credentials_secret(environment: dict[str, str]) -> dict:
     }
 
 
-def bytes_of(quantity: str) -> float:
-    """A Kubernetes quantity of memory in bytes."""
-    for suffix, factor in [("Ki", 2**10), ("Mi", 2**20), ("Gi", 2**30), ("Ti", 2**40), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)]:
-        if quantity.endswith(suffix):
-            return float(quantity.removesuffix(suffix)) * factor
-    return float(quantity)
-
-
-def check_workers(status: dict, workers: int) -> None:
-    """Whether the status counts the head's worker and `workers` others, each as large as a node."""
-    found = status["workers"]
-    nodes = workers + 1
-    counted = (found["ready"], found["cores"], bytes_of(found["memory"]))
-    expected = (nodes, nodes * simulated.NODE_THREADS, nodes * bytes_of(simulated.NODE_MEMORY_LIMIT))
-    said = (*counted[:2], f"{counted[2] / 1e12:.2f} TB")
-    print(f"   {said[0]} workers, {said[1]} cores, {said[2]}")
-    if counted != expected or (workers == STORY_WORKERS and said != STORY):
-        raise Untrue(f"status counts {counted} workers, cores and bytes instead of {expected}")
-
-
 def world(environment: dict[str, str]) -> dict:
     """Everything that exists in the simulated Azure, by the simulator's control port."""
     with urllib.request.urlopen(f"{environment['AZURE_SIMULATOR_CONTROL']}/world", timeout=30) as answer:
         return json.load(answer)
-
-
-def processes(azure: dict) -> list[int]:
-    return [pid for job in azure["jobs"] for pid in job["pids"]]
-
-
-def check_nothing_is_left(azure: dict, started: list[int]) -> None:
-    """Whether no node, pool, network, job or process is left that costs money or runs."""
-    left = [f"network {network['id']}" for network in azure["networks"]]
-    for compute in azure["computes"]:
-        left.append(f"compute {compute['id']}")
-        left += [f"node {node['id']} of {compute['id']}" for node in compute["nodes"]]
-    for job in azure["jobs"]:
-        if job["status"] not in ENDED or job["pids"]:
-            left.append(f"job {job['id']}: {job['status']}, processes {job['pids']}")
-    left += [f"process {pid}" for pid in started if Path(f"/proc/{pid}").exists()]
-    if left:
-        raise Untrue("left in Azure: " + "; ".join(left))
-    print(f"   no network, no compute, no node; {len(azure['jobs'])} jobs, all ended, and none of their")
-    print(f"   {len(started)} processes is alive. Data assets and environments stay: they cost nothing.")
 
 
 def explore(environment: dict[str, str], dataset: str, folder: Path, plot: Path) -> None:
@@ -198,18 +151,21 @@ def tell_the_story(steps: Steps, workers: int, rows_per_month: int, directory: P
                 kubernetes.show("wait", f"{KIND}/{CLUSTER}", "--for=condition=Ready", f"--timeout={patience}s")
             kubernetes.show("get", "adsk", "-o", "wide")
             print(kubernetes.read("get", KIND, CLUSTER, "-o", f"jsonpath={CONDITIONS}").expandtabs(16))
-            check_workers(json.loads(kubernetes.read("get", KIND, CLUSTER, "-o", "json"))["status"], workers)
+            cluster = json.loads(kubernetes.read("get", KIND, CLUSTER, "-o", "json"))
+            print(f"   status: {check_status(cluster['status'], workers)}")
+            print(f"   Azure:  {check_everything_is_there(world(environment), workers)}")
 
         for dataset, folder in [("noaa-isd", real), (simulated.GENERATED["name"], generated)]:
             with steps.step(f"explore {dataset}", "depends on the data"):
                 explore(environment, dataset, folder, directory / f"{dataset}.png")
 
-        started = processes(world(environment))
+        before = world(environment)
         with steps.step("delete the cluster", "3 to 10 minutes"):
             kubernetes.show("delete", KIND, CLUSTER, "--wait", "--timeout=600s")
         with steps.step("look for what is left in Azure", "a second"):
-            check_nothing_is_left(world(environment), started)
-    except (Untrue, subprocess.CalledProcessError):
+            print(f"   {check_nothing_is_left(before, world(environment))}")
+            print("   Data assets and environments stay: they are shared versions, and cost nothing.")
+    except (Untrue, OSError, subprocess.CalledProcessError):
         tell_what_happened(kubernetes, directory)
         raise
     finally:
@@ -226,7 +182,7 @@ def main() -> int:
     steps = Steps()
     try:
         tell_the_story(steps, arguments.workers, arguments.rows_per_month, arguments.directory)
-    except (Untrue, subprocess.CalledProcessError) as failure:
+    except (Untrue, OSError, subprocess.CalledProcessError) as failure:
         print(f"\nThe demo failed: {failure}", file=sys.stderr)
         return 1
     steps.print_table()
