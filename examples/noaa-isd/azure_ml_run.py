@@ -50,7 +50,8 @@ class AzureMlRun:
         query = urllib.parse.urlencode({"run_id": self.run_id, "run_uuid": self.run_id})
         data = self._call("GET", f"{self._mlflow_runs}/get?{query}")["run"]["data"]
         return {
-            kind: {item["key"]: item["value"] for item in data.get(kind) or []} for kind in ("metrics", "tags")
+            kind: {item["key"]: item["value"] for item in data.get(kind) or []}
+            for kind in ("metrics", "tags")
         }
 
     def upload(self, path: str, content: bytes) -> None:
@@ -75,7 +76,9 @@ class AzureMlRun:
         query = urllib.parse.urlencode({"path": path})
         return f"{self._data_plane}/artifact/v2.0{self._workspace}/artifacts/ExperimentRun/{container}/{kind}?{query}"
 
-    def _call(self, method: str, url: str, body: bytes | None = None, content_type: str | None = None) -> dict:
+    def _call(
+        self, method: str, url: str, body: bytes | None = None, content_type: str | None = None
+    ) -> dict:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if content_type:
             headers["Content-Type"] = content_type
@@ -86,9 +89,13 @@ class AzureMlRun:
 def _request_token(resource_manager: str) -> str:
     authority = os.environ.get("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com").rstrip("/")
     try:
-        tenant, client, secret = (os.environ[f"AZURE_{name}"] for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET"))
+        tenant, client, secret = (
+            os.environ[f"AZURE_{name}"] for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")
+        )
     except KeyError as missing:
-        raise SystemExit(f"{missing.args[0]} is not set: this needs a service principal of the workspace") from None
+        raise SystemExit(
+            f"{missing.args[0]} is not set: this needs a service principal of the workspace"
+        ) from None
     form = {
         "grant_type": "client_credentials",
         "client_id": client,

@@ -28,7 +28,9 @@ from line import Line  # noqa: E402  (found by the path above)
 CLUSTER = "noaa-isd"
 KIND = "daskclusters.azureml.dask.dev"
 CREDENTIALS = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
-CONDITIONS = '{range .status.conditions[*]}{.type}{"\\t"}{.status}{"\\t"}{.reason}{"\\t"}{.message}{"\\n"}{end}'
+CONDITIONS = (
+    '{range .status.conditions[*]}{.type}{"\\t"}{.status}{"\\t"}{.reason}{"\\t"}{.message}{"\\n"}{end}'
+)
 
 
 class Steps:
@@ -66,12 +68,16 @@ class Kubernetes:
 
     def read(self, *arguments: str) -> str:
         command = ["kubectl", *arguments]
-        return subprocess.run(command, env=self._environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+        return subprocess.run(
+            command, env=self._environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
 
     def apply(self, *objects: dict) -> None:
         for manifest in objects:
             text = json.dumps(manifest)
-            subprocess.run(["kubectl", "apply", "-f", "-"], env=self._environment, check=True, input=text, text=True)
+            subprocess.run(
+                ["kubectl", "apply", "-f", "-"], env=self._environment, check=True, input=text, text=True
+            )
 
     @contextmanager
     def watched(self, kind: str):
@@ -148,7 +154,9 @@ def tell_the_story(steps: Steps, workers: int, rows_per_month: int, directory: P
         with steps.step("wait until it is Ready", "5 to 10 minutes; 10 to 20 more to build the image, once"):
             patience = 300 + 15 * workers
             with kubernetes.watched("adsk"):
-                kubernetes.show("wait", f"{KIND}/{CLUSTER}", "--for=condition=Ready", f"--timeout={patience}s")
+                kubernetes.show(
+                    "wait", f"{KIND}/{CLUSTER}", "--for=condition=Ready", f"--timeout={patience}s"
+                )
             kubernetes.show("get", "adsk", "-o", "wide")
             print(kubernetes.read("get", KIND, CLUSTER, "-o", f"jsonpath={CONDITIONS}").expandtabs(16))
             cluster = json.loads(kubernetes.read("get", KIND, CLUSTER, "-o", "json"))
@@ -173,10 +181,18 @@ def tell_the_story(steps: Steps, workers: int, rows_per_month: int, directory: P
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, default=3, help="worker nodes beside the head; the story has 39")
-    parser.add_argument("--rows-per-month", type=int, default=20_000, help="of the generated set, which has 144 months")
-    parser.add_argument("--directory", type=Path, default=ROOT / "run" / "demo", help="where data, plots and logs go")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--workers", type=int, default=3, help="worker nodes beside the head; the story has 39"
+    )
+    parser.add_argument(
+        "--rows-per-month", type=int, default=20_000, help="of the generated set, which has 144 months"
+    )
+    parser.add_argument(
+        "--directory", type=Path, default=ROOT / "run" / "demo", help="where data, plots and logs go"
+    )
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
     steps = Steps()

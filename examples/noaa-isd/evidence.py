@@ -8,7 +8,16 @@ import simulated
 ENDED = {"Completed", "Failed", "Canceled"}
 # The cluster of the story: 39 nodes beside the head; workers, cores, memory.
 STORY_REPLICAS, STORY = 39, (40, 320, "2.36 TB")
-SUFFIXES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+SUFFIXES = {
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+}
 
 
 class Untrue(Exception):

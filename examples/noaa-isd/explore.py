@@ -17,26 +17,25 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+from azure_ml_run import AzureMlRun
 from dask.distributed import Client, wait
 from matplotlib.figure import Figure
-
-from azure_ml_run import AzureMlRun
 from pandas_check import Findings, differences
 
 UNITS = {"temperature": "°C", "windSpeed": "m/s", "seaLvlPressure": "hPa"}
 MEASURED = list(UNITS)
 QUARTILES = {"25%": 0.25, "50%": 0.50, "75%": 0.75}
 # Told to Dask, which would else read a file to learn it, and read it here, where there is none.
-META = pd.DataFrame({"usaf": "", "datetime": pd.Timestamp(0), **dict.fromkeys(MEASURED, 0.0)}, index=[0]).astype(
-    {"usaf": "str", "datetime": "datetime64[us]"}
-)
+META = pd.DataFrame(
+    {"usaf": "", "datetime": pd.Timestamp(0), **dict.fromkeys(MEASURED, 0.0)}, index=[0]
+).astype({"usaf": "str", "datetime": "datetime64[us]"})
 
 
 def list_files(variable: str) -> list[str]:
@@ -80,7 +79,12 @@ def explore(client: Client, dataset: str) -> Findings:
             for statistic, share in QUARTILES.items():
                 description.loc[statistic, name] = quantile(counts.sort_index(), share)
     with timed("daily means"):
-        daily_means = weather.groupby(weather["datetime"].dt.floor("D"))[MEASURED].mean(split_out=1).compute().sort_index()
+        daily_means = (
+            weather.groupby(weather["datetime"].dt.floor("D"))[MEASURED]
+            .mean(split_out=1)
+            .compute()
+            .sort_index()
+        )
     return Findings(rows, stations, description, daily_means)
 
 
@@ -107,7 +111,7 @@ def plot(daily_means: pd.DataFrame, title: str) -> bytes:
 def log_to_run(run: AzureMlRun, dataset: str, rows: int, png: bytes) -> list[str]:
     """Logs rows and plot to the run; returns what it does not give back as it was."""
     # A name of its own each time, as artifacts of a run are not overwritten.
-    artifact = f"explore/{dataset}/{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}.png"
+    artifact = f"explore/{dataset}/{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.png"
     metric, tag = f"{dataset}.rows", f"{dataset}.plot"
     run.upload(artifact, png)
     run.log_metric(metric, rows)
@@ -130,15 +134,22 @@ def kubectl(*arguments: str) -> str:
 def connection(cluster: str, namespace: str, key: str) -> str:
     """One value of the connection Secret; its token, which only the operator needs, is not asked for."""
     path = f"jsonpath={{.data.{key}}}"
-    return base64.b64decode(kubectl("get", "secret", f"{cluster}-connection", "-n", namespace, "-o", path)).decode()
+    return base64.b64decode(
+        kubectl("get", "secret", f"{cluster}-connection", "-n", namespace, "-o", path)
+    ).decode()
 
 
 def run_of(cluster: str, namespace: str) -> AzureMlRun:
     """The run of the cluster's head job."""
-    manifest = json.loads(kubectl("get", "daskclusters.azureml.dask.dev", cluster, "-n", namespace, "-o", "json"))
+    manifest = json.loads(
+        kubectl("get", "daskclusters.azureml.dask.dev", cluster, "-n", namespace, "-o", "json")
+    )
     workspace = manifest["spec"]["workspace"]
     return AzureMlRun(
-        workspace["subscriptionId"], workspace["resourceGroup"], workspace["name"], manifest["status"]["run"]["name"]
+        workspace["subscriptionId"],
+        workspace["resourceGroup"],
+        workspace["name"],
+        manifest["status"]["run"]["name"],
     )
 
 
@@ -150,7 +161,9 @@ def timed(what: str):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cluster", help="name of the DaskCluster")
     parser.add_argument("-n", "--namespace", default="default")
     parser.add_argument("--dataset", default="noaa-isd", help="its name in the manifest")
@@ -175,7 +188,9 @@ def main() -> int:
     png = plot(findings.daily_means, f"{arguments.dataset}: daily means of {findings.stations} stations")
     arguments.plot.write_bytes(png)
     with timed(f"log the plot ({arguments.plot}) to the run and fetch it back"):
-        wrong = log_to_run(run_of(arguments.cluster, arguments.namespace), arguments.dataset, findings.rows, png)
+        wrong = log_to_run(
+            run_of(arguments.cluster, arguments.namespace), arguments.dataset, findings.rows, png
+        )
     if arguments.check_against:
         with timed(f"check every number against pandas on {arguments.check_against}"):
             wrong += differences(findings, arguments.check_against)

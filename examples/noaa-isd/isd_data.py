@@ -246,7 +246,9 @@ def counted_rows(folder: Path) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=["real", "generated"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows-per-month", type=int, default=20_000, help="of the generated set")

@@ -68,7 +68,9 @@ def world(real: Path, generated: Path) -> dict:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     what = parser.add_subparsers(dest="what", required=True)
     manifest_parser = what.add_parser("manifest", help="print the manifest")
     manifest_parser.add_argument("--workers", type=int, default=3, help="worker nodes beside the head")

@@ -80,7 +80,9 @@ def serve_azure():
                 azure.tags[body["key"]] = body["value"]
             elif call == "get":
                 kinds = {"metrics": azure.metrics, "tags": azure.tags}
-                data = {kind: [{"key": k, "value": v} for k, v in items.items()] for kind, items in kinds.items()}
+                data = {
+                    kind: [{"key": k, "value": v} for k, v in items.items()] for kind, items in kinds.items()
+                }
                 return 200, {"run": {"data": data}}
             return 200, {}
 

@@ -37,13 +37,17 @@ def test_the_story_has_40_workers_320_cores_and_2_36_tb():
     assert check_status(status(40, 320, "2360000000000"), 39) == "40 workers, 320 cores, 2.36 TB"
 
 
-@pytest.mark.parametrize("counted", [(39, 312, "2301G"), (40, 319, "2360G"), (40, 320, "2361G"), (40, 320, "2240Gi")])
+@pytest.mark.parametrize(
+    "counted", [(39, 312, "2301G"), (40, 319, "2360G"), (40, 320, "2361G"), (40, 320, "2240Gi")]
+)
 def test_other_numbers_than_the_storys_are_untrue(counted):
     with pytest.raises(Untrue, match="instead of"):
         check_status(status(*counted), 39)
 
 
-@pytest.mark.parametrize(("quantity", "expected"), [("1Ki", 1024), ("59G", 59 * 10**9), ("0.5Ti", 2**39), ("12", 12)])
+@pytest.mark.parametrize(
+    ("quantity", "expected"), [("1Ki", 1024), ("59G", 59 * 10**9), ("0.5Ti", 2**39), ("12", 12)]
+)
 def test_quantities_are_read_as_kubernetes_writes_them(quantity, expected):
     assert bytes_of(quantity) == expected
 

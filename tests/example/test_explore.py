@@ -75,11 +75,17 @@ def explore(scheduler, azure, tmp_path):
         "jsonpath={.data.dashboard-url}": value("http://10.20.0.4:8787"),
         "jsonpath={.data.token}": value(SECRET_TOKEN),
     }
-    workspace = {"subscriptionId": "00000000-0000-0000-0000-000000000001", "resourceGroup": "rg-dask", "name": "ws-dask"}
+    workspace = {
+        "subscriptionId": "00000000-0000-0000-0000-000000000001",
+        "resourceGroup": "rg-dask",
+        "name": "ws-dask",
+    }
     cluster = {"spec": {"workspace": workspace}, "status": {"run": {"name": RUN}}}
     kubectl = tmp_path / "bin" / "kubectl"
     kubectl.parent.mkdir()
-    kubectl.write_text(KUBECTL.format(python=sys.executable, secret=json.dumps(secret), cluster=json.dumps(cluster)))
+    kubectl.write_text(
+        KUBECTL.format(python=sys.executable, secret=json.dumps(secret), cluster=json.dumps(cluster))
+    )
     kubectl.chmod(0o755)
     environment = os.environ | {
         "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
@@ -91,7 +97,14 @@ def explore(scheduler, azure, tmp_path):
     }
 
     def run(*arguments: object, **changed: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, EXAMPLE / "explore.py", "noaa-isd", "--plot", tmp_path / "plot.png", *arguments]
+        command = [
+            sys.executable,
+            EXAMPLE / "explore.py",
+            "noaa-isd",
+            "--plot",
+            tmp_path / "plot.png",
+            *arguments,
+        ]
         return subprocess.run(
             list(map(str, command)), env=environment | changed, capture_output=True, text=True, timeout=120
         )

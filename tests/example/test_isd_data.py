@@ -45,7 +45,11 @@ def test_units_are_metric_and_times_are_utc(real):
 
 def test_what_was_not_observed_stays_missing(real, source):
     weather = pd.read_parquet(real)
-    for ours, theirs in [("temperature", "temp"), ("windSpeed", "wind_speed"), ("seaLvlPressure", "pressure")]:
+    for ours, theirs in [
+        ("temperature", "temp"),
+        ("windSpeed", "wind_speed"),
+        ("seaLvlPressure", "pressure"),
+    ]:
         assert weather[ours].isna().sum() == source[theirs].isna().sum() > 0
     assert weather[["snowDepth", "cloudCoverage"]].isna().all(axis=None)
 
