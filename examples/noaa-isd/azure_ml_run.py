@@ -74,7 +74,8 @@ class AzureMlRun:
     def _artifact(self, kind: str, path: str) -> str:
         container = urllib.parse.quote(f"dcid.{self.run_id}")
         query = urllib.parse.urlencode({"path": path})
-        return f"{self._data_plane}/artifact/v2.0{self._workspace}/artifacts/ExperimentRun/{container}/{kind}?{query}"
+        artifacts = f"{self._data_plane}/artifact/v2.0{self._workspace}/artifacts/ExperimentRun"
+        return f"{artifacts}/{container}/{kind}?{query}"
 
     def _call(
         self, method: str, url: str, body: bytes | None = None, content_type: str | None = None

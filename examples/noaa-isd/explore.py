@@ -173,6 +173,8 @@ def main() -> int:
 
     address = connection(arguments.cluster, arguments.namespace, "scheduler-address")
     dashboard = connection(arguments.cluster, arguments.namespace, "dashboard-url")
+    # Signs in before the work, so that a refusal costs none.
+    run = run_of(arguments.cluster, arguments.namespace)
     with Client(address, timeout="60s") as client:
         cluster = client.scheduler_info(n_workers=0)
         print(
@@ -188,9 +190,7 @@ def main() -> int:
     png = plot(findings.daily_means, f"{arguments.dataset}: daily means of {findings.stations} stations")
     arguments.plot.write_bytes(png)
     with timed(f"log the plot ({arguments.plot}) to the run and fetch it back"):
-        wrong = log_to_run(
-            run_of(arguments.cluster, arguments.namespace), arguments.dataset, findings.rows, png
-        )
+        wrong = log_to_run(run, arguments.dataset, findings.rows, png)
     if arguments.check_against:
         with timed(f"check every number against pandas on {arguments.check_against}"):
             wrong += differences(findings, arguments.check_against)

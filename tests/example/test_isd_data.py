@@ -66,20 +66,19 @@ def test_files_lie_in_the_folder_of_their_month(real):
         assert set(months) == {file.parent.relative_to(real).as_posix()}
 
 
-def test_the_generated_set_has_144_months_and_follows_from_its_seed(tmp_path):
-    assert isd_data.prepare(tmp_path / "a", "generated", rows_per_month=50, seed=1) == 144 * 50
-    isd_data.prepare(tmp_path / "b", "generated", rows_per_month=50, seed=1)
-    isd_data.prepare(tmp_path / "c", "generated", rows_per_month=50, seed=2)
-    a, b, c = (pd.read_parquet(tmp_path / name) for name in "abc")
-    assert len(isd_data.month_files(tmp_path / "a")) == 144
-    pd.testing.assert_frame_equal(a, b)
-    assert not a.equals(c)
+def test_a_generated_month_follows_from_its_seed():
+    stations = isd_data.generated_stations(1)
+    pd.testing.assert_frame_equal(stations, isd_data.generated_stations(1))
+    month = isd_data.generated_month(stations, 2010, 2, rows=50, seed=1)
+    pd.testing.assert_frame_equal(month, isd_data.generated_month(stations, 2010, 2, rows=50, seed=1))
+    assert not month.equals(isd_data.generated_month(stations, 2010, 2, rows=50, seed=2))
 
 
-def test_preparing_twice_writes_once_and_other_arguments_write_anew(tmp_path):
+def test_preparing_twice_writes_144_months_once_and_other_arguments_write_anew(tmp_path):
     folder = tmp_path / "generated"
-    isd_data.prepare(folder, "generated", rows_per_month=5)
+    assert isd_data.prepare(folder, "generated", rows_per_month=5) == 144 * 5
     written = [file.stat().st_mtime_ns for file in isd_data.month_files(folder)]
+    assert len(written) == 144
     isd_data.prepare(folder, "generated", rows_per_month=5)
     assert [file.stat().st_mtime_ns for file in isd_data.month_files(folder)] == written
     assert isd_data.prepare(folder, "generated", rows_per_month=6) == 144 * 6
