@@ -1,0 +1,166 @@
+//! The pool of nodes: an AmlCompute, `Microsoft.MachineLearningServices/workspaces/computes` (contract section 6).
+
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
+use wire::{Have, Inner, InnerWant, OuterWant, ScaleSettings, SubnetReference, Want};
+
+use jiff::{Span, SpanRelativeTo};
+use serde_json::json;
+
+use super::ownership::{Tags, tag_drift};
+use super::{AzureKind, Change, Drift, Health, LeavingRule, Scene, Standing, Wanted};
+use crate::api::{ConditionType, Priority, Reason};
+use crate::azure::ResourceId;
+use crate::cluster::Place;
+
+pub struct ComputeCluster;
+
+impl AzureKind for ComputeCluster {
+    const NAME: &'static str = "ComputeCluster";
+    const RESOURCE_TYPE: &'static str = "Microsoft.MachineLearningServices/workspaces/computes";
+    const API_VERSION: &'static str = super::MACHINE_LEARNING_API_VERSION;
+    const STAGE: ConditionType = ConditionType::ComputeReady;
+    const AFTER: &'static [&'static str] = &["Subnet"];
+    const DELETE_QUERY: &'static [(&'static str, &'static str)] = &[("underlyingResourceAction", "Delete")];
+    const LEAVING: LeavingRule = LeavingRule::Delete;
+    type Want = Want;
+    type Have = Have;
+
+    fn want(scene: &Scene<'_>) -> Vec<Wanted<Want>> {
+        let cluster = scene.cluster;
+        let id = cluster.place.compute.clone();
+        let standing = match (&cluster.compute.vm_size, scene.observed.location(), &cluster.place.network) {
+            (Some(vm_size), Some(location), Some(network)) if cluster.place.compute_is_ours => {
+                Standing::Own(body(scene, vm_size, location, &network.subnet))
+            }
+            _ => Standing::Use { absent: Reason::PoolNotFound },
+        };
+        vec![Wanted { id, standing }]
+    }
+
+    fn places(place: &Place) -> Vec<ResourceId> {
+        if place.compute_is_ours { vec![place.compute.clone()] } else { Vec::new() }
+    }
+
+    fn drift(want: &Want, have: &Have) -> Drift {
+        let Some(inner) = &have.properties.properties else {
+            return Drift::None;
+        };
+        let wanted = &want.properties.properties;
+        let fixed = fixed_drift(wanted, inner);
+        if !fixed.is_empty() {
+            return Drift::Replace { fields: fixed };
+        }
+        let tags = tag_drift(&want.tags, have.tags.as_ref().unwrap_or(&Tags::new()));
+        let scale = scale_drift(&wanted.scale_settings, inner.scale_settings.as_ref());
+        if !tags.is_empty() {
+            // PATCH takes scaleSettings alone (contract section 6); tags travel with the whole body.
+            let mut all = want.tags.clone();
+            for (name, value) in have.tags.iter().flatten() {
+                all.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+            let body = Want { tags: all, ..want.clone() };
+            return match serde_json::to_value(&body) {
+                Ok(body) => Drift::Update { fields: [tags, scale].concat(), change: Change::Put(body) },
+                Err(_) => Drift::None,
+            };
+        }
+        if !scale.is_empty() {
+            let body = json!({"properties": {"properties": {"scaleSettings": wanted.scale_settings}}});
+            return Drift::Update { fields: scale, change: Change::Patch(body) };
+        }
+        Drift::None
+    }
+
+    fn health(have: &Have) -> Health {
+        let properties = &have.properties;
+        if properties.compute_type.as_deref().is_some_and(|kind| kind != "AmlCompute") {
+            return Health::Failed {
+                reason: Reason::PoolNotFound,
+                message: format!("the compute is a {}, not an AmlCompute: name another one", properties.compute_type.as_deref().unwrap_or_default()),
+            };
+        }
+        let errors = properties.provisioning_errors.iter().flatten().map(wire::ProvisioningError::to_string).collect::<Vec<_>>().join("; ");
+        let health = Health::of_provisioning_state(properties.provisioning_state.as_deref(), "the pool", &errors);
+        match health {
+            Health::Failed { message, .. } if errors.contains("Quota") => Health::Failed { reason: Reason::QuotaExceeded, message },
+            Health::Failed { .. } | Health::Settling(_) => health,
+            Health::Ready if properties.properties.as_ref().is_some_and(|inner| inner.subnet.is_none()) => Health::Failed {
+                reason: Reason::NoSubnet,
+                message: "the pool lies in no subnet, so its nodes cannot be reached: use a pool that was made in a virtual network".into(),
+            },
+            Health::Ready => Health::Ready,
+        }
+    }
+
+    fn writable(properties: &mut serde_json::Value) {
+        wire::keep_writable(properties);
+    }
+}
+
+fn body(scene: &Scene<'_>, vm_size: &str, location: &str, subnet: &ResourceId) -> Want {
+    let compute = &scene.cluster.compute;
+    Want {
+        location: location.to_owned(),
+        tags: scene.cluster.owner.tags(&scene.cluster.user_tags),
+        properties: OuterWant {
+            compute_type: "AmlCompute",
+            description: format!("Dask cluster {}", scene.cluster.place.identity),
+            properties: InnerWant {
+                vm_size: vm_size.to_owned(),
+                vm_priority: match compute.priority {
+                    Priority::Dedicated => "Dedicated",
+                    Priority::LowPriority => "LowPriority",
+                },
+                os_type: "Linux",
+                scale_settings: ScaleSettings {
+                    min_node_count: Some(compute.min_nodes),
+                    max_node_count: Some(compute.max_nodes),
+                    node_idle_time_before_scale_down: Some(format!("PT{}S", compute.idle_seconds_before_scale_down)),
+                },
+                subnet: SubnetReference { id: subnet.to_string() },
+                enable_node_public_ip: scene.cluster.network.as_ref().is_none_or(|network| network.node_public_ip),
+                remote_login_port_public_access: "Disabled",
+            },
+        },
+    }
+}
+
+/// Fields that Azure gives no way to change (contract section 6, life cycle 4).
+fn fixed_drift(wanted: &InnerWant, have: &Inner) -> Vec<String> {
+    let differs = |held: Option<&str>, wanted: &str| held.is_some_and(|held| !held.eq_ignore_ascii_case(wanted));
+    [
+        ("properties.properties.vmSize", differs(have.vm_size.as_deref(), &wanted.vm_size)),
+        ("properties.properties.vmPriority", differs(have.vm_priority.as_deref(), wanted.vm_priority)),
+        ("properties.properties.subnet.id", differs(have.subnet.as_ref().map(|subnet| subnet.id.as_str()), &wanted.subnet.id)),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(field, _)| field.to_owned())
+    .collect()
+}
+
+fn scale_drift(wanted: &ScaleSettings, have: Option<&ScaleSettings>) -> Vec<String> {
+    let Some(have) = have else { return Vec::new() };
+    [
+        ("minNodeCount", have.min_node_count != wanted.min_node_count),
+        ("maxNodeCount", have.max_node_count != wanted.max_node_count),
+        (
+            "nodeIdleTimeBeforeScaleDown",
+            seconds(have.node_idle_time_before_scale_down.as_deref()) != seconds(wanted.node_idle_time_before_scale_down.as_deref()),
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(field, _)| format!("properties.properties.scaleSettings.{field}"))
+    .collect()
+}
+
+/// Seconds of an ISO 8601 duration: Azure writes `PT2M` where `PT120S` was asked for.
+fn seconds(duration: Option<&str>) -> Option<i64> {
+    let span: Span = duration?.parse().ok()?;
+    Some(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.as_secs())
+}

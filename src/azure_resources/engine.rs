@@ -1,0 +1,279 @@
+//! What all kinds have in common: compare what is wanted with what is there, and say what follows.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::ownership::{owner_uid, tags_of};
+use super::job::Lineup;
+use super::{AzureKind, Change, Drift, Health, LeavingRule, Standing, Wanted};
+use crate::api::{ConditionType, DeletionPolicy, Reason};
+use crate::azure::ResourceId;
+use crate::cluster::Place;
+use crate::lookup::{Lookup, Trouble};
+use crate::reconcile::{Blocked, Observed, Step, ValidCluster, Wait};
+
+/// What a kind plans from.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    pub cluster: &'a ValidCluster,
+    pub observed: &'a Observed,
+    /// `None` when the jobs could not be listed.
+    pub lineup: Option<&'a Lineup>,
+}
+
+/// What a kind needs to leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving<'a> {
+    pub place: &'a Place,
+    pub observed: &'a Observed,
+}
+
+/// One kind's share of the plan. Ready when it is empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KindPlan {
+    pub steps: Vec<Step>,
+    pub waits: Vec<Wait>,
+    pub blocked: Vec<Blocked>,
+}
+
+impl KindPlan {
+    pub fn is_ready(&self) -> bool {
+        self.steps.is_empty() && self.waits.is_empty() && self.blocked.is_empty()
+    }
+
+    fn wait(&mut self, stage: ConditionType, reason: Reason, message: impl Into<String>) {
+        self.waits.push(Wait { stage, reason, message: message.into() });
+    }
+
+    fn block(&mut self, stage: ConditionType, trouble: Trouble) {
+        self.blocked.push(Blocked { stage, trouble });
+    }
+}
+
+/// A kind with its types erased: a row of [`super::KINDS`].
+#[derive(Clone, Copy)]
+pub struct Registration {
+    pub name: &'static str,
+    pub resource_type: &'static str,
+    pub api_version: &'static str,
+    pub stage: ConditionType,
+    pub after: &'static [&'static str],
+    pub leaving: LeavingRule,
+    /// Ids to look at when the manifest is valid.
+    pub look_at: fn(&Scene<'_>) -> Vec<ResourceId>,
+    /// Ids to look at when the cluster leaves.
+    pub places: fn(&Place) -> Vec<ResourceId>,
+    pub plan: fn(&Scene<'_>, &BTreeSet<&'static str>) -> KindPlan,
+    pub leave: fn(&Leaving<'_>) -> KindPlan,
+    /// Does this PUT body show a drift against its own echo? Asked by the test that holds all kinds to it.
+    pub drift_of_echo: fn(&Scene<'_>, fn(Value) -> Value) -> Vec<String>,
+}
+
+pub(super) const fn register<K: AzureKind>() -> Registration {
+    Registration {
+        name: K::NAME,
+        resource_type: K::RESOURCE_TYPE,
+        api_version: K::API_VERSION,
+        stage: K::STAGE,
+        after: K::AFTER,
+        leaving: K::LEAVING,
+        look_at: look_at::<K>,
+        places: K::places,
+        plan: plan::<K>,
+        leave: leave::<K>,
+        drift_of_echo: drift_of_echo::<K>,
+    }
+}
+
+fn look_at<K: AzureKind>(scene: &Scene<'_>) -> Vec<ResourceId> {
+    K::want(scene).into_iter().map(|wanted| wanted.id).collect()
+}
+
+fn plan<K: AzureKind>(scene: &Scene<'_>, ready: &BTreeSet<&'static str>) -> KindPlan {
+    let mut plan = KindPlan::default();
+    let missing: Vec<_> = K::AFTER.iter().filter(|kind| !ready.contains(*kind)).copied().collect();
+    for wanted in K::want(scene) {
+        plan_one::<K>(scene, wanted, &missing, &mut plan);
+    }
+    plan
+}
+
+fn plan_one<K: AzureKind>(scene: &Scene<'_>, wanted: Wanted<K::Want>, missing: &[&str], plan: &mut KindPlan) {
+    let Wanted { id, standing } = wanted;
+    let what = describe::<K>(&id);
+    let stage = K::stage(&id);
+    if let Standing::Later { reason, message } = &standing {
+        return plan.wait(stage, *reason, message.clone());
+    }
+    let have = match scene.observed.resource(&id) {
+        Lookup::NotAsked => return plan.wait(stage, Reason::Pending, format!("{what} has not been looked at yet")),
+        Lookup::Unavailable(trouble) => return plan.block(stage, trouble.clone()),
+        Lookup::Present(have) => have,
+        Lookup::Absent => {
+            return match standing {
+                Standing::Use { absent } => plan.block(
+                    stage,
+                    Trouble::passing(absent, format!("{what} does not exist: create it, or let the operator make it")),
+                ),
+                Standing::Own(_) | Standing::OwnThroughParent(_) | Standing::Shared(_) if !missing.is_empty() => {
+                    plan.wait(stage, Reason::Pending, format!("{what} waits for {}", missing.join(", ")));
+                }
+                Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body) => {
+                    match serde_json::to_value(&body) {
+                        Ok(body) => plan.steps.push(Step::put::<K>(id, body, "it is not there")),
+                        Err(error) => plan.block(
+                            stage,
+                            Trouble::lasting(Reason::InvalidSpec, format!("{what} cannot be written: {error}")),
+                        ),
+                    }
+                }
+                // It was there when the line-up was made from the same look.
+                Standing::Keep | Standing::Later { .. } => {}
+            };
+        }
+    };
+    if matches!(standing, Standing::Own(_) | Standing::Keep) && owner_uid(&K::tags(have)) != Some(&scene.cluster.owner.uid) {
+        let owner = owner_uid(&K::tags(have)).map_or_else(String::new, |uid| format!(" (it belongs to the DaskCluster with UID {uid})"));
+        return plan.block(
+            stage,
+            Trouble::lasting(
+                Reason::NotOurs,
+                format!("{what} exists and was not made for this cluster{owner}: choose another name, or use it as it is with creationPolicy UseExisting"),
+            ),
+        );
+    }
+    let decoded: K::Have = match serde_json::from_value(have.clone()) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            return plan.block(
+                stage,
+                Trouble::passing(Reason::AzureError, format!("Azure's answer for {what} cannot be read: {error}")),
+            );
+        }
+    };
+    match K::health(&decoded) {
+        Health::Ready => {}
+        Health::Settling(message) => return plan.wait(stage, Reason::Provisioning, message),
+        Health::Failed { reason, message } => return plan.block(stage, Trouble::passing(reason, message)),
+    }
+    let (Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body)) = &standing else {
+        return;
+    };
+    match K::drift(body, &decoded) {
+        Drift::None => {}
+        Drift::Update { fields, change } => {
+            let why = format!("{} differs", fields.join(", "));
+            plan.steps.push(match change {
+                Change::Put(body) => Step::put::<K>(id, body, &why),
+                Change::Patch(body) => Step::patch::<K>(id, body, &why),
+            });
+        }
+        Drift::Replace { fields } => {
+            
+            plan.block(
+                stage,
+                Trouble::lasting(
+                    K::CONFLICT,
+                    format!("{what} has another {} than the manifest asks for, and Azure cannot change that in place", fields.join(", ")),
+                ),
+            );
+        }
+    }
+}
+
+fn leave<K: AzureKind>(leaving: &Leaving<'_>) -> KindPlan {
+    let mut plan = KindPlan::default();
+    let retained = leaving.place.deletion_policy == DeletionPolicy::Retain;
+    for id in K::places(leaving.place) {
+        let owned_id = match K::LEAVING {
+            LeavingRule::DeleteWithParent => id.parent(),
+            LeavingRule::Delete => Some(id.clone()),
+            LeavingRule::Stay | LeavingRule::End => None,
+        };
+        let Some(owned_id) = owned_id else { continue };
+        let what = describe::<K>(&id);
+        let stage = ConditionType::Ready;
+        let have = match leaving.observed.resource(&id) {
+            Lookup::Absent => continue,
+            Lookup::NotAsked => {
+                plan.wait(stage, Reason::Deleting, format!("{what} has not been looked at yet"));
+                continue;
+            }
+            Lookup::Unavailable(trouble) => {
+                plan.block(stage, Trouble { lasting: false, ..trouble.clone() });
+                continue;
+            }
+            Lookup::Present(have) => have,
+        };
+        let ours = match leaving.observed.resource(&owned_id) {
+            Lookup::Present(owner) => owner_uid(&tags_of(owner)) == Some(leaving.place.identity.uid.as_str()),
+            Lookup::Absent => false,
+            Lookup::NotAsked | Lookup::Unavailable(_) => {
+                plan.wait(stage, Reason::Deleting, format!("who owns {what} is not known yet"));
+                continue;
+            }
+        };
+        if !ours || retained && retained_already(have) {
+            continue;
+        }
+        if retained {
+            if let Some(step) = retain::<K>(&id, have) {
+                plan.steps.push(step);
+            }
+            continue;
+        }
+        let state = have.pointer("/properties/provisioningState").and_then(Value::as_str);
+        if state == Some("Deleting") {
+            plan.wait(stage, Reason::Deleting, format!("{what} is Deleting"));
+        } else {
+            plan.steps.push(Step::delete::<K>(id, "the DaskCluster is being deleted"));
+        }
+    }
+    plan
+}
+
+fn retained_already(have: &Value) -> bool {
+    tags_of(have).contains_key(super::ownership::RETAINED)
+}
+
+/// The whole body again with the tag that says it was left on purpose; `None` where the kind has no tags.
+fn retain<K: AzureKind>(id: &ResourceId, have: &Value) -> Option<Step> {
+    if K::LEAVING != LeavingRule::Delete {
+        return None;
+    }
+    let mut body = have.clone();
+    let fields = body.as_object_mut()?;
+    for read_only in ["id", "name", "type", "etag", "systemData"] {
+        fields.remove(read_only);
+    }
+    let mut tags = tags_of(have);
+    tags.insert(super::ownership::RETAINED.into(), "true".into());
+    fields.insert("tags".into(), serde_json::to_value(tags).ok()?);
+    K::writable(fields.get_mut("properties")?);
+    Some(Step::put::<K>(id.clone(), body, "deletionPolicy is Retain: it stays, and says so"))
+}
+
+fn describe<K: AzureKind>(id: &ResourceId) -> String {
+    format!("{} {}", K::NAME, id.name())
+}
+
+fn drift_of_echo<K: AzureKind>(scene: &Scene<'_>, echo: fn(Value) -> Value) -> Vec<String> {
+    let mut drifts = Vec::new();
+    for wanted in K::want(scene) {
+        let (Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body)) = wanted.standing else {
+            continue;
+        };
+        let echoed = serde_json::to_value(&body).map(echo).and_then(serde_json::from_value::<K::Have>);
+        match echoed {
+            Ok(have) => {
+                if let Drift::Update { fields, .. } | Drift::Replace { fields } = K::drift(&body, &have) {
+                    drifts.extend(fields);
+                }
+            }
+            Err(error) => drifts.push(format!("{}: {error}", K::NAME)),
+        }
+    }
+    drifts
+}
+

@@ -1,0 +1,172 @@
+//! Who stands in which slot, and what id comes next. Found in Azure at every look, never remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::wire::{JobFacts, JobStatus};
+use crate::azure_resources::Scene;
+use crate::names::{JobName, Slot};
+use crate::reconcile::WorkerSubmission;
+
+/// Delay before a slot is filled again after one failure; it doubles with each further one in a row.
+const RESTART_DELAY: Duration = Duration::from_secs(10);
+/// The longest such delay.
+pub const MAX_RESTART_DELAY: Duration = Duration::from_secs(300);
+
+/// Who stands in a slot, or will.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Occupant {
+    Alive(JobName),
+    Vacant {
+        /// The id to submit next.
+        next: JobName,
+        /// Not submitted before that: its predecessors failed.
+        not_before: Option<Timestamp>,
+        /// The newest job that stood here, if any.
+        last: Option<JobFacts>,
+        /// Failures in a row.
+        failures: u32,
+    },
+}
+
+impl Occupant {
+    /// The job that stands here, or the one that comes next.
+    pub fn name(&self) -> JobName {
+        match self {
+            Self::Alive(name) | Self::Vacant { next: name, .. } => *name,
+        }
+    }
+}
+
+/// The jobs of a cluster, put in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lineup {
+    pub head: Occupant,
+    /// The wanted worker slots.
+    pub workers: Vec<Occupant>,
+    /// Worker jobs of the present head that have neither ended nor been told to, wanted or not.
+    pub alive_workers: Vec<JobName>,
+    /// Jobs on their way out: they hold their slot until they have ended.
+    pub leaving: Vec<JobName>,
+    /// Alive worker jobs of a head that is gone: their scheduler, and with it their data, no longer exists.
+    pub stale_workers: Vec<JobName>,
+    /// All of them, by name.
+    pub jobs: BTreeMap<JobName, JobFacts>,
+}
+
+impl Lineup {
+    /// `jobs` are all jobs of this cluster, ended ones included.
+    pub fn of(jobs: BTreeMap<JobName, JobFacts>, replicas: u32, head_id: impl Fn(JobName) -> String) -> Self {
+        let head = occupant(&jobs, Slot::Head, None);
+        let serves = head_id(head.name());
+        let serves = serves.as_str();
+        let (mut alive_workers, mut stale_workers, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, facts) in &jobs {
+            if facts.status.is_terminal() {
+                continue;
+            }
+            let is_worker = matches!(name.slot, Slot::Worker(_));
+            if facts.status.is_leaving() {
+                leaving.push(*name);
+            } else if is_worker && facts.head() == Some(serves) {
+                alive_workers.push(*name);
+            } else if is_worker {
+                stale_workers.push(*name);
+            }
+        }
+        let workers = fill(&jobs, &alive_workers, &leaving, &stale_workers, replicas, serves);
+        Self { head, workers, alive_workers, leaving, stale_workers, jobs }
+    }
+
+    pub fn head_facts(&self) -> Option<&JobFacts> {
+        match &self.head {
+            Occupant::Alive(name) => self.jobs.get(name),
+            Occupant::Vacant { .. } => None,
+        }
+    }
+
+    /// Worker jobs that have not ended: what `status.replicas` counts.
+    pub fn worker_jobs_that_have_not_ended(&self) -> usize {
+        self.jobs
+            .iter()
+            .filter(|(name, facts)| matches!(name.slot, Slot::Worker(_)) && !facts.status.is_terminal())
+            .count()
+    }
+
+    /// A worker is submitted only for a head that is there or submitted with it.
+    pub(super) fn worker_must_wait(&self, name: JobName, scene: &Scene<'_>) -> bool {
+        if name.slot == Slot::Head {
+            return false;
+        }
+        match &self.head {
+            Occupant::Alive(_) => {
+                scene.observed.worker_submission == WorkerSubmission::AfterHead
+                    && self.head_facts().is_none_or(|head| head.status != JobStatus::Running)
+            }
+            Occupant::Vacant { not_before, .. } => {
+                scene.observed.worker_submission == WorkerSubmission::AfterHead
+                    || not_before.is_some_and(|at| at > scene.observed.seen_at)
+                    || self.leaving.iter().any(|leaving| leaving.slot == Slot::Head)
+            }
+        }
+    }
+}
+
+/// Keeps who is there and fills the lowest free slots up to `replicas`.
+fn fill(
+    jobs: &BTreeMap<JobName, JobFacts>,
+    alive: &[JobName],
+    leaving: &[JobName],
+    stale: &[JobName],
+    replicas: u32,
+    serves: &str,
+) -> Vec<Occupant> {
+    let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);
+    let mut workers: Vec<Occupant> = alive.iter().copied().take(wanted).map(Occupant::Alive).collect();
+    let taken: BTreeSet<Slot> =
+        alive.iter().chain(leaving).chain(stale).map(|name| name.slot).collect();
+    let free = (0..=u16::MAX).map(Slot::Worker).filter(|slot| !taken.contains(slot));
+    let missing = wanted.saturating_sub(workers.len());
+    workers.extend(free.take(missing).map(|slot| occupant(jobs, slot, Some(serves))));
+    workers
+}
+
+/// The newest incarnation of a slot, or what follows it. `serves` restricts the count of failures to one head's
+/// workers: that a head went down is no failure of theirs.
+fn occupant(jobs: &BTreeMap<JobName, JobFacts>, slot: Slot, serves: Option<&str>) -> Occupant {
+    let incarnations = || {
+        jobs.range(JobName { slot, incarnation: 0 }..=JobName { slot, incarnation: u32::MAX }).rev()
+    };
+    let Some((newest, facts)) = incarnations().next() else {
+        return Occupant::Vacant { next: JobName::first(slot), not_before: None, last: None, failures: 0 };
+    };
+    if !facts.status.is_terminal() {
+        return Occupant::Alive(*newest);
+    }
+    // A head that ends is a failure whatever its exit code: nobody asked it to. A worker that completes was retired.
+    let failed = |facts: &JobFacts| match serves {
+        None => true,
+        Some(serves) => facts.status != JobStatus::Completed && facts.head() == Some(serves),
+    };
+    let failures = incarnations().take_while(|(_, facts)| failed(facts)).count();
+    let failures = u32::try_from(failures).unwrap_or(u32::MAX);
+    let not_before = restart_delay(failures)
+        .and_then(|delay| facts.ended_at.or(facts.created_at)?.checked_add(delay).ok());
+    Occupant::Vacant { next: newest.next(), not_before, last: Some(facts.clone()), failures }
+}
+
+fn restart_delay(failures: u32) -> Option<Duration> {
+    let doublings = failures.checked_sub(1)?;
+    Some(RESTART_DELAY.saturating_mul(1 << doublings.min(16)).min(MAX_RESTART_DELAY))
+}
+
+pub(super) fn delay_message(name: JobName, at: Timestamp, last: Option<&JobFacts>, scene: &Scene<'_>) -> String {
+    let last = last.map_or_else(String::new, |last| {
+        let failure = scene.observed.job_failures.get(&last.id);
+        let detail = failure.map_or_else(String::new, |failure| format!(": {failure}"));
+        format!("job {} ended {}{detail}; ", last.id, last.status)
+    });
+    format!("{last}job {} starts at {}", scene.cluster.place.identity.job_id(name), at.strftime("%H:%M:%S UTC"))
+}

@@ -1,0 +1,171 @@
+//! What a cluster is in Azure: one folder a kind, each behind [`AzureKind`] and one line in [`KINDS`].
+//!
+//! Pure: no `async`, no client, no clock, no environment (`tests/purity.rs` scans for that).
+
+mod compute_cluster;
+mod data_asset;
+mod engine;
+mod environment;
+pub mod job;
+pub mod ownership;
+mod subnet;
+mod virtual_network;
+
+pub use compute_cluster::{ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
+pub use data_asset::DataAsset;
+pub use engine::{KindPlan, Leaving, Registration, Scene};
+pub use environment::Environment;
+pub use job::Job;
+pub use subnet::Subnet;
+pub use virtual_network::VirtualNetwork;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::api::{ConditionType, Reason};
+use crate::azure::ResourceId;
+use crate::cluster::Place;
+
+/// The newest api-version that the contract describes (section 0, 1).
+const MACHINE_LEARNING_API_VERSION: &str = "2025-12-01";
+
+/// Every kind, in the order of creation; deletion runs it backwards.
+pub const KINDS: &[Registration] = &[
+    engine::register::<VirtualNetwork>(),
+    engine::register::<Subnet>(),
+    engine::register::<ComputeCluster>(),
+    engine::register::<DataAsset>(),
+    engine::register::<Environment>(),
+    engine::register::<Job>(),
+];
+
+/// One kind of Azure resource, as data: what a manifest wants of it, and what an answer of Azure means.
+pub trait AzureKind: 'static {
+    /// The kind in a word: metric label and part of what users read, e.g. `ComputeCluster`.
+    const NAME: &'static str;
+    /// ARM's name of the kind, e.g. `Microsoft.MachineLearningServices/workspaces/computes`.
+    const RESOURCE_TYPE: &'static str;
+    const API_VERSION: &'static str;
+    /// The condition that tells how this kind stands.
+    const STAGE: ConditionType;
+    /// Names of the kinds that must be ready before anything of this one is written.
+    const AFTER: &'static [&'static str];
+    /// Query parameters that Azure asks for on DELETE.
+    const DELETE_QUERY: &'static [(&'static str, &'static str)] = &[];
+    /// How this kind leaves with its cluster.
+    const LEAVING: LeavingRule;
+    /// What it is called when something of this name differs where Azure changes nothing in place.
+    const CONFLICT: Reason = Reason::NotOurs;
+
+    /// The PUT body: only fields that we own.
+    type Want: Serialize;
+    /// The GET body: only fields that we read.
+    type Have: DeserializeOwned;
+
+    /// What the manifest asks for, given what is there. Empty where the manifest uses nothing of this kind.
+    fn want(scene: &Scene<'_>) -> Vec<Wanted<Self::Want>>;
+
+    /// The ids that a cluster may have made, known without a valid manifest: what is looked at, and what goes
+    /// when it goes. Empty for a kind that is found by LIST.
+    fn places(place: &Place) -> Vec<ResourceId>;
+
+    /// The condition that a resource of this kind reports to, where one kind serves two stages.
+    fn stage(_id: &ResourceId) -> ConditionType {
+        Self::STAGE
+    }
+
+    /// The tags of a GET body.
+    fn tags(have: &Value) -> ownership::Tags {
+        ownership::tags_of(have)
+    }
+
+    /// Does what is there differ from what is wanted, in fields that we own?
+    fn drift(want: &Self::Want, have: &Self::Have) -> Drift;
+
+    fn health(have: &Self::Have) -> Health;
+
+    /// Takes out of the `properties` of a GET body what must not stand in a PUT body.
+    fn writable(properties: &mut Value) {
+        if let Some(properties) = properties.as_object_mut() {
+            properties.remove("provisioningState");
+        }
+    }
+}
+
+/// How a kind leaves when its cluster is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeavingRule {
+    /// Deleted when it carries our tag, unless `deletionPolicy` is `Retain`.
+    Delete,
+    /// As `Delete`, but without tags of its own: it is ours when its parent is.
+    DeleteWithParent,
+    /// A shared version: it stays.
+    Stay,
+    /// Jobs are ended, whatever the policy.
+    End,
+}
+
+/// One resource that a manifest asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted<B> {
+    pub id: ResourceId,
+    pub standing: Standing<B>,
+}
+
+/// On what terms a cluster has a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing<B> {
+    /// Made by us and tagged with the cluster's UID; one of this name without that tag is left alone and told.
+    Own(B),
+    /// Made by us, but without tags of its own: its parent's tags speak for it.
+    OwnThroughParent(B),
+    /// Made when absent; a version shared by everybody, so it has no owner and never changes.
+    Shared(B),
+    /// Ours and there; nothing about it can be changed.
+    Keep,
+    /// Somebody else's: used as it is, never written.
+    Use { absent: Reason },
+    /// Not written now, for this reason; nothing of the kind is ready meanwhile.
+    Later { reason: Reason, message: String },
+}
+
+/// How what is there differs from what is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Drift {
+    None,
+    /// Azure changes these fields in place.
+    Update { fields: Vec<String>, change: Change },
+    /// Azure cannot change these fields in place.
+    Replace { fields: Vec<String> },
+}
+
+/// The request that mends a drift.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    Put(Value),
+    Patch(Value),
+}
+
+/// How a resource is, in Azure's own words where it fails.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Health {
+    Ready,
+    /// On its way; says what it waits for.
+    Settling(String),
+    Failed { reason: Reason, message: String },
+}
+
+impl Health {
+    /// Reads ARM's `provisioningState` (contract section 6); a missing one means `Succeeded` (section 4).
+    fn of_provisioning_state(state: Option<&str>, what: &str, errors: &str) -> Self {
+        match state {
+            None | Some("Succeeded") => Self::Ready,
+            Some("Failed" | "Canceled") => Self::Failed {
+                reason: Reason::AzureError,
+                message: format!("{what} failed to provision{}{errors}", if errors.is_empty() { "" } else { ": " }),
+            },
+            Some(other) => Self::Settling(format!("{what} is {other}")),
+        }
+    }
+}

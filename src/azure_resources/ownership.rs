@@ -1,0 +1,97 @@
+//! The tags that prove who made a resource (architecture section 4, rule 2).
+
+use std::collections::BTreeMap;
+
+/// Carries the UID of the owning DaskCluster.
+pub const OWNER: &str = "dask-azureml-owner";
+/// Carries the operator instance: UID of `kube-system` with the release's namespace and name.
+pub const INSTANCE: &str = "dask-azureml-instance";
+/// Carries `namespace/name` of the owning DaskCluster, for people.
+pub const CLUSTER: &str = "dask-azureml-cluster";
+/// On shared versions, which belong to nobody: carries the operator instance.
+pub const MADE_BY: &str = "dask-azureml-made-by";
+/// On what `deletionPolicy: Retain` left behind.
+pub const RETAINED: &str = "dask-azureml-retained";
+
+pub type Tags = BTreeMap<String, String>;
+
+/// Who speaks through the tags of what we make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub uid: String,
+    pub instance: String,
+    pub cluster: String,
+}
+
+impl Owner {
+    /// The tags of a resource that belongs to this cluster, the user's own among them.
+    pub fn tags(&self, user: &Tags) -> Tags {
+        let mut tags = user.clone();
+        tags.insert(OWNER.into(), self.uid.clone());
+        tags.insert(INSTANCE.into(), self.instance.clone());
+        tags.insert(CLUSTER.into(), self.cluster.clone());
+        tags
+    }
+
+    /// The tags of a shared version.
+    pub fn shared_tags(&self) -> Tags {
+        Tags::from([(MADE_BY.into(), self.instance.clone())])
+    }
+}
+
+/// The UID that a resource's tags name as its owner. Azure compares tag names without case.
+pub fn owner_uid(tags: &Tags) -> Option<&str> {
+    tags.iter().find(|(name, _)| name.eq_ignore_ascii_case(OWNER)).map(|(_, uid)| uid.as_str())
+}
+
+/// The tags of a body, which may be `null` (contract section 6).
+pub fn tags_of(body: &serde_json::Value) -> Tags {
+    tags_at(body.get("tags"))
+}
+
+/// Tags out of any JSON value that holds them; what is not a string is no tag.
+pub fn tags_at(value: Option<&serde_json::Value>) -> Tags {
+    value
+        .and_then(serde_json::Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// Field paths of wanted tags that are missing or differ; tags of others are theirs.
+pub fn tag_drift(wanted: &Tags, have: &Tags) -> Vec<String> {
+    wanted
+        .iter()
+        .filter(|(name, value)| {
+            !have.iter().any(|(other, held)| other.eq_ignore_ascii_case(name) && held == *value)
+        })
+        .map(|(name, _)| format!("tags.{name}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn null_tags_and_tags_that_are_no_strings_are_no_tags() {
+        assert!(tags_of(&json!({"tags": null})).is_empty());
+        assert!(tags_of(&json!({"tags": {"a": 1}})).is_empty());
+    }
+
+    #[test]
+    fn an_owner_is_found_whatever_the_case_of_the_tag() {
+        let tags = tags_of(&json!({"tags": {"Dask-AzureML-Owner": "u1"}}));
+        assert_eq!(owner_uid(&tags), Some("u1"));
+    }
+
+    #[test]
+    fn tags_of_others_are_no_drift_and_a_changed_one_of_ours_is() {
+        let wanted = Tags::from([("team".into(), "climate".into()), (OWNER.into(), "u1".into())]);
+        let have = Tags::from([(OWNER.into(), "u1".into()), ("cost".into(), "7".into()), ("team".into(), "x".into())]);
+        assert_eq!(tag_drift(&wanted, &have), ["tags.team"]);
+    }
+}

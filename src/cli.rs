@@ -1,0 +1,91 @@
+//! What was typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::LogFormat;
+
+#[derive(Debug, Parser)]
+#[command(name = "dask-azureml-operator", version, about = "Makes DaskCluster manifests true on Azure Machine Learning")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch DaskClusters and make them true
+    Run(Box<RunArgs>),
+    /// Print the CustomResourceDefinition
+    Crd,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Where /metrics, /livez and /readyz are served
+    #[arg(long, env = "METRICS_LISTEN", default_value = "0.0.0.0:8080")]
+    pub metrics_listen: SocketAddr,
+    /// Write the address of the metrics server to this file once it listens
+    #[arg(long)]
+    pub metrics_address_file: Option<PathBuf>,
+    /// Release namespace and name: tells this operator from others on the same workspace
+    #[arg(long, env = "OPERATOR_INSTANCE", default_value = "dask-azureml-operator/dask-azureml-operator")]
+    pub instance: String,
+    /// Seconds that a cluster at rest goes unlooked at
+    #[arg(long, env = "RESYNC_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
+    pub resync_seconds: u64,
+    /// When worker jobs are submitted: with the head's, or once it runs
+    #[arg(long, env = "WORKER_SUBMISSION", value_enum, default_value_t)]
+    pub worker_submission: Submission,
+    /// Image of clusters that name no environment, and base image of those that give a conda file alone
+    #[arg(long, env = "DEFAULT_IMAGE", default_value = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20250915.v1")]
+    pub default_image: String,
+    /// Conda file of clusters that name no environment [default: a pinned one with distributed]
+    #[arg(long, env = "DEFAULT_CONDA_FILE")]
+    pub default_conda_file: Option<PathBuf>,
+    /// Log filter
+    #[arg(long, env = "LOG", default_value = "info")]
+    pub log: String,
+    /// Log format
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    #[command(flatten)]
+    pub azure: AzureArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Submission {
+    #[default]
+    BesideHead,
+    AfterHead,
+}
+
+/// The operator's own identity and cloud; the variables are those of Microsoft's SDKs.
+#[derive(Args)]
+pub struct AzureArgs {
+    #[arg(long, env = "AZURE_AUTHORITY_HOST", hide_env_values = true)]
+    pub azure_authority_host: Option<String>,
+    #[arg(long, env = "AZURE_RESOURCE_MANAGER_ENDPOINT", hide_env_values = true)]
+    pub azure_resource_manager_endpoint: Option<String>,
+    #[arg(long, env = "AZURE_RESOURCE_MANAGER_AUDIENCE", hide_env_values = true)]
+    pub azure_resource_manager_audience: Option<String>,
+    #[arg(long, env = "AZURE_TENANT_ID", hide = true)]
+    pub azure_tenant_id: Option<String>,
+    #[arg(long, env = "AZURE_CLIENT_ID", hide = true)]
+    pub azure_client_id: Option<String>,
+    #[arg(long, env = "AZURE_CLIENT_SECRET", hide = true, hide_env_values = true)]
+    pub azure_client_secret: Option<String>,
+    #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", hide = true)]
+    pub azure_federated_token_file: Option<String>,
+}
+
+impl std::fmt::Debug for AzureArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AzureArgs")
+            .field("azure_authority_host", &self.azure_authority_host)
+            .field("azure_resource_manager_endpoint", &self.azure_resource_manager_endpoint)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! Where a cluster lies in Azure: known from its spec alone, valid or not, since deletion needs it too.
+
+use crate::api::{CreationPolicy, DaskCluster, DeletionPolicy};
+use crate::azure::ResourceId;
+use crate::names::{ClusterIdentity, JobName};
+
+/// The ids of what a cluster has in Azure, and which of it is the cluster's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub identity: ClusterIdentity,
+    pub workspace: ResourceId,
+    pub network: Option<NetworkPlace>,
+    pub compute: ResourceId,
+    /// `compute.creationPolicy` is `Create`.
+    pub compute_is_ours: bool,
+    pub deletion_policy: DeletionPolicy,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkPlace {
+    pub virtual_network: ResourceId,
+    pub subnet: ResourceId,
+    /// `network.creationPolicy` is `Create`.
+    pub is_ours: bool,
+}
+
+/// A cluster without a place: the API server never stores one, as its schema demands all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    #[error("metadata.{0} is missing")]
+    Metadata(&'static str),
+    #[error("{field} gives no Azure resource id")]
+    Id {
+        field: &'static str,
+        #[source]
+        source: crate::azure::InvalidResourceId,
+    },
+}
+
+impl Place {
+    /// # Errors
+    /// When metadata lacks a name, namespace or UID, or a name of the spec cannot stand in a resource id.
+    pub fn of(cluster: &DaskCluster) -> Result<Self, PlaceError> {
+        let metadata = &cluster.metadata;
+        let identity = ClusterIdentity {
+            namespace: metadata.namespace.clone().ok_or(PlaceError::Metadata("namespace"))?,
+            name: metadata.name.clone().ok_or(PlaceError::Metadata("name"))?,
+            uid: metadata.uid.clone().ok_or(PlaceError::Metadata("uid"))?,
+        };
+        let spec = &cluster.spec;
+        let subscription = &spec.workspace.subscription_id;
+        let group = |group: &str| format!("/subscriptions/{subscription}/resourceGroups/{group}");
+        let workspace = parse(
+            "spec.workspace",
+            &format!(
+                "{}/providers/Microsoft.MachineLearningServices/workspaces/{}",
+                group(&spec.workspace.resource_group),
+                spec.workspace.name
+            ),
+        )?;
+        let network = spec
+            .network
+            .as_ref()
+            .map(|network| {
+                let named = &network.virtual_network;
+                let virtual_network = parse(
+                    "spec.network.virtualNetwork",
+                    &format!(
+                        "{}/providers/Microsoft.Network/virtualNetworks/{}",
+                        group(named.resource_group.as_ref().unwrap_or(&spec.workspace.resource_group)),
+                        named.name
+                    ),
+                )?;
+                let subnet = child("spec.network.subnet", &virtual_network, "subnets", &network.subnet.name)?;
+                let is_ours = network.creation_policy == CreationPolicy::Create;
+                Ok(NetworkPlace { virtual_network, subnet, is_ours })
+            })
+            .transpose()?;
+        let compute_name = spec.compute.name.clone().unwrap_or_else(|| identity.compute_name());
+        Ok(Self {
+            compute: child("spec.compute.name", &workspace, "computes", &compute_name)?,
+            compute_is_ours: spec.compute.creation_policy == CreationPolicy::Create,
+            deletion_policy: spec.deletion_policy,
+            identity,
+            workspace,
+            network,
+        })
+    }
+
+    /// The id of one of the cluster's jobs.
+    pub fn job(&self, name: JobName) -> ResourceId {
+        self.workspace
+            .child("jobs", &self.identity.job_id(name))
+            .expect("a job id holds only lower-case letters, digits and '-'")
+    }
+}
+
+fn parse(field: &'static str, text: &str) -> Result<ResourceId, PlaceError> {
+    ResourceId::parse(text).map_err(|source| PlaceError::Id { field, source })
+}
+
+fn child(field: &'static str, parent: &ResourceId, kind: &str, name: &str) -> Result<ResourceId, PlaceError> {
+    parent.child(kind, name).map_err(|source| PlaceError::Id { field, source })
+}

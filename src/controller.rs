@@ -1,0 +1,270 @@
+//! Watches, the way from an event to a reconcile, and what happens when one fails.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, future};
+use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, ListParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Action, Config as ControllerConfig};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Controller, WatchStreamExt as _, metadata_watcher, predicates, watcher};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use crate::access::{AccessPool, AccessSettings};
+use crate::api::DaskCluster;
+use crate::azure::{HttpClientError, HttpSettings, http_client};
+use crate::clock::Clock;
+use crate::dask::{DaskClient, Poller};
+use crate::http_server::{self, Readiness};
+use crate::inventory::Inventory;
+use crate::kubernetes::{IN_USE_LABEL, Sight};
+use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
+use crate::metrics::Metrics;
+use crate::names::ClusterIdentity;
+use crate::reconcile::{Context, Defaults, Error, VmSizes, reconcile};
+use crate::settings::Settings;
+
+/// What keeps the operator from running at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the metrics could not be set up")]
+    Metrics(#[from] prometheus::Error),
+    #[error("no HTTPS client for Azure could be made")]
+    AzureHttp(#[from] HttpClientError),
+    #[error("no HTTP client for schedulers could be made")]
+    DaskHttp(#[from] reqwest::Error),
+    #[error("the metrics server could not be started")]
+    Listen(#[source] std::io::Error),
+    #[error("the API server could not be asked for {what}")]
+    Kubernetes {
+        what: &'static str,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    #[error("the caches were never filled")]
+    Caches,
+}
+
+/// Runs until `stop` is done, then finishes what is under way.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(
+    settings: Settings,
+    client: Client,
+    clock: Clock,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> Result<(), RunError> {
+    let metrics = Metrics::new()?;
+    let readiness = Readiness::default();
+    let (address, server) =
+        http_server::serve(settings.metrics_listen, metrics.clone(), readiness.clone()).await.map_err(RunError::Listen)?;
+    tracing::info!(%address, "serving /metrics, /livez and /readyz");
+    if let Some(file) = &settings.metrics_address_file {
+        tokio::fs::write(file, address.to_string()).await.map_err(RunError::Listen)?;
+    }
+    let operator = operate(settings, client, clock, metrics, readiness, stop);
+    tokio::select! {
+        served = server => served.map_err(RunError::Listen),
+        result = Box::pin(operator) => result,
+    }
+}
+
+async fn operate(
+    settings: Settings,
+    client: Client,
+    clock: Clock,
+    metrics: Metrics,
+    readiness: Readiness,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> Result<(), RunError> {
+    let instance = instance(&client, &settings.instance).await?;
+    let access = AccessSettings {
+        endpoint: settings.endpoint,
+        http: http_client(&HttpSettings::default())?,
+        own: settings.own_identity,
+        observer: Arc::new(metrics.clone()),
+    };
+    let (wake, woken) = mpsc::unbounded_channel();
+    let (clusters, cluster_events) = watch_clusters(&client);
+    let ours = watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
+    let connections = watcher::Config::default().fields(&format!("type={SECRET_TYPE}"));
+    let in_use = watcher::Config::default().labels(&format!("{IN_USE_LABEL}=true"));
+    let (namespaces, namespace_events) = watch_metadata::<Namespace>(Api::all(client.clone()), watcher::Config::default());
+    let (services, service_events) = watch::<Service>(Api::all(client.clone()), ours.clone());
+    let (slices, slice_events) = watch::<EndpointSlice>(Api::all(client.clone()), ours);
+    let (connections, connection_events) = watch::<Secret>(Api::all(client.clone()), connections);
+    let (in_use, in_use_events) = watch_metadata::<Secret>(Api::all(client.clone()), in_use);
+    let sight = Sight { clusters: clusters.clone(), namespaces, services, slices, connections, in_use, recent: Default::default() };
+    let context = Arc::new(Context {
+        access: AccessPool::new(access, clock.clone(), client.clone()),
+        inventory: Inventory::new(clock.clone()),
+        vm_sizes: VmSizes::new(clock.clone()),
+        poller: Poller::new(DaskClient::new()?, clock.clone(), wake),
+        recorder: Recorder::new(client.clone(), Reporter::from(MANAGER)),
+        metrics: metrics.clone(),
+        defaults: Defaults { instance, environment: settings.environment },
+        worker_submission: settings.worker_submission,
+        resync: settings.resync,
+        memories: Default::default(),
+        clock,
+        client,
+        sight,
+    });
+    let caches = filled(Arc::clone(&context), readiness);
+    let by_namespace = clusters.clone();
+    let by_secret = clusters.clone();
+    let controller = Controller::for_stream(cluster_events, clusters)
+        .with_config(ControllerConfig::default().concurrency(0))
+        .owns_stream(service_events)
+        .owns_stream(slice_events)
+        .owns_stream(connection_events)
+        .watches_stream(namespace_events, move |namespace| {
+            let going = namespace.metadata.deletion_timestamp.is_some();
+            of_namespace(&by_namespace, &namespace.name_any(), |_| going)
+        })
+        .watches_stream(in_use_events, move |secret| {
+            let name = secret.name_any();
+            of_namespace(&by_secret, &secret.namespace().unwrap_or_default(), |cluster| {
+                cluster.spec.credentials_secret_name.as_deref() == Some(&name)
+            })
+        })
+        .reconcile_on(stream_of(woken))
+        .graceful_shutdown_on(stop)
+        .run(timed, on_error, Arc::clone(&context))
+        .for_each(|result| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "a reconcile did not end well");
+            }
+            future::ready(())
+        });
+    tokio::select! {
+        () = controller => Ok(()),
+        Err(error) = caches => Err(error),
+    }
+}
+
+/// UID of `kube-system` with the release's namespace and name: no other operator has it.
+async fn instance(client: &Client, release: &str) -> Result<String, RunError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let system = namespaces
+        .get("kube-system")
+        .await
+        .map_err(|source| RunError::Kubernetes { what: "the namespace kube-system", source: Box::new(source) })?;
+    Ok(format!("{}/{release}", system.uid().unwrap_or_default()))
+}
+
+type Events<K> = std::pin::Pin<Box<dyn Stream<Item = Result<K, watcher::Error>> + Send>>;
+
+/// Changes of spec, annotations, finalizers and deletion wake a reconcile; our own status writes do not.
+fn watch_clusters(client: &Client) -> (Store<DaskCluster>, Events<DaskCluster>) {
+    let (store, writer) = reflector::store();
+    let events = watcher(Api::<DaskCluster>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations).combine(predicates::finalizers),
+            Default::default(),
+        );
+    (store, events.boxed())
+}
+
+fn watch<K>(api: Api<K>, config: watcher::Config) -> (Store<K>, Events<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let events = watcher(api, config).default_backoff().reflect(writer).touched_objects();
+    (store, events.boxed())
+}
+
+fn watch_metadata<K>(api: Api<K>, config: watcher::Config) -> (Store<PartialObjectMeta<K>>, Events<PartialObjectMeta<K>>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let events = metadata_watcher(api, config).default_backoff().reflect(writer).touched_objects();
+    (store, events.boxed())
+}
+
+fn of_namespace(
+    clusters: &Store<DaskCluster>,
+    namespace: &str,
+    keep: impl Fn(&DaskCluster) -> bool,
+) -> Vec<ObjectRef<DaskCluster>> {
+    let held = clusters.state();
+    held.iter()
+        .filter(|cluster| cluster.namespace().as_deref() == Some(namespace) && keep(cluster))
+        .map(|cluster| ObjectRef::from_obj(&**cluster))
+        .collect()
+}
+
+fn stream_of(mut woken: mpsc::UnboundedReceiver<ClusterIdentity>) -> impl Stream<Item = ObjectRef<DaskCluster>> + Send {
+    futures::stream::poll_fn(move |waker| woken.poll_recv(waker))
+        .map(|cluster| ObjectRef::new(&cluster.name).within(&cluster.namespace))
+}
+
+/// Ready once every cache is filled; while the CRD is missing that never comes, so it is said.
+async fn filled(context: Arc<Context>, readiness: Readiness) -> Result<(), RunError> {
+    let clusters: Api<DaskCluster> = Api::all(context.client.clone());
+    if let Err(error) = clusters.list(&ListParams::default().limit(1)).await {
+        tracing::error!(%error, "DaskClusters cannot be listed: is the CRD installed (kubectl apply --server-side -f crds/), and may the operator list them?");
+    }
+    let sight = &context.sight;
+    let waits = futures::try_join!(
+        sight.clusters.wait_until_ready(),
+        sight.namespaces.wait_until_ready(),
+        sight.services.wait_until_ready(),
+        sight.slices.wait_until_ready(),
+        sight.connections.wait_until_ready(),
+        sight.in_use.wait_until_ready(),
+    );
+    waits.map_err(|_| RunError::Caches)?;
+    readiness.set();
+    tracing::info!("the caches are filled");
+    Ok(())
+}
+
+async fn timed(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
+    wait_for_caches(&context).await;
+    let started = context.clock.elapsed();
+    let result = reconcile(cluster, Arc::clone(&context)).await;
+    let label = result.as_ref().map_or_else(Error::category, |_| "ok");
+    context.metrics.reconciles.with_label_values(&[label]).inc();
+    let seconds = context.clock.elapsed().saturating_sub(started).as_secs_f64();
+    context.metrics.reconcile_seconds.with_label_values::<&str>(&[]).observe(seconds);
+    result
+}
+
+/// A cache that is not filled says "absent" of everything.
+async fn wait_for_caches(context: &Context) {
+    let sight = &context.sight;
+    // A store whose writer is gone never fills: then the watch has ended, and with it the operator.
+    let _ = futures::join!(
+        sight.namespaces.wait_until_ready(),
+        sight.services.wait_until_ready(),
+        sight.slices.wait_until_ready(),
+        sight.connections.wait_until_ready(),
+        sight.in_use.wait_until_ready(),
+    );
+}
+
+/// The one place where an error's whole chain is logged.
+fn on_error(cluster: Arc<DaskCluster>, error: &Error, _: Arc<Context>) -> Action {
+    let mut chain = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        chain.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    tracing::warn!(cluster = %ObjectRef::from_obj(&*cluster), error = chain, "reconcile failed");
+    Action::requeue(Duration::from_secs(5))
+}

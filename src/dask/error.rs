@@ -1,0 +1,34 @@
+use reqwest::StatusCode;
+
+/// Why a scheduler could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no answer from {address}")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("{address} does not know our token")]
+    Untrusted { address: String },
+    #[error("{address} is already letting workers go")]
+    Busy { address: String },
+    #[error("{address} answered {status} for {route}")]
+    Refused { address: String, route: &'static str, status: StatusCode },
+    #[error("the answer of {address} for {route} cannot be read")]
+    Undecodable { address: String, route: &'static str },
+}
+
+impl Error {
+    /// Bounded label for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "Unreachable",
+            Self::Untrusted { .. } => "Untrusted",
+            Self::Busy { .. } => "Busy",
+            Self::Refused { .. } => "Refused",
+            Self::Undecodable { .. } => "Undecodable",
+        }
+    }
+}

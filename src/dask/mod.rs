@@ -1,0 +1,12 @@
+//! The Dask scheduler over HTTP: the routes that our bootstrap adds to it, and the poller that asks them off the
+//! reconcile path. What a scheduler answers is never trusted for ownership.
+
+mod client;
+mod error;
+mod poller;
+mod wire;
+
+pub use client::DaskClient;
+pub use error::Error;
+pub use poller::{Poller, Retirement, RetirementOutcome, SchedulerSight, Silence, Target};
+pub use wire::{Retired, State, Worker};

@@ -1,0 +1,64 @@
+//! `/metrics`, `/livez` and `/readyz`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+
+/// Set once the CRD is there and the caches are filled.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Binds the address; the server runs until the returned future is dropped.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(
+    listen: SocketAddr,
+    metrics: Metrics,
+    readiness: Readiness,
+) -> std::io::Result<(SocketAddr, impl Future<Output = std::io::Result<()>>)> {
+    let listener = TcpListener::bind(listen).await?;
+    let address = listener.local_addr()?;
+    let routes = Router::new()
+        .route("/metrics", get(page))
+        .route("/livez", get(async || "ok"))
+        .route("/readyz", get(ready))
+        .with_state((metrics, readiness));
+    Ok((address, async move { axum::serve(listener, routes).await }))
+}
+
+type Shared = (Metrics, Readiness);
+
+async fn page(State((metrics, _)): State<Shared>) -> Response {
+    match metrics.page() {
+        Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn ready(State((_, readiness)): State<Shared>) -> Response {
+    if readiness.is_set() {
+        "ok".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the caches are not filled yet: is the DaskCluster CRD installed?").into_response()
+    }
+}

@@ -1,0 +1,14 @@
+//! Reading and writing Kubernetes: what the watches have seen, and the few kinds of write that we make.
+
+mod recent;
+mod sight;
+mod writer;
+
+pub use recent::RecentWrites;
+pub use sight::{IN_USE_LABEL, Sight};
+pub use writer::ClusterWriter;
+
+/// On a DaskCluster: what it made in Azure goes before it does.
+pub const FINALIZER: &str = "azureml.dask.dev/azure-resources";
+/// On a credentials Secret: a DaskCluster still needs it to go.
+pub const IN_USE_FINALIZER: &str = "azureml.dask.dev/in-use";

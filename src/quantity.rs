@@ -1,0 +1,87 @@
+//! Kubernetes quantities as numbers of bytes.
+
+/// A quantity that is no number of bytes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("'{0}' is no quantity of bytes, as '8Gi' is one")]
+pub struct QuantityError(String);
+
+/// Suffixes of the Kubernetes API conventions with their factor; the empty one is plain bytes.
+const SUFFIXES: [(&str, f64); 13] = [
+    ("Ki", 1024.0),
+    ("Mi", 1_048_576.0),
+    ("Gi", 1_073_741_824.0),
+    ("Ti", 1_099_511_627_776.0),
+    ("Pi", 1_125_899_906_842_624.0),
+    ("Ei", 1_152_921_504_606_846_976.0),
+    ("m", 0.001),
+    ("k", 1e3),
+    ("M", 1e6),
+    ("G", 1e9),
+    ("T", 1e12),
+    ("P", 1e15),
+    ("E", 1e18),
+];
+
+/// # Errors
+/// When the text is no quantity, or a negative one.
+pub fn bytes(text: &str) -> Result<u64, QuantityError> {
+    let refused = || QuantityError(text.to_owned());
+    let (number, factor) = SUFFIXES
+        .iter()
+        .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
+        .unwrap_or((text, 1.0));
+    if let (Ok(whole), true) = (number.parse::<u64>(), factor >= 1.0 && factor < 1e18) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "factors are whole and below 2^63")]
+        return whole.checked_mul(factor as u64).ok_or_else(refused);
+    }
+    let number: f64 = number.parse().map_err(|_| refused())?;
+    let bytes = (number * factor).ceil();
+    if !bytes.is_finite() || !(0.0..1.8e19).contains(&bytes) {
+        return Err(refused());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    Ok(bytes as u64)
+}
+
+/// Bytes as a quantity that loses nothing: the largest binary suffix that divides it.
+pub fn of_bytes(bytes: u64) -> String {
+    for (suffix, shift) in [("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)] {
+        if bytes > 0 && bytes.is_multiple_of(1 << shift) {
+            return format!("{}{suffix}", bytes >> shift);
+        }
+    }
+    bytes.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_in_every_form_that_kubernetes_writes() {
+        for (text, expected) in [
+            ("0", 0),
+            ("1024", 1024),
+            ("64Mi", 64 << 20),
+            ("56Gi", 56 << 30),
+            ("1.5Gi", 3 << 29),
+            ("2T", 2_000_000_000_000),
+            ("1e9", 1_000_000_000),
+            ("1500m", 2),
+            ("8k", 8000),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "Gi", "-1Gi", "8GiB", "lots", "1e40"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_bytes_is_written_without_loss() {
+        for value in [0, 1, 1023, 1024, 64 << 20, (64 << 20) + 1, 3 << 40] {
+            assert_eq!(bytes(&of_bytes(value)), Ok(value));
+        }
+        assert_eq!(of_bytes(56 << 30), "56Gi");
+    }
+}

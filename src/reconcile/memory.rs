@@ -1,0 +1,57 @@
+//! What one process remembers of a cluster between two reconciles. All of it may be lost: it saves requests and spaces
+//! tries, and no decision about what exists rests on it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::act::Setbacks;
+use super::observed::JobFailure;
+use crate::azure_resources::PoolNode;
+use crate::inventory::Pace;
+
+#[derive(Clone, Debug)]
+pub struct ClusterMemory {
+    pub setbacks: Setbacks,
+    pub pace: Pace,
+    /// When the plan's text last changed.
+    pub changed_at: Timestamp,
+    pub plan: String,
+    pub generation: i64,
+    pub last_status_write: Option<Timestamp>,
+    /// The nodes of the pool, as they were when this head's address had to be believed.
+    pub pool_nodes: Option<(String, Vec<PoolNode>)>,
+    pub job_failures: BTreeMap<String, JobFailure>,
+}
+
+impl ClusterMemory {
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            setbacks: Setbacks::default(),
+            pace: Pace::Moving,
+            changed_at: now,
+            plan: String::new(),
+            generation: 0,
+            last_status_write: None,
+            pool_nodes: None,
+            job_failures: BTreeMap::new(),
+        }
+    }
+
+    /// A changed spec is a new chance for what failed.
+    pub fn see_generation(&mut self, generation: i64) {
+        if self.generation != generation {
+            self.generation = generation;
+            self.setbacks = Setbacks::default();
+            self.pace = Pace::Moving;
+        }
+    }
+
+    pub fn see_plan(&mut self, plan: String, settled: bool, now: Timestamp) {
+        if self.plan != plan {
+            self.plan = plan;
+            self.changed_at = now;
+        }
+        self.pace = if settled { Pace::Settled } else { Pace::Moving };
+    }
+}

@@ -1,0 +1,149 @@
+//! One reconcile, one step a file, in reading order: validate, observe, plan, act, conclude, report.
+//!
+//! Pure are validate, plan, conclude and status; `tests/purity.rs` holds them to it.
+
+mod act;
+mod conclude;
+mod error;
+mod memory;
+mod observe;
+mod observed;
+mod plan;
+mod report;
+mod status;
+pub mod trouble;
+mod validate;
+
+pub use act::Acted;
+pub use conclude::{Conclusion, Next};
+pub use error::Error;
+pub use memory::ClusterMemory;
+pub use observe::{VmSizes, identity};
+pub use observed::{
+    Credentials, JobFailure, Observed, SecretReference, Setback, VmSize, WorkerSubmission, Workspace,
+};
+pub(crate) use plan::CONNECTION;
+pub use plan::{Action as PlannedAction, Blocked, Child, Plan, SchedulerStage, Step, Wait, plan};
+pub use validate::{
+    Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted, validate,
+};
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+use kube::runtime::events::Recorder;
+use kube::{Client, ResourceExt as _};
+
+use crate::access::AccessPool;
+use crate::api::DaskCluster;
+use crate::clock::Clock;
+use crate::cluster::Place;
+use crate::dask::Poller;
+use crate::inventory::Inventory;
+use crate::kubernetes::{ClusterWriter, Sight};
+use crate::metrics::Metrics;
+
+/// All that a reconcile needs besides the object.
+pub struct Context {
+    pub clock: Clock,
+    pub client: Client,
+    pub sight: Sight,
+    pub access: AccessPool,
+    pub inventory: Inventory,
+    pub vm_sizes: VmSizes,
+    pub poller: Poller,
+    pub recorder: Recorder,
+    pub metrics: Metrics,
+    pub defaults: Defaults,
+    pub worker_submission: WorkerSubmission,
+    /// How long a settled cluster goes unlooked at.
+    pub resync: Duration,
+    pub memories: Memories,
+}
+
+/// The memory of every cluster, by UID.
+#[derive(Default)]
+pub struct Memories(Mutex<std::collections::HashMap<String, ClusterMemory>>);
+
+impl Memories {
+    fn take(&self, uid: &str) -> Option<ClusterMemory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
+    }
+
+    fn put(&self, uid: String, memory: ClusterMemory) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, memory);
+    }
+}
+
+/// Makes one cluster true, as far as it goes now.
+///
+/// # Errors
+/// When the status could not be written; everything else becomes a condition.
+pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
+    let cluster = context.sight.cluster(cluster);
+    let uid = cluster.uid().unwrap_or_default();
+    let mut memory = context.memories.take(&uid).unwrap_or_else(|| ClusterMemory::new(context.clock.now()));
+    let result = Box::pin(pipeline(&context, &cluster, &mut memory)).await;
+    let is_over = matches!(&result, Ok(action) if *action == Action::await_change());
+    if !is_over {
+        context.memories.put(uid, memory);
+    }
+    result
+}
+
+async fn pipeline(context: &Context, cluster: &DaskCluster, memory: &mut ClusterMemory) -> Result<Action, Error> {
+    let identity = identity(cluster);
+    let generation = cluster.metadata.generation.unwrap_or_default();
+    memory.see_generation(generation);
+    let writer = ClusterWriter { client: &context.client, sight: &context.sight, access: &context.access, cluster: &identity };
+    let before = cluster.status.clone().unwrap_or_default();
+    let wanted = wanted(cluster, &context.defaults);
+    if let Some(status) = conclude::acknowledge(&before, generation, context.clock.now()) {
+        report::write(context, &writer, &status, memory).await?;
+        return Ok(Action::requeue(Duration::ZERO));
+    }
+    let look = observe::observe(context, cluster, &wanted, memory).await;
+    let plan = plan(&wanted, &look.observed);
+    tracing::debug!(plan = %plan, "planned");
+    memory.see_plan(plan.to_string(), plan.is_settled(), context.clock.now());
+    let hands = act::Hands {
+        cluster: &identity,
+        kubernetes: &writer,
+        azure: look.access.as_ref(),
+        inventory: &context.inventory,
+        poller: &context.poller,
+    };
+    let mut acted = act::act(&plan, &hands).await;
+    let now = context.clock.now();
+    memory.setbacks.learn(&mut acted, now);
+    let conclusion = conclude::conclude(&conclude::Outcome {
+        generation,
+        wanted: &wanted,
+        observed: &look.observed,
+        plan: &plan,
+        acted: &acted,
+        before: &before,
+        now,
+        changed_at: memory.changed_at,
+        resync: context.resync,
+    });
+    if conclusion.next == Next::Never {
+        context.poller.follow(&identity, None);
+    }
+    report::report(context, cluster, &writer, conclusion, memory).await
+}
+
+/// What the manifest asks for: a cluster that is being deleted asks for nothing, valid or not.
+fn wanted(cluster: &DaskCluster, defaults: &Defaults) -> Wanted {
+    if cluster.metadata.deletion_timestamp.is_some() {
+        return match Place::of(cluster) {
+            Ok(place) => Wanted::Nothing(place),
+            Err(error) => Wanted::Unknown(SpecErrors(vec![SpecError { path: "spec".into(), message: error.to_string() }])),
+        };
+    }
+    match validate(cluster, defaults) {
+        Ok(valid) => Wanted::Cluster(Box::new(valid)),
+        Err(errors) => Wanted::Unknown(errors),
+    }
+}

@@ -1,0 +1,136 @@
+//! The plan of a cluster that is wanted.
+
+use std::collections::BTreeSet;
+
+use super::stages::{SchedulerStage, plan_stages};
+use super::{Action, Plan, Step, children};
+use crate::api::{ConditionType, Reason};
+use crate::azure_resources::{AzureKind as _, Job, KINDS, Scene};
+use crate::lookup::{Lookup, Trouble};
+use crate::reconcile::observed::Observed;
+use crate::reconcile::validate::ValidCluster;
+use crate::scaling::letting_go;
+
+pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
+    let mut plan = Plan::default();
+    if observed.namespace_is_going {
+        plan.wait(ConditionType::Ready, Reason::Deleting, "the namespace is being deleted: nothing is created in it");
+        return plan;
+    }
+    if !observed.has_finalizer {
+        let why = "what it makes in Azure must go before it does";
+        plan.steps.push(Step::new(Action::EnsureFinalizer, ConditionType::Ready, why).gating());
+    }
+    plan_credentials(observed, &mut plan);
+    if !may_touch_azure(cluster, observed, &mut plan) {
+        return plan;
+    }
+    let lineup = match observed.lineup(&cluster.place, cluster.worker.replicas) {
+        Ok(lineup) => Some(lineup),
+        Err(trouble) => {
+            plan.block(ConditionType::SchedulerReady, trouble.clone());
+            plan.block(ConditionType::WorkersReady, trouble);
+            None
+        }
+    };
+    let scene = Scene { cluster, observed, lineup: lineup.as_ref() };
+    let Some(lineup) = &lineup else {
+        plan_kinds(&scene, &mut plan, false);
+        return plan;
+    };
+    let stage = SchedulerStage::of(&scene, lineup);
+    let connected = children::plan(&scene, lineup, &stage, &mut plan);
+    plan_kinds(&scene, &mut plan, connected);
+    let going = letting_go(&scene, lineup, &stage);
+    for name in &going.cancel {
+        let action = Action::CancelJob { id: cluster.place.job(name.job), api_version: Job::API_VERSION };
+        plan.steps.push(Step::new(action, ConditionType::WorkersReady, name.why.clone()));
+    }
+    if going.retire > 0 {
+        let why = format!("{} workers are wanted", cluster.worker.replicas);
+        plan.steps.push(Step::new(Action::RetireWorkers { count: going.retire }, ConditionType::WorkersReady, why));
+    }
+    plan_stages(&scene, lineup, &stage, &going, &mut plan);
+    plan.follow = stage.target(&scene, lineup);
+    plan
+}
+
+fn plan_credentials(observed: &Observed, plan: &mut Plan) {
+    let credentials = &observed.credentials;
+    if let Some(secret) = credentials.secret.as_ref().filter(|_| !credentials.held && credentials.trouble.is_none()) {
+        let action = Action::HoldCredentials(secret.clone());
+        plan.steps.push(Step::new(action, ConditionType::Ready, "deletion needs it").gating());
+    }
+    for secret in &credentials.releasable {
+        let action = Action::ReleaseCredentials(secret.clone());
+        plan.steps.push(Step::new(action, ConditionType::Ready, "no DaskCluster names it any more"));
+    }
+}
+
+/// Everything that has to hold before the first thing is made.
+fn may_touch_azure(cluster: &ValidCluster, observed: &Observed, plan: &mut Plan) -> bool {
+    if let Some(trouble) = &observed.credentials.trouble {
+        plan.block(ConditionType::Ready, trouble.clone());
+        return false;
+    }
+    let workspace = match &observed.workspace {
+        Lookup::Present(workspace) => workspace,
+        Lookup::Unavailable(trouble) => {
+            plan.block(ConditionType::Ready, trouble.clone());
+            return false;
+        }
+        Lookup::Absent => {
+            let name = cluster.place.workspace.name();
+            let message = format!("workspace {name} does not exist in resource group {}: create it, or correct spec.workspace", cluster.place.workspace.resource_group().unwrap_or_default());
+            plan.block(ConditionType::Ready, Trouble::lasting(Reason::WorkspaceNotFound, message));
+            return false;
+        }
+        Lookup::NotAsked => {
+            plan.wait(ConditionType::Ready, Reason::Pending, "the workspace has not been looked at yet");
+            return false;
+        }
+    };
+    if workspace.isolation_mode != "Disabled" {
+        let message = format!(
+            "workspace {} has a managed network ({}): its pools lie in Microsoft's own network, where no scheduler can be reached; use a workspace without one",
+            cluster.place.workspace.name(),
+            workspace.isolation_mode
+        );
+        plan.block(ConditionType::Ready, Trouble::lasting(Reason::ManagedNetwork, message));
+        return false;
+    }
+    vm_size_is_known(cluster, observed, &workspace.location, plan)
+}
+
+/// Refuses a size that the region does not offer. Sizes that could not be listed refuse nothing: Azure says it too.
+fn vm_size_is_known(cluster: &ValidCluster, observed: &Observed, location: &str, plan: &mut Plan) -> bool {
+    let (Some(wanted), Lookup::Present(sizes)) = (&cluster.compute.vm_size, &observed.vm_sizes) else {
+        return true;
+    };
+    if sizes.iter().any(|size| size.name.eq_ignore_ascii_case(wanted)) {
+        return true;
+    }
+    let message = format!("{location} offers no VM size {wanted} to Azure ML: choose another spec.compute.vmSize (az ml compute list-sizes --location {location})");
+    plan.block(ConditionType::ComputeReady, Trouble::lasting(Reason::VmSizeUnknown, message));
+    false
+}
+
+/// `connected`: the head's token is where users find it, or will be before the head is submitted.
+fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
+    let mut ready = BTreeSet::new();
+    if connected {
+        ready.insert(CONNECTION);
+    }
+    for kind in KINDS {
+        let share = (kind.plan)(scene, &ready);
+        if share.is_ready() && kind.after.iter().all(|before| ready.contains(before)) {
+            ready.insert(kind.name);
+        }
+        plan.steps.extend(share.steps);
+        plan.waits.extend(share.waits);
+        plan.blocked.extend(share.blocked);
+    }
+}
+
+/// What jobs come after besides other kinds: the Secret that holds the head's token.
+pub(crate) const CONNECTION: &str = "connection Secret";

@@ -1,0 +1,114 @@
+//! Step 3: ([`Wanted`], [`Observed`]) → [`Plan`]. Pure: every choice is made here, none while acting.
+
+mod children;
+mod cluster;
+mod leaving;
+mod stages;
+mod step;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cluster::CONNECTION;
+pub use stages::{HeadAddress, SchedulerStage, registered_workers};
+pub use step::{Action, Child, Step};
+
+use std::fmt;
+
+use super::observed::Observed;
+use super::validate::Wanted;
+use crate::api::{ConditionType, Reason};
+use crate::dask::Target;
+use crate::lookup::Trouble;
+
+/// What to do now, what to wait for, and what stands in the way. Its text is what golden tests, dry runs and
+/// events show.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// In order. A step that [gates](Step::gates) and fails ends the others.
+    pub steps: Vec<Step>,
+    pub waits: Vec<Wait>,
+    pub blocked: Vec<Blocked>,
+    /// The scheduler that is to be asked for its state.
+    pub follow: Option<Target>,
+}
+
+/// Something that comes by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wait {
+    pub stage: ConditionType,
+    pub reason: Reason,
+    pub message: String,
+}
+
+/// Something that stands in the way. A `stage` of `Ready` stands in the way of everything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blocked {
+    pub stage: ConditionType,
+    pub trouble: Trouble,
+}
+
+impl Plan {
+    fn wait(&mut self, stage: ConditionType, reason: Reason, message: impl Into<String>) {
+        self.waits.push(Wait { stage, reason, message: message.into() });
+    }
+
+    fn block(&mut self, stage: ConditionType, trouble: Trouble) {
+        self.blocked.push(Blocked { stage, trouble });
+    }
+
+    /// Nothing to do, nothing to wait for, nothing in the way.
+    pub fn is_settled(&self) -> bool {
+        self.steps.is_empty() && self.waits.is_empty() && self.blocked.is_empty()
+    }
+
+    /// Moves the steps that failed before and whose time has not come from what to do to what stands in the way.
+    fn respect_setbacks(&mut self, observed: &Observed) {
+        let steps = std::mem::take(&mut self.steps);
+        let mut gated = false;
+        for step in steps {
+            match observed.setbacks.get(&step.key()) {
+                Some(setback) if setback.not_before > observed.seen_at => {
+                    gated |= step.gates;
+                    self.block(step.stage, setback.trouble.clone());
+                }
+                _ if gated => {}
+                _ => self.steps.push(step),
+            }
+        }
+    }
+}
+
+/// The whole decision.
+pub fn plan(wanted: &Wanted, observed: &Observed) -> Plan {
+    let mut plan = match wanted {
+        Wanted::Cluster(cluster) => cluster::plan(cluster, observed),
+        Wanted::Nothing(place) => leaving::plan(place, observed),
+        Wanted::Unknown(errors) => {
+            let mut plan = Plan::default();
+            plan.block(ConditionType::Ready, Trouble::lasting(Reason::InvalidSpec, errors.to_string()));
+            plan
+        }
+    };
+    plan.respect_setbacks(observed);
+    plan
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_settled() {
+            return f.write_str("nothing to do\n");
+        }
+        for step in &self.steps {
+            writeln!(f, "do    {step}")?;
+        }
+        for wait in &self.waits {
+            writeln!(f, "wait  {} {}: {}", wait.stage, wait.reason, wait.message)?;
+        }
+        for Blocked { stage, trouble } in &self.blocked {
+            let lasting = if trouble.lasting { " (until somebody mends it)" } else { "" };
+            writeln!(f, "block {stage} {}{lasting}: {}", trouble.reason, trouble.message)?;
+        }
+        Ok(())
+    }
+}

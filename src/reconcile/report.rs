@@ -1,0 +1,74 @@
+//! Step 6: tell. Writes the status if it changed, publishes the events, and says when to look again.
+
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event as KubernetesEvent, EventType};
+use kube::{Resource as _, ResourceExt as _};
+
+use super::conclude::{Conclusion, Event, Next, write_not_before};
+use super::error::Error;
+use super::memory::ClusterMemory;
+use super::Context;
+use crate::api::{DaskCluster, DaskClusterStatus};
+use crate::kubernetes::ClusterWriter;
+
+/// # Errors
+/// When the status could not be written.
+pub async fn report(
+    context: &Context,
+    cluster: &DaskCluster,
+    writer: &ClusterWriter<'_>,
+    conclusion: Conclusion,
+    memory: &mut ClusterMemory,
+) -> Result<Action, Error> {
+    let Next::After(mut wait) = conclusion.next else {
+        publish(context, cluster, &conclusion.events).await;
+        return Ok(Action::await_change());
+    };
+    let before = cluster.status.clone().unwrap_or_default();
+    let now = context.clock.now();
+    match write_not_before(&before, &conclusion.status, memory.last_status_write) {
+        None => {}
+        Some(at) if at <= now => {
+            write(context, writer, &conclusion.status, memory).await?;
+            publish(context, cluster, &conclusion.events).await;
+        }
+        Some(at) => wait = wait.min(Duration::try_from(at.duration_since(now)).unwrap_or_default()),
+    }
+    Ok(Action::requeue(wait))
+}
+
+/// # Errors
+/// When the API server did not take the status.
+pub async fn write(
+    context: &Context,
+    writer: &ClusterWriter<'_>,
+    status: &DaskClusterStatus,
+    memory: &mut ClusterMemory,
+) -> Result<(), Error> {
+    writer.set_status(status).await.map_err(|source| Error::Report { source: Box::new(source) })?;
+    context.metrics.status_writes.inc();
+    memory.last_status_write = Some(context.clock.now());
+    Ok(())
+}
+
+/// An event that is lost is lost: the status says the same.
+async fn publish(context: &Context, cluster: &DaskCluster, events: &[Event]) {
+    let regarding = cluster.object_ref(&());
+    for event in events {
+        let told = KubernetesEvent {
+            type_: if event.warning { EventType::Warning } else { EventType::Normal },
+            reason: event.reason.as_str().to_owned(),
+            note: Some(event.note.chars().take(MAX_NOTE).collect()),
+            action: event.action.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = context.recorder.publish(&told, &regarding).await {
+            tracing::warn!(%error, cluster = cluster.name_any(), "an event could not be published");
+        }
+    }
+}
+
+/// Kubernetes takes 1,024 bytes; a character has up to four.
+const MAX_NOTE: usize = 250;

@@ -1,0 +1,136 @@
+//! The numbers and addresses of a status, out of what was observed. Pure.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::conclude::Outcome;
+use super::observed::Observed;
+use super::plan::{SchedulerStage, registered_workers};
+use super::validate::{ValidCluster, Wanted};
+use crate::api::{
+    ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, RunStatus, SchedulerStatus, WorkerCounts,
+};
+use crate::azure_resources::job::{JobFacts, Lineup};
+use crate::azure_resources::{ComputeHave, Scene};
+use crate::kubernetes_children::service_name;
+use crate::lookup::Lookup;
+use crate::quantity;
+
+/// What the summary needs to know of scheduler and workers.
+pub struct Facts {
+    pub desired_workers: u32,
+    pub ready_workers: u32,
+    lineup: Option<Lineup>,
+}
+
+impl Facts {
+    pub fn gather(outcome: &Outcome<'_>) -> Self {
+        let Wanted::Cluster(cluster) = outcome.wanted else {
+            return Self { desired_workers: 0, ready_workers: 0, lineup: None };
+        };
+        let lineup = outcome.observed.lineup(&cluster.place, cluster.worker.replicas).ok();
+        let state = lineup.as_ref().and_then(|lineup| {
+            let scene = Scene { cluster, observed: outcome.observed, lineup: Some(lineup) };
+            SchedulerStage::of(&scene, lineup).answering(&scene).map(|state| registered_workers(state, lineup))
+        });
+        Self { desired_workers: cluster.desired_dask_workers(), ready_workers: state.unwrap_or(0), lineup }
+    }
+}
+
+/// The status without its conditions. What could not be looked at stays as it was told last.
+pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus {
+    let Wanted::Cluster(cluster) = outcome.wanted else {
+        return outcome.before.clone();
+    };
+    let mut status = outcome.before.clone();
+    if let Some((compute, nodes)) = compute(cluster, outcome.observed) {
+        status.compute = Some(compute);
+        status.nodes = Some(nodes);
+    }
+    status.datasets = cluster
+        .datasets
+        .iter()
+        .map(|dataset| DatasetStatus {
+            name: dataset.name.clone(),
+            version: Some(dataset.version.clone()),
+            id: Some(dataset.id.to_string()),
+        })
+        .collect();
+    if let Some(lineup) = &facts.lineup {
+        let scene = Scene { cluster, observed: outcome.observed, lineup: Some(lineup) };
+        let stage = SchedulerStage::of(&scene, lineup);
+        status.run = lineup.head_facts().map(run);
+        status.scheduler = scheduler(cluster, &stage);
+        status.workers = Some(workers(&scene, &stage, lineup, facts));
+        status.replicas = u32::try_from(lineup.worker_jobs_that_have_not_ended()).ok();
+    }
+    status
+}
+
+fn compute(cluster: &ValidCluster, observed: &Observed) -> Option<(ComputeStatus, NodeCounts)> {
+    let Lookup::Present(body) = observed.resource(&cluster.place.compute) else { return None };
+    let have: ComputeHave = serde_json::from_value(body.clone()).ok()?;
+    let inner = have.properties.properties;
+    let compute = ComputeStatus {
+        id: Some(cluster.place.compute.to_string()),
+        provisioning_state: have.properties.provisioning_state,
+        allocation_state: inner.as_ref().and_then(|inner| inner.allocation_state.clone()),
+    };
+    let counts = inner.as_ref().and_then(|inner| inner.node_state_counts).unwrap_or_default();
+    let nodes = NodeCounts {
+        target: inner.as_ref().and_then(|inner| inner.target_node_count).unwrap_or(0),
+        current: inner.as_ref().and_then(|inner| inner.current_node_count).unwrap_or(0),
+        idle: counts.idle_node_count.unwrap_or(0),
+        running: counts.running_node_count.unwrap_or(0),
+        preparing: counts.preparing_node_count.unwrap_or(0),
+        unusable: counts.unusable_node_count.unwrap_or(0),
+        leaving: counts.leaving_node_count.unwrap_or(0),
+        preempted: counts.preempted_node_count.unwrap_or(0),
+        max: inner
+            .as_ref()
+            .and_then(|inner| inner.scale_settings.as_ref()?.max_node_count)
+            .unwrap_or(0),
+    };
+    Some((compute, nodes))
+}
+
+fn run(head: &JobFacts) -> RunStatus {
+    RunStatus {
+        name: Some(head.id.clone()),
+        experiment: head.experiment.clone(),
+        status: Some(head.status.to_string()),
+        studio_url: head.studio_url.clone(),
+        start_time: head.started_at.map(Time),
+    }
+}
+
+fn scheduler(cluster: &ValidCluster, stage: &SchedulerStage) -> Option<SchedulerStatus> {
+    let address = stage.believed()?;
+    let identity = &cluster.place.identity;
+    Some(SchedulerStatus {
+        address: Some(address.scheduler.clone()),
+        dashboard: Some(address.dashboard.clone()),
+        jupyter: address.jupyter.clone(),
+        head_node: Some(address.head_node.clone()),
+        service: address.is_routable().then(|| format!("{}.{}.svc", service_name(identity), identity.namespace)),
+    })
+}
+
+fn workers(scene: &Scene<'_>, stage: &SchedulerStage, lineup: &Lineup, facts: &Facts) -> WorkerCounts {
+    let state = stage.answering(scene);
+    let registered: Vec<&str> =
+        state.iter().flat_map(|state| &state.workers).map(crate::dask::Worker::job_id).collect();
+    let pending = lineup
+        .alive_workers
+        .iter()
+        .filter_map(|name| lineup.jobs.get(name))
+        .filter(|facts| !registered.contains(&facts.id.as_str()))
+        .count();
+    WorkerCounts {
+        desired: facts.desired_workers,
+        pending: u32::try_from(pending).unwrap_or(u32::MAX),
+        ready: facts.ready_workers,
+        cores: state.map_or(0, |state| u32::try_from(state.total_threads).unwrap_or(u32::MAX)),
+        memory: Some(Quantity(quantity::of_bytes(state.map_or(0, |state| state.total_memory)))),
+    }
+}

@@ -1,0 +1,87 @@
+//! What was typed, and what it means: checked once, passed down, never global.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::azure::{Endpoint, Identity, IncompleteIdentity, InvalidEndpoint};
+use crate::cli::{AzureArgs, RunArgs, Submission};
+use crate::reconcile::{EnvironmentDefinition, WorkerSubmission};
+
+/// The environment of clusters that name none: built once by Azure ML.
+const DEFAULT_CONDA_FILE: &str = include_str!("default_environment.yaml");
+
+pub struct Settings {
+    pub metrics_listen: SocketAddr,
+    pub metrics_address_file: Option<PathBuf>,
+    pub instance: String,
+    pub resync: Duration,
+    pub worker_submission: WorkerSubmission,
+    pub environment: EnvironmentDefinition,
+    pub endpoint: Endpoint,
+    pub own_identity: Option<Identity>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("the operator's own identity is incomplete")]
+    Identity(#[from] IncompleteIdentity),
+    #[error("the cloud's addresses are not usable")]
+    Endpoint(#[from] InvalidEndpoint),
+    #[error("the default conda file {path} cannot be read")]
+    CondaFile {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Settings {
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn new(args: RunArgs) -> Result<Self, SettingsError> {
+        let RunArgs {
+            metrics_listen,
+            metrics_address_file,
+            instance,
+            resync_seconds,
+            worker_submission,
+            default_image,
+            default_conda_file,
+            log: _,
+            log_format: _,
+            azure,
+        } = args;
+        let conda_file = match default_conda_file {
+            None => DEFAULT_CONDA_FILE.to_owned(),
+            Some(path) => std::fs::read_to_string(&path).map_err(|source| SettingsError::CondaFile { path, source })?,
+        };
+        Ok(Self {
+            metrics_listen,
+            metrics_address_file,
+            instance,
+            resync: Duration::from_secs(resync_seconds),
+            worker_submission: match worker_submission {
+                Submission::BesideHead => WorkerSubmission::BesideHead,
+                Submission::AfterHead => WorkerSubmission::AfterHead,
+            },
+            environment: EnvironmentDefinition { image: default_image, conda_file: Some(conda_file) },
+            endpoint: Endpoint::new(
+                azure.azure_authority_host.as_deref(),
+                azure.azure_resource_manager_endpoint.as_deref(),
+                azure.azure_resource_manager_audience.as_deref(),
+            )?,
+            own_identity: own_identity(&azure)?,
+        })
+    }
+}
+
+fn own_identity(azure: &AzureArgs) -> Result<Option<Identity>, IncompleteIdentity> {
+    Identity::from_environment(|name| match name {
+        "AZURE_TENANT_ID" => azure.azure_tenant_id.clone(),
+        "AZURE_CLIENT_ID" => azure.azure_client_id.clone(),
+        "AZURE_CLIENT_SECRET" => azure.azure_client_secret.clone(),
+        "AZURE_FEDERATED_TOKEN_FILE" => azure.azure_federated_token_file.clone(),
+        _ => None,
+    })
+}
