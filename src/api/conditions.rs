@@ -140,3 +140,16 @@ pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ConditionType;
+
+    #[test]
+    fn all_holds_each_condition_at_its_place_under_its_own_name() {
+        for (place, condition) in ConditionType::ALL.into_iter().enumerate() {
+            assert_eq!(condition as usize, place);
+            assert_eq!(condition.as_str(), format!("{condition:?}"));
+        }
+    }
+}

@@ -32,7 +32,7 @@ pub use environment_variables::EnvVar;
 pub use network::{Network, Subnet, VirtualNetwork};
 pub use reason::Reason;
 pub use scheduler::Scheduler;
-pub use schema::{crd, crd_yaml};
+pub use schema::{CrdYamlError, crd, crd_yaml};
 pub use spec::{CreationPolicy, DaskCluster, DaskClusterSpec, DeletionPolicy, WorkspaceRef};
 pub use status::{
     ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, Phase, RunStatus, SchedulerStatus,

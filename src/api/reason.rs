@@ -239,3 +239,16 @@ impl fmt::Display for Reason {
         formatter.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn all_holds_each_reason_at_its_place_under_its_own_name() {
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            assert_eq!(reason.as_str(), format!("{reason:?}"));
+        }
+    }
+}

@@ -5,6 +5,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Number, Value};
+use thiserror::Error;
 
 use super::DaskCluster;
 
@@ -29,8 +31,21 @@ pub fn crd() -> CustomResourceDefinition {
 ///
 /// # Errors
 /// None is known: the definition serializes to YAML as it does to JSON.
-pub fn crd_yaml() -> Result<String, serde_saphyr::ser::Error> {
-    serde_saphyr::to_string(&crd())
+pub fn crd_yaml() -> Result<String, CrdYamlError> {
+    let mut definition = serde_json::to_value(crd())?;
+    write_whole_numbers(&mut definition);
+    Ok(serde_saphyr::to_string(&definition)?)
+}
+
+/// The definition could not be written.
+#[derive(Debug, Error)]
+pub enum CrdYamlError {
+    /// Not as JSON.
+    #[error("cannot write the CustomResourceDefinition as JSON")]
+    Json(#[from] serde_json::Error),
+    /// Not as YAML.
+    #[error("cannot write the CustomResourceDefinition as YAML")]
+    Yaml(#[from] serde_saphyr::ser::Error),
 }
 
 /// An amount of memory, as a number of bytes or as text such as `48Gi`.
@@ -41,10 +56,32 @@ pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Limits are doubles in the schema; `100.0` of a number of nodes reads badly.
+fn write_whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "limits are small and whole"
+                )]
+                let whole = whole as i64;
+                *number = Number::from(whole);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(write_whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
 /// An absent field is absent: null is dropped before defaults are filled in, unless the schema
 /// allows it, and then it would stay, past every `has()` of a rule.
 fn fit(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    if let Some(description) = schema.description.as_mut() {
+        *description = unwrapped(description);
+    }
     if schema.format.as_deref() == Some("uint32") {
         schema.format = Some("int32".to_owned());
     }
@@ -63,4 +100,13 @@ fn fit(schema: &mut JSONSchemaProps) {
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
         fit(values);
     }
+}
+
+/// The description with a line a paragraph: `kubectl explain` wraps lines itself.
+fn unwrapped(description: &str) -> String {
+    description
+        .split("\n\n")
+        .map(|paragraph| paragraph.replace('\n', " "))
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }

@@ -217,3 +217,45 @@ async fn what_is_stored_reads_back_as_the_rust_types_and_writes_the_same() {
         assert_eq!(unfilled.spec, read.spec);
     }
 }
+
+#[tokio::test]
+async fn the_largest_manifest_stays_within_the_api_servers_budget() {
+    let letter = |number: usize| char::from(b'a' + u8::try_from(number).expect("few"));
+    let datasets: Vec<_> = (0..16)
+        .map(|number| {
+            json!({
+                "name": letter(number).to_string().repeat(255),
+                "version": "1".repeat(255),
+                "uri": format!("https://host/{}", "x".repeat(2035)),
+                "path": format!("/{}", letter(number).to_string().repeat(255)),
+            })
+        })
+        .collect();
+    let env: Vec<_> = (0..64)
+        .map(|number| json!({"name": format!("A{number:0>255}"), "value": "x".repeat(4096)}))
+        .collect();
+    let tags: serde_json::Map<_, _> = (0..15)
+        .map(|number| {
+            (
+                letter(number).to_string().repeat(100),
+                json!("x".repeat(256)),
+            )
+        })
+        .collect();
+    let largest = edited(
+        everything(),
+        &[
+            set("/spec/environment/condaFile", "x".repeat(16_384)),
+            set("/spec/datasets", datasets),
+            set("/spec/scheduler/env", env.clone()),
+            set("/spec/worker/env", env),
+            set("/spec/tags", tags),
+        ],
+    );
+    let server = Server::new().await;
+    let stored = server.create(&largest).await;
+    server
+        .try_replace(&edited(stored, &[set("/spec/worker/replicas", 1)]))
+        .await
+        .expect("the rules on changes stay within the budget too");
+}

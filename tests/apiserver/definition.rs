@@ -110,6 +110,7 @@ fn every_field_is_described() {
         }
         let description = schema["description"].as_str().unwrap_or_default();
         assert!(description.ends_with('.'), "{path}: {description:?}");
+        assert!(!description.contains('\n'), "{path}: {description:?}");
         assert!(
             description.len() < 400,
             "{path}: {} bytes",

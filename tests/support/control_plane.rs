@@ -43,6 +43,7 @@ impl ControlPlane {
     /// # Panics
     /// If there is no launcher or it does not get ready: a test that needs Kubernetes fails
     /// without it, and is not skipped.
+    #[expect(clippy::panic, reason = "a test says why it cannot run")]
     pub(crate) async fn shared() -> &'static Self {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
         SHARED
