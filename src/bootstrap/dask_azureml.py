@@ -316,7 +316,8 @@ def link(name: str, path: str, target: str) -> None:
         os.replace(temporary, path.rstrip("/"))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CannotRun(f"dataset {name}: {path} cannot be made: {reason}") from None
+        at = f"{error.filename}: " if error.filename not in (None, path) else ""
+        raise CannotRun(f"dataset {name}: {path} cannot be made: {at}{reason}") from None
 
 
 # ---------------------------------------------------------------------------------------------
@@ -630,7 +631,8 @@ class WorkerNode:
 
     def run(self, address: str) -> int:
         try:
-            scheduler = self._find_head(time.monotonic() + self._settings.start_timeout)
+            deadline = time.monotonic() + self._settings.start_timeout
+            scheduler, dashboard = self._find_head(deadline)
         except AskedToStop:
             say(f"asked to stop ({self._stop.reason}) before there was a worker")
             return 0
@@ -642,7 +644,11 @@ class WorkerNode:
                 self._stop.wait(60)
             if child.exit_code() is None:
                 return self._leave(child)
-            return self._ended(child.exit_code())
+            code = child.exit_code()
+            # A nanny whose scheduler ends while its worker starts only says that the start failed.
+            if code == FAILED and not healthy(dashboard):
+                code = SCHEDULER_GONE
+            return self._ended(code)
         finally:
             child.kill()
 
@@ -662,8 +668,8 @@ class WorkerNode:
             say(f"the worker failed with exit code {code}")
         return code
 
-    def _find_head(self, deadline: float) -> str:
-        """The scheduler's address, once it answers.
+    def _find_head(self, deadline: float) -> tuple[str, str]:
+        """The addresses of the scheduler and its dashboard, once it answers.
 
         The tags are read anew each time: Azure may have run the head's job again on another node,
         and then they hold an address of the past for a while.
@@ -682,7 +688,7 @@ class WorkerNode:
                 if not scheduler or not dashboard:
                     waiting = "the head has not published its addresses"
                 elif healthy(dashboard):
-                    return scheduler
+                    return scheduler, dashboard
                 else:
                     waiting = f"the scheduler does not answer at {dashboard}"
             except (KeyError, TypeError, AttributeError):
