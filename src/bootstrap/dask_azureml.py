@@ -4,12 +4,12 @@ The operator carries this file inside each job (gzip + base64 in one environment
 starts it with `exec python -c ...`, so this process is the one that Azure ML watches: its output
 is the job's log and its exit code is the job's result.
 
-| exit code | head                                     | worker                                      |
-|-----------|------------------------------------------|---------------------------------------------|
-| 0         | asked to stop, or the scheduler was shut | retired, asked to stop, or node preempted   |
-| 1         | did not start, or the scheduler crashed  | did not start, or the worker failed         |
-| 3         |                                          | the scheduler is gone, or dropped the worker|
-| 128 + n   | ended by signal n                        | ended by signal n                           |
+| exit code | head                                     | worker                             |
+|-----------|------------------------------------------|------------------------------------|
+| 0         | asked to stop, or the scheduler was shut | retired, asked to stop, preempted  |
+| 1         | did not start, or the scheduler failed   | did not start, or the worker failed|
+| 3         |                                          | scheduler gone, or worker dropped  |
+| 128 + n   | scheduler ended by signal n              | worker ended by signal n           |
 
 The upper half is the job's own process, which needs the standard library only. It starts the
 scheduler and the workers as children that import this file from a scratch folder: the lower half
@@ -727,7 +727,8 @@ def watch_for_preemption(stop: Stop, metadata: str, interval: float = 5.0) -> No
             url = metadata + "/metadata/scheduledevents?api-version=2020-07-01"
             events = json.loads(fetch(_DIRECTLY, url, 3, header)).get("Events", [])
             if events and node is None:
-                url = metadata + "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+                url = metadata + "/metadata/instance/compute/name"
+                url += "?api-version=2021-02-01&format=text"
                 node = fetch(_DIRECTLY, url, 3, header).decode().strip()
             refusals = 0
             for event in events:
@@ -760,8 +761,8 @@ def main(arguments: list, environ, source: bytes, metadata: str = INSTANCE_METAD
         role = Head if settings.role == "head" else WorkerNode
         node = role(settings, stop, scratch, dict(environ))
         if settings.role == "worker":
-            watch = threading.Thread(target=watch_for_preemption, args=(stop, metadata), daemon=True)
-            watch.start()
+            watched = (stop, metadata)
+            threading.Thread(target=watch_for_preemption, args=watched, daemon=True).start()
         return node.run(address)
     except CannotRun as error:
         say(str(error))
@@ -1075,8 +1076,8 @@ def scheduler_state(s) -> dict:
         "queued": len(s.queued),
         "unrunnable": len(s.unrunnable),
         "nbytes": sum(ws.nbytes for ws in workers),
-        "total_threads": s.total_nthreads,
-        "total_memory": s.total_memory,
+        "total_threads": sum(ws.nthreads for ws in workers),
+        "total_memory": sum(ws.memory_limit for ws in workers),
         "adaptive_target": s.adaptive_target(),
         "workers": [
             {
@@ -1153,9 +1154,11 @@ class RetireRoute(OwnRoute):
     async def post(self):
         names = self.body_with(
             "names",
-            lambda value: isinstance(value, list)
-            and value
-            and all(isinstance(name, str) and name for name in value),
+            lambda value: (
+                isinstance(value, list)
+                and value
+                and all(isinstance(name, str) and name for name in value)
+            ),
         )
         names = list(dict.fromkeys(names))
         self.answer(200, await self.retirements.retire(self.server, names))
@@ -1222,6 +1225,11 @@ class NodeNanny(Nanny):
         self.reason = self.reason or reason
         if self.status not in (Status.closing, Status.closed):
             super().close_gracefully(reason=reason)
+        # The worker's process, which is closing, would wait 2 s for an order of its nanny that
+        # never comes, and then log a traceback as the last thing of a job that went well.
+        orders = getattr(self.process, "child_stop_q", None)
+        if orders is not None:
+            orders.put({"op": "stop"})
 
     async def hand_over(self) -> bool:
         """Moves the worker's data to the others. False when nobody takes it.
@@ -1230,6 +1238,10 @@ class NodeNanny(Nanny):
         would not tell whether it worked, and would wait for tasks that run again elsewhere anyway.
         A plain SIGTERM to `dask worker` loses scattered data.
         """
+        # A worker has tasks and data a moment before its nanny knows that it has started.
+        end = time.monotonic() + 5
+        while self.worker_address is None and time.monotonic() < end:
+            await asyncio.sleep(0.05)
         address = self.worker_address
         if address is None:
             return True
