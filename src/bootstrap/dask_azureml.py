@@ -13,7 +13,7 @@ is the job's log and its exit code is the job's result.
 
 The upper half is the job's own process, which needs the standard library only. It starts the
 scheduler and the workers as children that import this file from a scratch folder: the lower half
-is what runs inside those.
+is what runs inside those. Both are one file, longer than others, as a job carries one string.
 """
 
 from __future__ import annotations
