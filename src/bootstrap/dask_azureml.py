@@ -4,16 +4,16 @@ The operator carries this file inside each job (gzip + base64 in one environment
 starts it with `exec python -c ...`, so this process is the one that Azure ML watches: its output
 is the job's log and its exit code is the job's result.
 
-| exit code | head                                     | worker                                      |
-|-----------|------------------------------------------|---------------------------------------------|
-| 0         | asked to stop, or the scheduler was shut | retired, asked to stop, or node preempted   |
-| 1         | did not start, or the scheduler crashed  | did not start, or the worker failed         |
-| 3         |                                          | the scheduler is gone, or dropped the worker|
-| 128 + n   | ended by signal n                        | ended by signal n                           |
+| exit code | head                                     | worker                             |
+|-----------|------------------------------------------|------------------------------------|
+| 0         | asked to stop, or the scheduler was shut | retired, asked to stop, preempted  |
+| 1         | did not start, or the scheduler failed   | did not start, or the worker failed|
+| 3         |                                          | scheduler gone, or worker dropped  |
+| 128 + n   | scheduler ended by signal n              | worker ended by signal n           |
 
 The upper half is the job's own process, which needs the standard library only. It starts the
 scheduler and the workers as children that import this file from a scratch folder: the lower half
-is what runs inside those.
+is what runs inside those. Both are one file, longer than others, as a job carries one string.
 """
 
 from __future__ import annotations
@@ -316,7 +316,8 @@ def link(name: str, path: str, target: str) -> None:
         os.replace(temporary, path.rstrip("/"))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CannotRun(f"dataset {name}: {path} cannot be made: {reason}") from None
+        at = f"{error.filename}: " if error.filename not in (None, path) else ""
+        raise CannotRun(f"dataset {name}: {path} cannot be made: {at}{reason}") from None
 
 
 # ---------------------------------------------------------------------------------------------
@@ -630,7 +631,8 @@ class WorkerNode:
 
     def run(self, address: str) -> int:
         try:
-            scheduler = self._find_head(time.monotonic() + self._settings.start_timeout)
+            deadline = time.monotonic() + self._settings.start_timeout
+            scheduler, dashboard = self._find_head(deadline)
         except AskedToStop:
             say(f"asked to stop ({self._stop.reason}) before there was a worker")
             return 0
@@ -642,7 +644,11 @@ class WorkerNode:
                 self._stop.wait(60)
             if child.exit_code() is None:
                 return self._leave(child)
-            return self._ended(child.exit_code())
+            code = child.exit_code()
+            # A nanny whose scheduler ends while its worker starts only says that the start failed.
+            if code == FAILED and not healthy(dashboard):
+                code = SCHEDULER_GONE
+            return self._ended(code)
         finally:
             child.kill()
 
@@ -662,8 +668,8 @@ class WorkerNode:
             say(f"the worker failed with exit code {code}")
         return code
 
-    def _find_head(self, deadline: float) -> str:
-        """The scheduler's address, once it answers.
+    def _find_head(self, deadline: float) -> tuple[str, str]:
+        """The addresses of the scheduler and its dashboard, once it answers.
 
         The tags are read anew each time: Azure may have run the head's job again on another node,
         and then they hold an address of the past for a while.
@@ -682,7 +688,7 @@ class WorkerNode:
                 if not scheduler or not dashboard:
                     waiting = "the head has not published its addresses"
                 elif healthy(dashboard):
-                    return scheduler
+                    return scheduler, dashboard
                 else:
                     waiting = f"the scheduler does not answer at {dashboard}"
             except (KeyError, TypeError, AttributeError):
@@ -721,7 +727,8 @@ def watch_for_preemption(stop: Stop, metadata: str, interval: float = 5.0) -> No
             url = metadata + "/metadata/scheduledevents?api-version=2020-07-01"
             events = json.loads(fetch(_DIRECTLY, url, 3, header)).get("Events", [])
             if events and node is None:
-                url = metadata + "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+                url = metadata + "/metadata/instance/compute/name"
+                url += "?api-version=2021-02-01&format=text"
                 node = fetch(_DIRECTLY, url, 3, header).decode().strip()
             refusals = 0
             for event in events:
@@ -754,8 +761,8 @@ def main(arguments: list, environ, source: bytes, metadata: str = INSTANCE_METAD
         role = Head if settings.role == "head" else WorkerNode
         node = role(settings, stop, scratch, dict(environ))
         if settings.role == "worker":
-            watch = threading.Thread(target=watch_for_preemption, args=(stop, metadata), daemon=True)
-            watch.start()
+            watched = (stop, metadata)
+            threading.Thread(target=watch_for_preemption, args=watched, daemon=True).start()
         return node.run(address)
     except CannotRun as error:
         say(str(error))
@@ -1069,8 +1076,8 @@ def scheduler_state(s) -> dict:
         "queued": len(s.queued),
         "unrunnable": len(s.unrunnable),
         "nbytes": sum(ws.nbytes for ws in workers),
-        "total_threads": s.total_nthreads,
-        "total_memory": s.total_memory,
+        "total_threads": sum(ws.nthreads for ws in workers),
+        "total_memory": sum(ws.memory_limit for ws in workers),
         "adaptive_target": s.adaptive_target(),
         "workers": [
             {
@@ -1147,9 +1154,11 @@ class RetireRoute(OwnRoute):
     async def post(self):
         names = self.body_with(
             "names",
-            lambda value: isinstance(value, list)
-            and value
-            and all(isinstance(name, str) and name for name in value),
+            lambda value: (
+                isinstance(value, list)
+                and value
+                and all(isinstance(name, str) and name for name in value)
+            ),
         )
         names = list(dict.fromkeys(names))
         self.answer(200, await self.retirements.retire(self.server, names))
@@ -1216,6 +1225,11 @@ class NodeNanny(Nanny):
         self.reason = self.reason or reason
         if self.status not in (Status.closing, Status.closed):
             super().close_gracefully(reason=reason)
+        # The worker's process, which is closing, would wait 2 s for an order of its nanny that
+        # never comes, and then log a traceback as the last thing of a job that went well.
+        orders = getattr(self.process, "child_stop_q", None)
+        if orders is not None:
+            orders.put({"op": "stop"})
 
     async def hand_over(self) -> bool:
         """Moves the worker's data to the others. False when nobody takes it.
@@ -1224,6 +1238,10 @@ class NodeNanny(Nanny):
         would not tell whether it worked, and would wait for tasks that run again elsewhere anyway.
         A plain SIGTERM to `dask worker` loses scattered data.
         """
+        # A worker has tasks and data a moment before its nanny knows that it has started.
+        end = time.monotonic() + 5
+        while self.worker_address is None and time.monotonic() < end:
+            await asyncio.sleep(0.05)
         address = self.worker_address
         if address is None:
             return True

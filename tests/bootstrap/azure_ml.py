@@ -203,6 +203,8 @@ class Lab:
         return {
             "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
             "HOME": str(self._folder),
+            # A killed job leaves its scratch folder behind.
+            "TMPDIR": str(self._folder),
             "AZUREML_RUN_ID": run,
             "MLFLOW_TRACKING_URI": self.mlflow.tracking_uri,
             "MLFLOW_TRACKING_TOKEN": MLFLOW_TOKEN,

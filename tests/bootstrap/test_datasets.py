@@ -77,7 +77,7 @@ def refusals(tmp_path, mount):
     return {
         "full cannot be made: directory not empty": (one(full), here),
         "file is a file already": (one(file), here),
-        "noaa cannot be made: not a directory": (one(file / "noaa"), here),
+        f"noaa cannot be made: {file}: file exists": (one(file / "noaa"), here),
         "the job has no input dataset_noaa_isd": (one(), {"dataset_other": "/"}),
         "Azure ML did not put it at /nowhere": (one(), {"dataset_noaa_isd": "/nowhere"}),
         "a Direct dataset has no path": (one(full, "Direct"), {"dataset_noaa_isd": "azureml://x"}),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import json
 import sys
 
-from azure_ml import BOOTSTRAP, MLFLOW_TOKEN, TOKEN, TOKEN_SHA256, encoded_bootstrap
+import pytest
+from azure_ml import BOOTSTRAP, COMMAND, MLFLOW_TOKEN, TOKEN, TOKEN_SHA256, encoded_bootstrap
+
+HAS_JUPYTER = importlib.util.find_spec("jupyter_server") is not None
 
 
 def test_the_encoded_bootstrap_fits_into_32_kib():
@@ -19,8 +23,6 @@ def test_the_source_is_python_3_9():
 
 
 def test_the_job_command_is_plain_posix_shell_without_variables():
-    from azure_ml import COMMAND
-
     assert "$" not in COMMAND and "`" not in COMMAND and "\\" not in COMMAND
 
 
@@ -42,13 +44,31 @@ def test_settings_that_cannot_be_are_told_in_one_line(lab):
         "DASK_AZUREML_SUBNET: ": {"DASK_AZUREML_SUBNET": "10.20.0.0/33"},
         "DASK_AZUREML_DATASETS is not a JSON list": {"DASK_AZUREML_DATASETS": "{}"},
         "MLFLOW_TRACKING_URI is not set": {"MLFLOW_TRACKING_URI": ""},
-        "jupyter-server": {"DASK_AZUREML_JUPYTER": "true"},
     }
-    jobs = {line: lab.head(run=f"head-{n}", **extra) for n, (line, extra) in enumerate(wrong.items())}
+    jobs = {
+        line: lab.head(run=f"head-{n}", **extra) for n, (line, extra) in enumerate(wrong.items())
+    }
     for line, job in jobs.items():
         assert job.exit_code() == 1, job.log()
         assert line in job.own_lines()[-1]
         assert "Traceback" not in job.log()
+
+
+@pytest.mark.skipif(HAS_JUPYTER, reason="this environment has jupyter-server")
+def test_jupyter_is_refused_where_the_image_has_none(lab):
+    job = lab.head(DASK_AZUREML_JUPYTER="true")
+    assert job.exit_code() == 1
+    assert job.own_lines()[-1].startswith(
+        "jupyter is asked for, but the image has no package 'jupyter-server'"
+    )
+
+
+@pytest.mark.skipif(not HAS_JUPYTER, reason="this environment has no jupyter-server")
+def test_jupyter_is_published_where_the_image_has_it(lab):
+    head = lab.head(DASK_AZUREML_JUPYTER="true")
+    scheduler = lab.scheduler_of(head)
+    assert lab.mlflow.runs["head"]["tags"]["jupyter"] == scheduler.dashboard + "/jupyter"
+    assert scheduler.request("GET", "/jupyter/api", token=None)[0] == 200
 
 
 def test_tasks_see_their_datasets_and_no_control_variables(lab, connect, tmp_path):

@@ -156,5 +156,3 @@ def test_loopback_and_bridges_are_no_addresses_of_a_node(bootstrap, monkeypatch)
     monkeypatch.setattr(bootstrap, "source_address", lambda _: "10.20.0.8")
     monkeypatch.setattr(bootstrap, "on_a_bridge", lambda _: False)
     assert bootstrap.own_address(settings) == "10.20.0.8"
-
-

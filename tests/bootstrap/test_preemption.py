@@ -21,7 +21,11 @@ def metadata(addresses):
         if request.path.startswith("/metadata/instance/compute/name?"):
             return 200, b"aml_17", {}
         if request.path == "/metadata/scheduledevents?api-version=2020-07-01":
-            return 200, json.dumps({"DocumentIncarnation": 1, "Events": service.events}).encode(), {}
+            return (
+                200,
+                json.dumps({"DocumentIncarnation": 1, "Events": service.events}).encode(),
+                {},
+            )
         return 404, b"{}", {}
 
     service = Service(next(addresses), answer)
@@ -49,9 +53,7 @@ sys.exit(dask_azureml.main([], os.environ, source, metadata={url!r}))
 
 
 def test_a_preempted_worker_hands_its_data_over_and_ends_with_0(lab, connect, metadata):
-    driver = DRIVER.format(
-        folder=str(BOOTSTRAP.parent), path=str(BOOTSTRAP), url=metadata.url
-    )
+    driver = DRIVER.format(folder=str(BOOTSTRAP.parent), path=str(BOOTSTRAP), url=metadata.url)
     stays = lab.worker("stays")
     goes = lab.worker("goes", command=[sys.executable, "-c", driver])
     scheduler = lab.scheduler_of(lab.head())

@@ -126,9 +126,7 @@ def test_one_retirement_at_a_time(lab, connect):
     held = client.submit(SlowToMove, workers=[first["address"]], key="slow")
     wait_until(lambda: held.status == "finished", "the data is there")
     answer = in_background(scheduler.retire, first["name"])
-    wait_until(
-        lambda: status_of(scheduler, first["name"]) == "closing_gracefully", "it is leaving"
-    )
+    wait_until(lambda: status_of(scheduler, first["name"]) == "closing_gracefully", "it is leaving")
     status, conflict = scheduler.retire(second["name"])
     assert (status, conflict["error"]) == (409, "another retirement is under way")
     assert conflict["names"] == [first["name"]] and conflict["retry_after"] > 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import psutil
-from azure_ml import wait_until
+import pytest
+from azure_ml import BOOTSTRAP, wait_until
 from test_head import dask_processes
 
 
@@ -42,7 +45,9 @@ def test_a_worker_gives_up_in_time(lab):
     lab.mlflow.start_run("head", "SCHEDULED")
     job = lab.worker(DASK_AZUREML_START_TIMEOUT_SECONDS="1")
     assert job.exit_code() == 1
-    assert job.own_lines()[-1] == "no scheduler within 1 s: the head has not published its addresses"
+    assert (
+        job.own_lines()[-1] == "no scheduler within 1 s: the head has not published its addresses"
+    )
 
 
 def test_a_worker_that_is_stopped_while_it_waits_ends_with_0(lab):
@@ -53,8 +58,16 @@ def test_a_worker_that_is_stopped_while_it_waits_ends_with_0(lab):
     assert job.own_lines()[-1] == "asked to stop (SIGTERM) before there was a worker"
 
 
-def test_sigterm_hands_the_data_over(lab, connect):
-    stays, goes = lab.worker("stays"), lab.worker("goes")
+# A nanny looks for its worker's message every 50 ms; here it looks after 2 s.
+SLOW_NANNY = "\nimport distributed.nanny as n\nn.WorkerProcess._init_msg_interval = 2\n"
+
+
+@pytest.mark.parametrize("more", ["", SLOW_NANNY], ids=["started", "just registered"])
+def test_sigterm_hands_the_data_over(lab, connect, tmp_path, more):
+    source = tmp_path / "dask_azureml.py"
+    source.write_text(BOOTSTRAP.read_text() + more)
+    stays = lab.worker("stays")
+    goes = lab.worker("goes", command=[sys.executable, str(source)])
     scheduler = lab.scheduler_of(lab.head())
     scheduler.worker_of(stays)
     worker = scheduler.worker_of(goes)
@@ -67,19 +80,29 @@ def test_sigterm_hands_the_data_over(lab, connect):
 
 
 def test_the_end_of_the_scheduler_fails_its_workers(lab):
+    heads = {run: lab.head(f"head-{run}") for run in ("crashed", "shut")}
+    jobs = {run: lab.worker(f"worker-{run}", head=f"head-{run}") for run in heads}
     for run, end in (("crashed", "kill"), ("shut", "terminate")):
-        head = lab.head(f"head-{run}")
-        job = lab.worker(f"worker-{run}", head=f"head-{run}")
-        lab.scheduler_of(head).worker_of(job)
-        getattr(dask_processes(head)["scheduler"], end)()
+        lab.scheduler_of(heads[run]).worker_of(jobs[run])
+        getattr(dask_processes(heads[run])["scheduler"], end)()
+    for job in jobs.values():
         assert job.exit_code() == 3
         assert "the scheduler is gone" in job.own_lines()[-1]
 
 
-def test_a_crashed_worker_process_is_started_anew_in_the_same_job(lab):
+def test_a_crashed_worker_process_is_started_anew_in_the_same_job(lab, connect):
     job = lab.worker()
     scheduler = lab.scheduler_of(lab.head())
     before = scheduler.worker_of(job)
+    client = connect(scheduler)
+
+    def status(dask_worker):
+        return dask_worker.status.name
+
+    # Registered is a moment before started: a nanny gives up a worker that dies in between.
+    wait_until(
+        lambda: set(client.run(status, nanny=True).values()) == {"running"}, "the nanny's start"
+    )
     nanny = psutil.Process(job.process.pid).children()[0]
     for process in nanny.children(recursive=True):
         if "spawn_main" in " ".join(process.cmdline()):
