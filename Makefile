@@ -1,0 +1,77 @@
+# The front door. `make demo` and `make test` do all the set-up by themselves, as an ordinary user:
+# they need Rust (rustup), Python 3.11 or later with venv, a C compiler, make and git.
+# What they build or install is kept in ${XDG_CACHE_HOME:-~/.cache}/dask-azureml-operator.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Worker nodes of the demo, beside the head.
+WORKERS ?= 3
+# Flags for `make up`.
+SIMULATOR_ARGS ?=
+OPERATOR_ARGS ?=
+
+PYTHON ?= python3
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dask-azureml-operator
+
+# Crates are compiled once for all clones, while each clone has programs of its own: two of them
+# can build side by side. A CARGO_TARGET_DIR of the user's holds both.
+ifndef CARGO_TARGET_DIR
+export CARGO_BUILD_BUILD_DIR ?= $(CACHE)/cargo
+endif
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+export PYTHONPATH := $(CURDIR)/tests$(if $(PYTHONPATH),:$(PYTHONPATH))
+LINE := $(PYTHON) -m line
+# Builds the control plane and the Python environment if they are missing, and names them to the
+# command that follows.
+WITH_LINE := $(LINE) run --
+
+CRD := crds/daskclusters.azureml.dask.dev.yaml
+
+.PHONY: help
+help: ## List the targets
+	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target what; \
+	  do printf '  make %-10s %s\n' "$$target" "$$what"; done
+
+.PHONY: build
+build: ## Build operator and simulator
+	cargo build --workspace --locked
+
+.PHONY: demo
+demo: build ## Run examples/noaa-isd on a simulated Azure, from manifest to empty Azure (WORKERS=3)
+	$(WITH_LINE) python examples/noaa-isd/demo.py --workers $(WORKERS)
+
+.PHONY: test
+test: build ## Run all tests
+	$(WITH_LINE) cargo test --workspace --locked
+	$(WITH_LINE) python -m pytest tests
+
+.PHONY: up
+up: build ## Leave control plane, simulator and operator running (SIMULATOR_ARGS=, OPERATOR_ARGS=)
+	$(LINE) up --simulator-arguments='$(SIMULATOR_ARGS)' --operator-arguments='$(OPERATOR_ARGS)'
+
+.PHONY: down
+down: ## End what `make up` started
+	$(LINE) down
+
+.PHONY: check
+check: ## Check formatting, lints, generated files and the purity of pure modules
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --locked --test generated --test purity
+
+.PHONY: generate
+generate: ## Write the generated files anew
+	mkdir -p $(dir $(CRD))
+	cargo run --quiet --locked -- crd > $(CRD).unfinished
+	mv $(CRD).unfinished $(CRD)
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	cargo bench --workspace --locked
+
+.PHONY: lock
+lock: ## Pin the Python requirements anew
+	$(LINE) lock
