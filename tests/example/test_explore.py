@@ -13,7 +13,6 @@ import isd_data
 import pandas as pd
 import pytest
 from azure_stand_in import RUN, SECRET, SIGNATURE, TOKEN, serve_azure
-from conftest import EXAMPLE
 from distributed import Nanny, Scheduler, SpecCluster
 
 SECRET_TOKEN = "the-token-of-the-operator"
@@ -99,7 +98,7 @@ def explore(scheduler, azure, tmp_path):
     def run(*arguments: object, **changed: str) -> subprocess.CompletedProcess:
         command = [
             sys.executable,
-            EXAMPLE / "explore.py",
+            Path(isd_data.__file__).with_name("explore.py"),
             "noaa-isd",
             "--plot",
             tmp_path / "plot.png",
