@@ -1,0 +1,115 @@
+//! The pool of virtual machines: `spec.compute`.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::CreationPolicy;
+use super::rules::{forbidden, immutable, immutable_if_given, invalid, required};
+
+/// The AmlCompute pool of a cluster.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = required(
+        ".vmSize",
+        "self.creationPolicy != 'Create' || has(self.vmSize)",
+        "vmSize is required with creationPolicy Create: give a size that the workspace's region offers, such as STANDARD_DS13_V2",
+    ),
+    validation = forbidden(
+        ".vmSize",
+        "self.creationPolicy != 'UseExisting' || !has(self.vmSize)",
+        "vmSize must be left out with creationPolicy UseExisting: the pool has its size already",
+    ),
+    validation = required(
+        ".name",
+        "self.creationPolicy != 'UseExisting' || has(self.name)",
+        "name is required with creationPolicy UseExisting: name the pool to use",
+    ),
+    validation = forbidden(
+        ".creationPolicy",
+        "self.creationPolicy != 'UseExisting' || (self.priority == 'Dedicated' && self.minNodes == 0 && self.maxNodes == 100 && self.idleSecondsBeforeScaleDown == 120)",
+        "priority, minNodes, maxNodes and idleSecondsBeforeScaleDown do nothing with creationPolicy UseExisting, as the pool is never changed: leave them out",
+    ),
+    validation = invalid(
+        ".minNodes",
+        "self.minNodes <= self.maxNodes",
+        "minNodes must not be greater than maxNodes: lower minNodes or raise maxNodes",
+    ),
+    validation = immutable_if_given("name"),
+    validation = immutable_if_given("vmSize"),
+    validation = immutable("priority"),
+    validation = immutable("creationPolicy"),
+)]
+pub struct Compute {
+    /// The pool's name in the workspace. Left out, it is derived from the UID of the
+    /// DaskCluster. Required with creationPolicy UseExisting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24))]
+    #[x_kube(
+        validation = (
+            "self.matches(r'^[a-zA-Z][a-zA-Z0-9-]{2,23}$')",
+            "compute.name must be 3 to 24 letters, digits and -, and start with a letter",
+        ),
+        validation = (
+            "!self.matches(r'-[0-9]+$')",
+            "compute.name must not end in - and digits, which Azure refuses: write ds13x1, not ds13-1",
+        ),
+    )]
+    pub name: Option<String>,
+
+    /// The size of each virtual machine, such as STANDARD_DS13_V2. Required with creationPolicy
+    /// Create.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40))]
+    #[x_kube(validation = (
+        "self.matches(r'^[A-Za-z0-9][A-Za-z0-9_-]{2,39}$')",
+        "vmSize must be the name of a VM size, such as STANDARD_DS13_V2: 3 to 40 letters, digits, _ and -",
+    ))]
+    pub vm_size: Option<String>,
+
+    /// Dedicated machines, or LowPriority ones, which are cheaper and which Azure may take back
+    /// at any time.
+    #[serde(default)]
+    pub priority: Priority,
+
+    /// How many nodes the pool keeps even when nothing runs.
+    #[serde(default)]
+    #[schemars(range(max = 100))]
+    pub min_nodes: u32,
+
+    /// How many nodes the pool grows to at most. The cluster takes 1 + worker.replicas of them.
+    #[serde(default = "Compute::default_max_nodes")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_nodes: u32,
+
+    /// How many seconds a node idles before the pool gives it back.
+    #[serde(default = "Compute::default_idle_seconds_before_scale_down")]
+    #[schemars(range(min = 60, max = 86400))]
+    pub idle_seconds_before_scale_down: u32,
+
+    /// Create makes the pool and removes it with the cluster; UseExisting uses the pool of that
+    /// name and never changes it.
+    #[serde(default)]
+    pub creation_policy: CreationPolicy,
+}
+
+impl Compute {
+    fn default_max_nodes() -> u32 {
+        100
+    }
+
+    fn default_idle_seconds_before_scale_down() -> u32 {
+        120
+    }
+}
+
+/// What Azure may do with a node while it is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Priority {
+    /// A node stays until the pool gives it back.
+    #[default]
+    Dedicated,
+    /// Azure may take a node away at any time.
+    LowPriority,
+}

@@ -1,0 +1,44 @@
+//! What users write and read: the `DaskCluster` of `azureml.dask.dev/v1alpha1`, its spec, its
+//! status, and the reasons that conditions and events share.
+//!
+//! Nothing here talks to anybody and nothing here decides: a type, its defaults and the rules
+//! that the API server enforces stand together, one subject a file.
+
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema copies each type, with its visibility, into the body of a function"
+)]
+
+mod compute;
+mod conditions;
+mod dataset;
+mod environment;
+mod environment_variables;
+mod network;
+mod reason;
+mod rules;
+mod scheduler;
+mod schema;
+mod spec;
+mod status;
+mod tags;
+mod worker;
+
+pub use compute::{Compute, Priority};
+pub use conditions::{ConditionStatus, ConditionType};
+pub use dataset::{Dataset, DatasetMode, DatasetType};
+pub use environment::Environment;
+pub use environment_variables::EnvVar;
+pub use network::{Network, Subnet, VirtualNetwork};
+pub use reason::Reason;
+pub use scheduler::Scheduler;
+pub use schema::{crd, crd_yaml};
+pub use spec::{CreationPolicy, DaskCluster, DaskClusterSpec, DeletionPolicy, WorkspaceRef};
+pub use status::{
+    ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, Phase, RunStatus, SchedulerStatus,
+    WorkerCounts,
+};
+pub use worker::Worker;
+
+/// The API group of every custom resource, finalizer, label and annotation of the operator.
+pub const GROUP: &str = "azureml.dask.dev";

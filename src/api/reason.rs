@@ -1,0 +1,241 @@
+//! Why a condition or an event says what it says: one enum for both, for metric labels and for
+//! `docs/conditions.md`.
+
+use std::fmt;
+
+/// The reason of a condition or an event. Each variant says what it means and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The cluster was seen and nothing was done yet. Wait: the next reconcile starts.
+    Pending,
+    /// Work goes on and nothing is wrong. The message says what is being waited for.
+    Progressing,
+    /// What the condition speaks of holds. Nothing to do.
+    Ready,
+    /// Azure is making or changing a resource. Wait: the message names the resource and its state.
+    Provisioning,
+    /// The job is submitted and the process has not answered yet. Wait until `startTimeoutSeconds`.
+    Starting,
+    /// Jobs are queued until the pool has booted nodes. Wait; if it lasts, look at the quota and at
+    /// the pool's own errors in the message.
+    WaitingForNodes,
+    /// The cluster is being taken apart. Wait: the message names what is still there.
+    Deleting,
+    /// The spec asks for something that the API server could not check. Mend the field that the
+    /// message names.
+    InvalidSpec,
+    /// A resource of that name exists and was not made by this DaskCluster. Choose another name, or
+    /// `creationPolicy: UseExisting`.
+    NotOurs,
+    /// The workspace has a managed network, so its pools cannot be reached from outside. Use a
+    /// workspace without one.
+    ManagedNetwork,
+    /// The existing pool lies in no subnet of a virtual network, so its nodes cannot be reached.
+    /// Use a pool inside one.
+    NoSubnet,
+    /// The workspace does not exist. Mend `spec.workspace.name`, or make the workspace.
+    WorkspaceNotFound,
+    /// The resource group does not exist. Mend `spec.workspace.resourceGroup`, or make the group.
+    ResourceGroupNotFound,
+    /// The subscription does not exist or the identity cannot see it. Mend
+    /// `spec.workspace.subscriptionId`, or grant the identity a role in it.
+    SubscriptionNotFound,
+    /// The credentials Secret, or a key of it, is not there. Make it with AZURE_TENANT_ID,
+    /// AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.
+    CredentialsMissing,
+    /// Microsoft Entra refused the credentials. Renew the client secret, and check tenant and
+    /// client id.
+    CredentialsRefused,
+    /// The identity may not do what was asked. Grant it the role that the message names on the
+    /// scope that the message names.
+    AuthorizationFailed,
+    /// The region of the workspace does not offer the VM size. Choose another
+    /// `spec.compute.vmSize`.
+    VmSizeUnknown,
+    /// The subscription's or the workspace's quota of cores is used up. Ask Azure for more, or ask
+    /// for fewer nodes.
+    QuotaExceeded,
+    /// Azure asked the operator to slow down. Wait: it goes on by itself.
+    Throttled,
+    /// Azure failed to do its part. Wait: it is tried again; the message holds Azure's own code and
+    /// request id for a support case.
+    AzureError,
+    /// Azure could not be reached. Check DNS, proxy and firewall of the operator; it is tried
+    /// again.
+    AzureUnreachable,
+    /// Azure refused the request as it was written. Mend the field that Azure's message names.
+    RejectedByAzure,
+    /// An Azure Policy forbids the resource. Ask its owner for an exemption, or change the spec to
+    /// what it allows.
+    PolicyDenied,
+    /// A lock on the subscription, resource group or resource forbids the change. Remove the lock.
+    ScopeLocked,
+    /// The pool that `UseExisting` names does not exist. Mend `spec.compute.name`, or use
+    /// `creationPolicy: Create`.
+    PoolNotFound,
+    /// The virtual network or subnet that `UseExisting` names does not exist. Mend `spec.network`,
+    /// or use `creationPolicy: Create`.
+    NetworkNotFound,
+    /// A dataset without a `uri` is not registered in the workspace. Register it, or give its
+    /// `uri`.
+    DatasetNotFound,
+    /// The data asset of that name and version points somewhere else, and versions cannot be
+    /// changed. Give another `version`.
+    DatasetConflict,
+    /// Azure Machine Learning could not mount or download a dataset. Check its `uri` and the
+    /// permissions of the datastore or identity.
+    DatasetUnmountable,
+    /// The environment of that name and version is not registered in the workspace. Register it, or
+    /// give an `image`.
+    EnvironmentNotFound,
+    /// The environment of that name and version holds something else, and versions cannot be
+    /// changed. Give another version.
+    EnvironmentConflict,
+    /// A Service of the cluster's name exists and is not ours. Remove it, or give the DaskCluster
+    /// another name.
+    ServiceNotOurs,
+    /// A Secret of the cluster's name exists and is not ours. Remove it, or give the DaskCluster
+    /// another name.
+    SecretNotOurs,
+    /// The head's job ended in failure. The message holds the last lines of its log.
+    HeadFailed,
+    /// The scheduler did not answer within `spec.scheduler.startTimeoutSeconds`. Look into the log
+    /// of the head's run, or raise the limit.
+    HeadStartTimeout,
+    /// The scheduler published an address that the operator cannot reach. Open the network path
+    /// (peering, firewall) to the address and port in the message.
+    SchedulerUnreachable,
+    /// What answers at the scheduler's address does not prove that it is this cluster's scheduler.
+    /// Find out what listens there.
+    SchedulerUntrusted,
+    /// The token that guards the scheduler's routes is gone from the connection Secret. Recreate
+    /// the DaskCluster: the running scheduler accepts no other token.
+    TokenLost,
+    /// The scheduler answered before and does not answer any more. Wait: a new head is started if
+    /// its job has ended.
+    SchedulerLost,
+    /// Fewer workers than wanted have registered, and more are on their way. Wait.
+    WorkersStarting,
+    /// Workers end soon after they start. The message holds the last lines of a log; starts are
+    /// spaced out.
+    WorkersFailing,
+    /// Workers that had registered are gone. Wait: they are started again.
+    WorkersMissing,
+    /// Workers hand over their data and leave. Wait.
+    Retiring,
+    /// `spec.environment.condaFile` is not a conda environment file. Mend it: it is YAML with
+    /// `dependencies`.
+    InvalidCondaFile,
+    /// The environment lacks Dask's `distributed`. Add it to the image or to the conda file.
+    ImageWithoutDask,
+}
+
+impl Reason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: [Self; 46] = [
+        Self::Pending,
+        Self::Progressing,
+        Self::Ready,
+        Self::Provisioning,
+        Self::Starting,
+        Self::WaitingForNodes,
+        Self::Deleting,
+        Self::InvalidSpec,
+        Self::NotOurs,
+        Self::ManagedNetwork,
+        Self::NoSubnet,
+        Self::WorkspaceNotFound,
+        Self::ResourceGroupNotFound,
+        Self::SubscriptionNotFound,
+        Self::CredentialsMissing,
+        Self::CredentialsRefused,
+        Self::AuthorizationFailed,
+        Self::VmSizeUnknown,
+        Self::QuotaExceeded,
+        Self::Throttled,
+        Self::AzureError,
+        Self::AzureUnreachable,
+        Self::RejectedByAzure,
+        Self::PolicyDenied,
+        Self::ScopeLocked,
+        Self::PoolNotFound,
+        Self::NetworkNotFound,
+        Self::DatasetNotFound,
+        Self::DatasetConflict,
+        Self::DatasetUnmountable,
+        Self::EnvironmentNotFound,
+        Self::EnvironmentConflict,
+        Self::ServiceNotOurs,
+        Self::SecretNotOurs,
+        Self::HeadFailed,
+        Self::HeadStartTimeout,
+        Self::SchedulerUnreachable,
+        Self::SchedulerUntrusted,
+        Self::TokenLost,
+        Self::SchedulerLost,
+        Self::WorkersStarting,
+        Self::WorkersFailing,
+        Self::WorkersMissing,
+        Self::Retiring,
+        Self::InvalidCondaFile,
+        Self::ImageWithoutDask,
+    ];
+
+    /// The CamelCase word that conditions, events and metrics carry.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Progressing => "Progressing",
+            Self::Ready => "Ready",
+            Self::Provisioning => "Provisioning",
+            Self::Starting => "Starting",
+            Self::WaitingForNodes => "WaitingForNodes",
+            Self::Deleting => "Deleting",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::NotOurs => "NotOurs",
+            Self::ManagedNetwork => "ManagedNetwork",
+            Self::NoSubnet => "NoSubnet",
+            Self::WorkspaceNotFound => "WorkspaceNotFound",
+            Self::ResourceGroupNotFound => "ResourceGroupNotFound",
+            Self::SubscriptionNotFound => "SubscriptionNotFound",
+            Self::CredentialsMissing => "CredentialsMissing",
+            Self::CredentialsRefused => "CredentialsRefused",
+            Self::AuthorizationFailed => "AuthorizationFailed",
+            Self::VmSizeUnknown => "VmSizeUnknown",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::Throttled => "Throttled",
+            Self::AzureError => "AzureError",
+            Self::AzureUnreachable => "AzureUnreachable",
+            Self::RejectedByAzure => "RejectedByAzure",
+            Self::PolicyDenied => "PolicyDenied",
+            Self::ScopeLocked => "ScopeLocked",
+            Self::PoolNotFound => "PoolNotFound",
+            Self::NetworkNotFound => "NetworkNotFound",
+            Self::DatasetNotFound => "DatasetNotFound",
+            Self::DatasetConflict => "DatasetConflict",
+            Self::DatasetUnmountable => "DatasetUnmountable",
+            Self::EnvironmentNotFound => "EnvironmentNotFound",
+            Self::EnvironmentConflict => "EnvironmentConflict",
+            Self::ServiceNotOurs => "ServiceNotOurs",
+            Self::SecretNotOurs => "SecretNotOurs",
+            Self::HeadFailed => "HeadFailed",
+            Self::HeadStartTimeout => "HeadStartTimeout",
+            Self::SchedulerUnreachable => "SchedulerUnreachable",
+            Self::SchedulerUntrusted => "SchedulerUntrusted",
+            Self::TokenLost => "TokenLost",
+            Self::SchedulerLost => "SchedulerLost",
+            Self::WorkersStarting => "WorkersStarting",
+            Self::WorkersFailing => "WorkersFailing",
+            Self::WorkersMissing => "WorkersMissing",
+            Self::Retiring => "Retiring",
+            Self::InvalidCondaFile => "InvalidCondaFile",
+            Self::ImageWithoutDask => "ImageWithoutDask",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,226 @@
+//! What the operator reports: `status`.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::conditions;
+use super::schema::quantity;
+
+/// What the operator last saw of a DaskCluster.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaskClusterStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Ready, Reconciling and Stalled sum up; the others speak of one stage each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions::schema")]
+    pub conditions: Vec<Condition>,
+
+    /// Where the cluster is in its life, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+
+    /// How to reach the Dask scheduler, once it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<SchedulerStatus>,
+
+    /// The run of the head in the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunStatus>,
+
+    /// The pool of virtual machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute: Option<ComputeStatus>,
+
+    /// The nodes of the pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeCounts>,
+
+    /// The Dask workers, the head's own included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<WorkerCounts>,
+
+    /// The data assets that the jobs read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 16))]
+    pub datasets: Vec<DatasetStatus>,
+
+    /// How many worker jobs there are, the head's job not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+}
+
+/// Where a cluster is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Seen, and nothing done yet.
+    Pending,
+    /// Network, pool, data assets or environment are being made.
+    Provisioning,
+    /// The jobs are submitted; the scheduler or workers are still missing.
+    Starting,
+    /// The scheduler answers and the wanted workers have registered.
+    Running,
+    /// Something needs the user: see the condition `Stalled`.
+    Stalled,
+    /// The cluster is being taken apart.
+    Deleting,
+}
+
+/// How to reach the Dask scheduler.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SchedulerStatus {
+    /// What a Dask client connects to, such as tcp://10.20.0.8:8786.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub address: Option<String>,
+
+    /// The URL of the dashboard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub dashboard: Option<String>,
+
+    /// The URL of JupyterLab, when the spec asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub jupyter: Option<String>,
+
+    /// The IP address of the head node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub head_node: Option<String>,
+
+    /// The DNS name of the Service in front of the scheduler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 320))]
+    pub service: Option<String>,
+}
+
+/// The run of the head in the workspace.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStatus {
+    /// The id of the head's job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub name: Option<String>,
+
+    /// The experiment it is listed under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub experiment: Option<String>,
+
+    /// Its status in Azure's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub status: Option<String>,
+
+    /// Its page in Azure Machine Learning studio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub studio_url: Option<String>,
+
+    /// When it started to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+}
+
+/// The pool of virtual machines, in Azure's own words.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComputeStatus {
+    /// Its ARM id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 360))]
+    pub id: Option<String>,
+
+    /// How far Azure is with making or changing it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub provisioning_state: Option<String>,
+
+    /// Steady, or Resizing while nodes come and go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub allocation_state: Option<String>,
+}
+
+/// The nodes of the pool, as Azure counts them.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeCounts {
+    /// How many Azure is working towards.
+    #[serde(default)]
+    pub target: u32,
+    /// How many there are.
+    #[serde(default)]
+    pub current: u32,
+    /// How many wait for a job.
+    #[serde(default)]
+    pub idle: u32,
+    /// How many run a job.
+    #[serde(default)]
+    pub running: u32,
+    /// How many are being prepared.
+    #[serde(default)]
+    pub preparing: u32,
+    /// How many cannot be used.
+    #[serde(default)]
+    pub unusable: u32,
+    /// How many are being given back.
+    #[serde(default)]
+    pub leaving: u32,
+    /// How many Azure has taken back.
+    #[serde(default)]
+    pub preempted: u32,
+    /// How many the pool may grow to.
+    #[serde(default)]
+    pub max: u32,
+}
+
+/// The Dask workers, the head's own included.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerCounts {
+    /// How many the spec asks for.
+    #[serde(default)]
+    pub desired: u32,
+    /// How many are wanted and have not registered with the scheduler.
+    #[serde(default)]
+    pub pending: u32,
+    /// How many have registered with the scheduler.
+    #[serde(default)]
+    pub ready: u32,
+    /// Their threads, all together.
+    #[serde(default)]
+    pub cores: u32,
+    /// Their memory limits, all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "quantity")]
+    pub memory: Option<Quantity>,
+}
+
+/// A data asset that the jobs read.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetStatus {
+    /// The name of the dataset in the spec.
+    #[schemars(length(max = 255))]
+    pub name: String,
+    /// The version of the data asset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub version: Option<String>,
+    /// The ARM id of that version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub id: Option<String>,
+}

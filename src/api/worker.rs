@@ -1,0 +1,61 @@
+//! The worker nodes beside the head: `spec.worker`.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::EnvVar;
+use super::rules::{immutable_entries, immutable_if_given};
+use super::schema::quantity;
+
+/// The worker nodes, one Dask worker each.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = immutable_if_given("threads"),
+    validation = immutable_if_given("memoryLimit"),
+    validation = immutable_entries("env"),
+)]
+pub struct Worker {
+    /// How many worker nodes run beside the head, so that the cluster takes 1 + replicas nodes.
+    #[serde(default = "Worker::default_replicas")]
+    #[schemars(range(max = 99))]
+    pub replicas: u32,
+
+    /// How many threads each worker runs. Left out, the node's cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: Option<u32>,
+
+    /// How much memory each worker may use, such as 48Gi. Left out, the node's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "quantity")]
+    #[x_kube(validation = (
+        "type(self) == int ? int(self) >= 67108864 : isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('64Mi')) >= 0",
+        "worker.memoryLimit must be a quantity of at least 64Mi, such as 48Gi",
+    ))]
+    pub memory_limit: Option<Quantity>,
+
+    /// Environment variables of the workers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub env: Vec<EnvVar>,
+}
+
+impl Worker {
+    fn default_replicas() -> u32 {
+        1
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            replicas: Self::default_replicas(),
+            threads: None,
+            memory_limit: None,
+            env: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! What went wrong with a request to Azure.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error_body::{ErrorBody, presentable};
+use super::error_codes::{Verdict, classify};
+
+/// What kind of trouble it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Azure says that the resource, or one that it lies in, does not exist.
+    NotFound,
+    /// Another write is under way, or something holds on to the resource; it passes by itself.
+    Conflict,
+    /// Too many requests.
+    Throttled,
+    /// Azure did not accept the token, nor a new one.
+    Unauthenticated,
+    /// The identity may not do this, or a policy or lock forbids it.
+    Denied,
+    /// Quota or capacity does not suffice.
+    QuotaExceeded,
+    /// Azure refuses this as things stand, or for a reason unknown here.
+    Rejected,
+    /// The request is wrong in itself: the same one can never succeed.
+    Invalid,
+    /// Azure answered that it cannot serve now.
+    Unavailable,
+    /// There was no answer, or not in time. The request may have taken effect.
+    Unreachable,
+    /// There was an answer that does not read as one of Azure's. The request may have taken
+    /// effect.
+    Undecodable,
+    /// Entra does not give a token for these credentials.
+    CredentialsRefused,
+}
+
+/// When a failed request is worth another try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Soon, with growing pauses.
+    Backoff,
+    /// When Azure asked to come back, not earlier.
+    After(Duration),
+    /// At a slow pace: someone has to do something first, but we are not told when it is done.
+    Slow,
+    /// When what is asked for has changed.
+    OnChange,
+}
+
+/// A request to Azure, or to Entra for a token, that did not succeed.
+///
+/// Its text names Azure's code, message and request id. No text of it, its `Debug` included,
+/// holds a token, a secret or the query of a URL. Clones are cheap.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Arc<Details>);
+
+#[derive(Debug, thiserror::Error)]
+struct Details {
+    operation: String,
+    resource: String,
+    verdict: Verdict,
+    status: Option<u16>,
+    code: Option<String>,
+    inner_code: Option<String>,
+    message: String,
+    request_id: Option<String>,
+    retry_after: Option<Duration>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What was asked, for the text of an error.
+#[derive(Debug, Clone)]
+pub(super) struct Attempt {
+    /// What was done: the HTTP method, and the action of a POST.
+    pub(super) operation: String,
+    /// To what: the path without host and query.
+    pub(super) resource: String,
+    /// [`EndedRequest::target`](super::EndedRequest::target).
+    pub(super) target: String,
+}
+
+/// What the head of an answer told; all empty where there was no answer.
+#[derive(Debug, Default)]
+pub(super) struct AnswerFacts {
+    pub(super) status: Option<u16>,
+    pub(super) request_id: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// Azure answered with an error body.
+    pub(super) fn answered(attempt: &Attempt, facts: AnswerFacts, body: ErrorBody) -> Self {
+        let verdict = body.verdict_of_answer(facts.status);
+        Self::judged(attempt, verdict, facts, body)
+    }
+
+    /// Azure answered with an error body, of which the caller knows what it means.
+    pub(super) fn judged(
+        attempt: &Attempt,
+        verdict: Verdict,
+        facts: AnswerFacts,
+        body: ErrorBody,
+    ) -> Self {
+        Self(Arc::new(Details {
+            code: Some(body.code),
+            inner_code: body.inner_code,
+            ..Details::new(attempt, verdict, facts, body.message)
+        }))
+    }
+
+    /// Something answered with an error status, but not with an error body. A bare 404 may come
+    /// from a proxy, so it does not say that the resource is absent.
+    pub(super) fn answered_without_body(attempt: &Attempt, facts: AnswerFacts) -> Self {
+        let mut verdict = classify([], "", facts.status);
+        if matches!(verdict.class, Class::NotFound | Class::Rejected) {
+            verdict.class = Class::Undecodable;
+        }
+        let message = "the answer has no error body".to_owned();
+        Self(Arc::new(Details::new(attempt, verdict, facts, message)))
+    }
+
+    /// There was no answer.
+    pub(super) fn unreachable(attempt: &Attempt, error: reqwest::Error) -> Self {
+        let verdict = Verdict::from(Class::Unreachable);
+        let message = deepest_cause(&error);
+        Self(Arc::new(Details {
+            // The URL would show its query.
+            source: Some(Arc::new(error.without_url())),
+            ..Details::new(attempt, verdict, AnswerFacts::default(), message)
+        }))
+    }
+
+    /// The answer, or a link in it, is not what Azure answers.
+    pub(super) fn undecodable(attempt: &Attempt, status: Option<u16>, message: String) -> Self {
+        let facts = AnswerFacts {
+            status,
+            ..AnswerFacts::default()
+        };
+        let verdict = Verdict::from(Class::Undecodable);
+        Self(Arc::new(Details::new(attempt, verdict, facts, message)))
+    }
+
+    /// Entra cannot be asked, or refuses, for a reason that is told by `message` alone.
+    pub(super) fn without_token(attempt: &Attempt, verdict: Verdict, message: String) -> Self {
+        let facts = AnswerFacts::default();
+        Self(Arc::new(Details::new(attempt, verdict, facts, message)))
+    }
+
+    /// What was tried: `PUT`, `POST cancel`, `token`.
+    #[must_use]
+    pub fn operation(&self) -> &str {
+        &self.0.operation
+    }
+
+    /// What it was tried on: the id of a resource or of a collection, or the name of an identity.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.0.resource
+    }
+
+    /// What kind of trouble it is.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.0.verdict.class
+    }
+
+    /// The HTTP status, where there was an answer.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// Azure's code.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// The most specific code inside the error, where there is one.
+    #[must_use]
+    pub fn inner_code(&self) -> Option<&str> {
+        self.0.inner_code.as_deref()
+    }
+
+    /// Azure's message, or what we can tell instead.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The id that Azure's support asks for. It differs from one attempt to the next.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// What the user should do next, where there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.0.verdict.hint
+    }
+
+    /// How long Azure asked to wait, whatever the status.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether Azure itself said that it is not there. Every other error leaves that open.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.class() == Class::NotFound
+    }
+
+    /// The class as a label of metrics.
+    #[must_use]
+    pub fn category(&self) -> &'static str {
+        self.class().category()
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        self.class().retry(self.retry_after())
+    }
+}
+
+impl Class {
+    /// The class as a label of metrics.
+    #[must_use]
+    pub fn category(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Throttled => "throttled",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Denied => "denied",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::Rejected => "rejected",
+            Self::Invalid => "invalid",
+            Self::Unavailable => "unavailable",
+            Self::Unreachable => "unreachable",
+            Self::Undecodable => "undecodable",
+            Self::CredentialsRefused => "credentials_refused",
+        }
+    }
+
+    /// When to try again, given how long Azure `asked` to wait.
+    #[must_use]
+    pub fn retry(self, asked: Option<Duration>) -> Retry {
+        match self {
+            Self::Throttled | Self::Conflict | Self::Unavailable => {
+                asked.map_or(Retry::Backoff, Retry::After)
+            }
+            Self::Unreachable | Self::Undecodable => Retry::Backoff,
+            Self::NotFound
+            | Self::Unauthenticated
+            | Self::Denied
+            | Self::QuotaExceeded
+            | Self::Rejected
+            | Self::CredentialsRefused => Retry::Slow,
+            Self::Invalid => Retry::OnChange,
+        }
+    }
+}
+
+impl Details {
+    fn new(attempt: &Attempt, verdict: Verdict, facts: AnswerFacts, message: String) -> Self {
+        Self {
+            operation: attempt.operation.clone(),
+            resource: attempt.resource.clone(),
+            verdict,
+            status: facts.status,
+            code: None,
+            inner_code: None,
+            message,
+            request_id: facts.request_id,
+            retry_after: facts.retry_after,
+            source: None,
+        }
+    }
+}
+
+impl fmt::Display for Details {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "azure request '{} {}' failed: ",
+            self.operation, self.resource
+        )?;
+        if let Some(code) = &self.code {
+            write!(formatter, "{code}: ")?;
+        }
+        formatter.write_str(&self.message)?;
+        match (self.status, &self.request_id) {
+            (Some(status), Some(id)) => write!(formatter, " (status {status}, request id {id})"),
+            (Some(status), None) => write!(formatter, " (status {status})"),
+            (None, Some(id)) => write!(formatter, " (request id {id})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// The innermost cause of a failed exchange: `connection refused` says more than `error sending
+/// request`.
+pub(super) fn deepest_cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        let what = if error.is_connect() {
+            "no connection in time"
+        } else {
+            "no answer in time"
+        };
+        return what.to_owned();
+    }
+    let chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    let deepest = chain.last().map(ToString::to_string);
+    presentable(&deepest.unwrap_or_else(|| "the request could not be sent".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn attempt() -> Attempt {
+        Attempt {
+            operation: "PUT".to_owned(),
+            resource: "/subscriptions/0/resourceGroups/rg".to_owned(),
+            target: "Microsoft.Resources/resourceGroups".to_owned(),
+        }
+    }
+
+    fn answered(status: u16, code: &str, retry_after: Option<u64>) -> Error {
+        let body = json!({"error": {"code": code, "message": "Because."}});
+        let facts = AnswerFacts {
+            status: Some(status),
+            request_id: Some("r-1".to_owned()),
+            retry_after: retry_after.map(Duration::from_secs),
+        };
+        Error::answered(&attempt(), facts, ErrorBody::read(&body).unwrap())
+    }
+
+    #[test]
+    fn the_text_names_code_message_status_and_request_id() {
+        assert_eq!(
+            answered(403, "AuthorizationFailed", None).to_string(),
+            "azure request 'PUT /subscriptions/0/resourceGroups/rg' failed: AuthorizationFailed: Because. (status 403, request id r-1)"
+        );
+    }
+
+    #[test]
+    fn azures_wish_to_wait_counts_where_waiting_helps() {
+        let seconds = |seconds| Retry::After(Duration::from_secs(seconds));
+        for (status, code, asked, expected) in [
+            (429, "TooManyRequests", Some(17), seconds(17)),
+            (429, "TooManyRequests", None, Retry::Backoff),
+            (503, "ServiceUnavailable", Some(5), seconds(5)),
+            (409, "AnotherOperationInProgress", Some(10), seconds(10)),
+            (403, "AuthorizationFailed", Some(1), Retry::Slow),
+            (400, "NeverHeardOf", None, Retry::Slow),
+            (400, "JobPropertyImmutable", None, Retry::OnChange),
+        ] {
+            assert_eq!(answered(status, code, asked).retry(), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_bare_404_does_not_say_that_something_is_absent() {
+        let bare = |status| {
+            let facts = AnswerFacts {
+                status: Some(status),
+                ..AnswerFacts::default()
+            };
+            Error::answered_without_body(&attempt(), facts)
+        };
+        assert_eq!(bare(404).class(), Class::Undecodable);
+        assert!(!bare(404).is_not_found());
+        assert_eq!(bare(302).class(), Class::Undecodable);
+        assert_eq!(bare(502).class(), Class::Unavailable);
+        assert_eq!(bare(429).class(), Class::Throttled);
+        assert!(answered(404, "ResourceNotFound", None).is_not_found());
+    }
+}

@@ -1,0 +1,34 @@
+//! How the operator talks to Azure: tokens, Azure Resource Manager (ARM), and the reads of the
+//! Azure ML data plane. Nothing here knows a kind of resource, decides what to do next, or waits
+//! between two requests.
+
+mod client;
+mod credential;
+mod data_plane;
+mod endpoint;
+mod entra;
+mod error;
+mod error_body;
+mod error_codes;
+mod exchange;
+mod http_client;
+mod identity;
+mod observer;
+mod operation;
+mod resource_id;
+mod retry_after;
+#[cfg(test)]
+mod test_server;
+
+pub use client::{ArmClient, Response};
+pub use credential::Credential;
+pub use data_plane::{DataPlane, LogUrl, RunDetails};
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use error::{Class, Error, Retry};
+pub use error_body::ErrorBody;
+pub use error_codes::Verdict;
+pub use http_client::{HttpClientError, HttpSettings, Roots, http_client};
+pub use identity::{Identity, IncompleteIdentity};
+pub use observer::{EndedRequest, RequestObserver, Unobserved};
+pub use operation::{Operation, OperationState};
+pub use resource_id::{Collection, InvalidResourceId, ResourceId};

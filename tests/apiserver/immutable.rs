@@ -1,0 +1,381 @@
+//! What may change later and what may not: each field changed, removed, set to null and, where
+//! it is optional, added.
+
+use serde_json::{Value, json};
+
+use crate::manifest::{Edit, edited, everything, existing_pool, remove, set, story};
+use crate::server::Server;
+
+/// A change of the manifest with every field given, and the field that its refusal names.
+pub(crate) struct Change {
+    pub(crate) edit: Edit,
+    field: &'static str,
+}
+
+/// Every field that must not change, with another value that is as good.
+fn other_values() -> Vec<(&'static str, &'static str, Value)> {
+    vec![
+        (
+            "/spec/workspace/subscriptionId",
+            "spec.workspace",
+            json!("99999999-2222-3333-4444-555555555555"),
+        ),
+        (
+            "/spec/workspace/resourceGroup",
+            "spec.workspace",
+            json!("rg-other"),
+        ),
+        ("/spec/workspace/name", "spec.workspace", json!("ws-other")),
+        (
+            "/spec/network/virtualNetwork/name",
+            "spec.network",
+            json!("other-vnet"),
+        ),
+        (
+            "/spec/network/virtualNetwork/resourceGroup",
+            "spec.network",
+            json!("rg-other"),
+        ),
+        (
+            "/spec/network/virtualNetwork/addressPrefix",
+            "spec.network",
+            json!("10.0.0.0/8"),
+        ),
+        ("/spec/network/subnet/name", "spec.network", json!("other")),
+        (
+            "/spec/network/subnet/addressPrefix",
+            "spec.network",
+            json!("10.20.5.0/24"),
+        ),
+        ("/spec/network/nodePublicIp", "spec.network", json!(true)),
+        (
+            "/spec/network",
+            "spec.network",
+            json!({"virtualNetwork": {"name": "dask-vnet"}, "creationPolicy": "UseExisting"}),
+        ),
+        (
+            "/spec/compute/name",
+            "spec.compute.name",
+            json!("other-cluster"),
+        ),
+        (
+            "/spec/compute/vmSize",
+            "spec.compute.vmSize",
+            json!("STANDARD_D2_V2"),
+        ),
+        (
+            "/spec/compute/priority",
+            "spec.compute.priority",
+            json!("Dedicated"),
+        ),
+        (
+            "/spec/compute",
+            "spec.compute.creationPolicy",
+            json!({"name": "ds13-cluster", "creationPolicy": "UseExisting"}),
+        ),
+        (
+            "/spec/environment/image",
+            "spec.environment",
+            json!("ghcr.io/dask/dask:2025.2.0"),
+        ),
+        (
+            "/spec/environment/condaFile",
+            "spec.environment",
+            json!("dependencies: [dask]\n"),
+        ),
+        (
+            "/spec/environment",
+            "spec.environment",
+            json!({"name": "dask", "version": "1"}),
+        ),
+        ("/spec/datasets/0/name", "spec.datasets", json!("other")),
+        ("/spec/datasets/0/version", "spec.datasets", json!("2")),
+        ("/spec/datasets/0/type", "spec.datasets", json!("UriFile")),
+        (
+            "/spec/datasets/0/uri",
+            "spec.datasets",
+            json!("azureml://datastores/weather/paths/other/"),
+        ),
+        ("/spec/datasets/0/mode", "spec.datasets", json!("Mount")),
+        (
+            "/spec/datasets/0/path",
+            "spec.datasets",
+            json!("/mnt/other"),
+        ),
+        ("/spec/datasets", "spec.datasets", json!([])),
+        (
+            "/spec/experimentName",
+            "spec.experimentName",
+            json!("other"),
+        ),
+        (
+            "/spec/scheduler/runWorker",
+            "spec.scheduler.runWorker",
+            json!(true),
+        ),
+        (
+            "/spec/scheduler/jupyter",
+            "spec.scheduler.jupyter",
+            json!(false),
+        ),
+        (
+            "/spec/scheduler/startTimeoutSeconds",
+            "spec.scheduler.startTimeoutSeconds",
+            json!(901),
+        ),
+        (
+            "/spec/scheduler/env/0/value",
+            "spec.scheduler.env",
+            json!("2000"),
+        ),
+        ("/spec/scheduler/env", "spec.scheduler.env", json!([])),
+        ("/spec/worker/threads", "spec.worker.threads", json!(9)),
+        (
+            "/spec/worker/memoryLimit",
+            "spec.worker.memoryLimit",
+            json!("49Gi"),
+        ),
+        ("/spec/worker/env/0/value", "spec.worker.env", json!("2")),
+        (
+            "/spec/worker/env",
+            "spec.worker.env",
+            json!([{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "MORE"}]),
+        ),
+        ("/spec/tags/team", "spec.tags", json!("other")),
+        ("/spec/tags/more", "spec.tags", json!("x")),
+        ("/spec/tags", "spec.tags", json!({})),
+    ]
+}
+
+/// Every change that is refused: each field another, removed and null. What is required is
+/// refused as missing instead, and has no removal here.
+pub(crate) fn changes() -> Vec<Change> {
+    let required = ["/spec/workspace", "/spec/compute", "/spec/datasets/0/name"];
+    let mut changes = Vec::new();
+    for (pointer, field, value) in other_values() {
+        changes.push(Change {
+            edit: set(pointer, value),
+            field,
+        });
+        let is_required = required.contains(&pointer)
+            || pointer.starts_with("/spec/workspace/")
+            || pointer == "/spec/network/virtualNetwork/name";
+        if !is_required && pointer != "/spec/tags/more" {
+            changes.push(Change {
+                edit: remove(pointer),
+                field,
+            });
+            changes.push(Change {
+                edit: set(pointer, Value::Null),
+                field,
+            });
+        }
+    }
+    changes
+}
+
+#[tokio::test]
+async fn what_must_not_change_can_be_neither_changed_nor_removed_nor_set_to_null() {
+    let server = Server::new().await;
+    let stored = server.create(&everything()).await;
+    let mut wrong = Vec::new();
+    for Change { edit, field } in changes() {
+        match server
+            .try_replace(&edited(stored.clone(), std::slice::from_ref(&edit)))
+            .await
+        {
+            Ok(_) => wrong.push(format!("taken: {edit:?}")),
+            // A map's value that is null breaks the map's own schema, before any rule.
+            Err(words) if words.contains("tags.team: Invalid value: \"null\"") => {}
+            Err(words) => {
+                let name = field.rsplit('.').next().unwrap_or_default();
+                let says = format!("{field}: Forbidden: {name} cannot be changed: delete this");
+                if !words.contains(&says) {
+                    wrong.push(format!("{edit:?} does not say {says:?}:\n  {words}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn what_must_not_change_cannot_be_added_later() {
+    let server = Server::new().await;
+    let stored = server
+        .create(&edited(
+            story(),
+            &[remove("/spec/datasets"), remove("/spec/compute/name")],
+        ))
+        .await;
+    for (pointer, field, value) in [
+        (
+            "/spec/network/virtualNetwork/resourceGroup",
+            "spec.network",
+            json!("rg-other"),
+        ),
+        (
+            "/spec/compute/name",
+            "spec.compute.name",
+            json!("ds13-cluster"),
+        ),
+        (
+            "/spec/environment",
+            "spec.environment",
+            json!({"image": "dask:1"}),
+        ),
+        (
+            "/spec/datasets",
+            "spec.datasets",
+            json!([{"name": "noaa-isd", "version": "1"}]),
+        ),
+        (
+            "/spec/scheduler/env",
+            "spec.scheduler.env",
+            json!([{"name": "A"}]),
+        ),
+        ("/spec/worker/threads", "spec.worker.threads", json!(8)),
+        (
+            "/spec/worker/memoryLimit",
+            "spec.worker.memoryLimit",
+            json!("48Gi"),
+        ),
+        (
+            "/spec/worker/env",
+            "spec.worker.env",
+            json!([{"name": "A"}]),
+        ),
+        ("/spec/tags", "spec.tags", json!({"team": "weather"})),
+    ] {
+        let words = server
+            .try_replace(&edited(stored.clone(), &[set(pointer, value)]))
+            .await
+            .expect_err(pointer);
+        assert!(
+            words.contains(&format!("{field}: Forbidden")),
+            "{pointer}: {words}"
+        );
+        assert!(words.contains("cannot be changed"), "{pointer}: {words}");
+    }
+
+    let on_existing = server.create(&existing_pool_named("existing")).await;
+    let words = server
+        .try_replace(&edited(
+            on_existing,
+            &[set("/spec/network", story()["spec"]["network"].clone())],
+        ))
+        .await
+        .expect_err("a network cannot be added");
+    assert!(
+        words.contains("spec.network: Forbidden: network cannot be changed"),
+        "{words}"
+    );
+}
+
+fn existing_pool_named(name: &str) -> Value {
+    edited(existing_pool(), &[set("/metadata/name", name)])
+}
+
+#[tokio::test]
+async fn what_may_change_can_be_changed_added_removed_and_set_to_null() {
+    let server = Server::new().await;
+    let stored = server.create(&everything()).await;
+    for edit in [
+        set("/spec/worker/replicas", 0),
+        set("/spec/worker/replicas", 49),
+        remove("/spec/worker/replicas"),
+        set("/spec/worker/replicas", Value::Null),
+        set("/spec/compute/minNodes", 0),
+        remove("/spec/compute/minNodes"),
+        set("/spec/compute/maxNodes", 100),
+        set("/spec/compute/maxNodes", Value::Null),
+        set("/spec/compute/idleSecondsBeforeScaleDown", 60),
+        remove("/spec/compute/idleSecondsBeforeScaleDown"),
+        set("/spec/credentialsSecretName", "other"),
+        remove("/spec/credentialsSecretName"),
+        set("/spec/credentialsSecretName", Value::Null),
+        set("/spec/deletionPolicy", "Delete"),
+        remove("/spec/deletionPolicy"),
+    ] {
+        if let Err(words) = server
+            .try_replace(&edited(stored.clone(), std::slice::from_ref(&edit)))
+            .await
+        {
+            panic!("{edit:?} is refused: {words}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_list_or_map_is_the_same_as_none() {
+    let server = Server::new().await;
+    let bare = edited(story(), &[remove("/spec/datasets")]);
+    let empty = [
+        set("/spec/datasets", json!([])),
+        set("/spec/scheduler/env", json!([])),
+        set("/spec/worker/env", json!([])),
+        set("/spec/tags", json!({})),
+    ];
+    let stored = server.create(&bare).await;
+    server
+        .try_replace(&edited(stored, &empty))
+        .await
+        .expect("empty lists can be added");
+    let with_empty = edited(edited(bare, &empty), &[set("/metadata/name", "with-empty")]);
+    let mut stored = server.create(&with_empty).await;
+    for pointer in [
+        "/spec/datasets",
+        "/spec/scheduler/env",
+        "/spec/worker/env",
+        "/spec/tags",
+    ] {
+        stored = edited(stored, &[remove(pointer)]);
+    }
+    server
+        .try_replace(&stored)
+        .await
+        .expect("empty lists can be removed");
+}
+
+#[tokio::test]
+async fn limits_and_replicas_stay_within_each_other_when_they_change() {
+    let server = Server::new().await;
+    let stored = server.create(&everything()).await;
+    for (edit, says) in [
+        (
+            set("/spec/worker/replicas", 50),
+            "lower worker.replicas or raise compute.maxNodes",
+        ),
+        (
+            set("/spec/compute/maxNodes", 39),
+            "lower worker.replicas or raise compute.maxNodes",
+        ),
+        (
+            set("/spec/compute/minNodes", 51),
+            "minNodes must not be greater than maxNodes",
+        ),
+    ] {
+        let words = server
+            .try_replace(&edited(stored.clone(), std::slice::from_ref(&edit)))
+            .await
+            .expect_err("out of the limits");
+        assert!(words.contains(says), "{edit:?}: {words}");
+    }
+}
+
+#[tokio::test]
+async fn the_order_of_a_keyed_list_is_no_change() {
+    let server = Server::new().await;
+    let datasets = json!([
+        {"name": "one", "version": "1", "type": "UriFolder", "mode": "Mount"},
+        {"name": "two", "version": "1", "type": "UriFolder", "mode": "Mount"},
+    ]);
+    let turned = json!([datasets[1], datasets[0]]);
+    let stored = server
+        .create(&edited(story(), &[set("/spec/datasets", datasets)]))
+        .await;
+    server
+        .try_replace(&edited(stored, &[set("/spec/datasets", turned)]))
+        .await
+        .expect("the order says nothing");
+}

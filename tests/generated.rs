@@ -1,0 +1,25 @@
+//! Files in the repository that are generated from the sources are what the sources say.
+
+use std::fs;
+use std::path::Path;
+
+use dask_azureml_operator::api;
+
+#[test]
+fn the_crd_in_the_repository_is_the_one_that_the_operator_prints() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/daskclusters.azureml.dask.dev.yaml");
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    let printed = api::crd_yaml().expect("the definition can be written as YAML");
+    assert!(
+        written == printed,
+        "crds/daskclusters.azureml.dask.dev.yaml is out of date: run `make generate`, which is \
+         `dask-azureml-operator crd > crds/daskclusters.azureml.dask.dev.yaml`"
+    );
+}
+
+#[test]
+fn the_crd_stays_under_100_kb() {
+    let printed = api::crd_yaml().expect("the definition can be written as YAML");
+    assert!(printed.len() < 100_000, "{} bytes", printed.len());
+}
