@@ -1,1 +1,49 @@
-//! Azure Machine Learning on one machine.
+//! Azure Machine Learning on one machine: Entra, ARM and the AML data plane over HTTPS, with
+//! compute pools whose nodes boot and leave, and jobs that are real processes.
+//!
+//! - `simulator`, `world`, `timings`, `faults`: what users of the library see
+//! - `server`, `routes`, `tls`: the wire; `exchange_log`, `meter`: what was seen on it
+//! - `azure`, `documents`, `due`, `clock`: the state, changed in transactions, and its time
+//! - `entra`, `arm`, `data_plane`: the planes; `kinds`: what is special about a resource type
+//! - `physics`: what happens by itself; `processes`: what happens outside
+
+mod answer;
+mod arm;
+mod azure;
+mod cli;
+mod clock;
+mod control;
+mod data_plane;
+mod documents;
+mod due;
+mod entra;
+mod exchange_log;
+mod faults;
+mod files;
+mod kinds;
+mod meter;
+mod physics;
+mod processes;
+mod resource_id;
+mod routes;
+mod server;
+mod simulator;
+mod timings;
+mod tls;
+mod world;
+
+pub use cli::{Cli, CliError};
+pub use clock::{NotAPace, Pace};
+pub use faults::{Action as FaultAction, Fault, FaultAnswer};
+pub use physics::node_addresses::NoFreeAddresses;
+pub use simulator::{Place, Simulator, StartError};
+pub use timings::Timings;
+pub use tls::TlsError;
+pub use world::{Cancel, Client, DataMapping, EnvironmentMapping, Workspace, World, WorldError};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks; a thread that panicked while it held the lock is no reason to stop the others.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,94 @@
+//! What a handler answers, before it is turned into HTTP.
+
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::Value;
+
+#[derive(Debug)]
+pub(crate) enum Content {
+    Empty,
+    Json(Value),
+    Text(String),
+    Bytes(Bytes),
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    headers: Vec<(HeaderName, String)>,
+    pub(crate) content: Content,
+    /// What was asked for and is not simulated; goes to the log and the exchange log.
+    pub(crate) refused: Option<String>,
+}
+
+/// Travels beside the response to the exchange log.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused(pub(crate) String);
+
+impl Answer {
+    fn of(status: StatusCode, content: Content) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            content,
+            refused: None,
+        }
+    }
+
+    pub(crate) fn json(status: StatusCode, body: Value) -> Self {
+        Self::of(status, Content::Json(body))
+    }
+
+    pub(crate) fn ok(body: Value) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self::of(status, Content::Empty)
+    }
+
+    pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Self {
+        Self::of(status, Content::Text(text.into()))
+    }
+
+    pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Self {
+        Self::of(StatusCode::OK, Content::Bytes(bytes.into()))
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers
+            .push((HeaderName::from_static(name), value.into()));
+        self
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let (kind, body) = match self.content {
+            Content::Empty => (None, Body::empty()),
+            Content::Json(value) => (
+                Some("application/json; charset=utf-8"),
+                Body::from(value.to_string()),
+            ),
+            Content::Text(text) => (Some("text/plain; charset=utf-8"), Body::from(text)),
+            Content::Bytes(bytes) => (Some("application/octet-stream"), Body::from(bytes)),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        if let Some(kind) = kind {
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().append(name, value);
+            }
+        }
+        if let Some(what) = self.refused {
+            response.extensions_mut().insert(Refused(what));
+        }
+        response
+    }
+}

@@ -1,0 +1,283 @@
+//! ARM's front door: authentication, routing by resource type, api-versions, envelopes.
+//!
+//! What is special about a type is not here but in `kinds/`.
+
+pub(crate) mod error;
+pub(crate) mod headers;
+pub(crate) mod operation;
+pub(crate) mod paging;
+pub(crate) mod request;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::azure::{Azure, Transaction};
+use crate::entra::Audience;
+use crate::kinds::{self, Kind};
+use crate::resource_id::ResourceId;
+use error::ArmError;
+use headers::{Counted, Described};
+use request::{ArmRequest, Query, Verb, decoded};
+
+/// Serves every path that no other plane has.
+pub(crate) async fn serve(
+    State(azure): State<Arc<Azure>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let begun = azure.clock.now();
+    let answer = answer(&azure, &method, &uri, &headers, &body);
+    let location = &azure.settings.world.location;
+    let answer = answer.unwrap_or_else(|error| error.answer(location, begun.timestamp));
+    let failed = answer.status.is_client_error() || answer.status.is_server_error();
+    let mut response = answer.into_response();
+    let echo = headers
+        .get("x-ms-return-client-request-id")
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+    let described = Described {
+        counted: Counted::of(&method),
+        now: begun.timestamp,
+        elapsed: begun.elapsed,
+        took: azure.clock.now().elapsed.saturating_sub(begun.elapsed),
+        location,
+        failed,
+        machine_learning: uri
+            .path()
+            .to_ascii_lowercase()
+            .contains("microsoft.machinelearningservices"),
+        echoed_client_request_id: headers.get("x-ms-client-request-id").filter(|_| echo),
+    };
+    azure
+        .meter
+        .remaining
+        .describe(response.headers_mut(), &described);
+    response
+}
+
+fn answer(
+    azure: &Azure,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Answer, ArmError> {
+    let principal = azure
+        .tokens
+        .check(
+            headers,
+            Audience::ResourceManager,
+            azure.clock.now().timestamp,
+        )
+        .map_err(|refusal| refusal.arm_error(&azure.settings))?;
+    let query = Query::parse(uri.query().unwrap_or_default());
+    let path = decoded(uri.path());
+    let Some(id) = ResourceId::parse(&path) else {
+        return Err(ArmError::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            format!("No route of ARM matches the path '{path}'."),
+        )
+        .refusing(format!("{method} {path}")));
+    };
+    if query.get("api-version").is_none_or(str::is_empty) {
+        return Err(ArmError::new(
+            StatusCode::BAD_REQUEST,
+            "MissingApiVersionParameter",
+            "The api-version query parameter (?api-version=) is required for all requests.",
+        ));
+    }
+    let (kind, id, verb) = route(method, id)?;
+    let body = if body.is_empty() {
+        None
+    } else {
+        Some(serde_json::from_slice::<Value>(body).map_err(|problem| {
+            ArmError::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidRequestContent",
+                format!(
+                    "The request content was invalid and could not be deserialized: '{problem}'."
+                ),
+            )
+        })?)
+    };
+    let request = ArmRequest::new(verb, id, (path, query), headers.clone(), body, principal);
+    check_query(kind, &request, &azure.settings.world.location)?;
+    azure.transact(|transaction| {
+        check_scope(transaction, &request.id)?;
+        let before = kind.stored(transaction, &request.id);
+        let answer = dispatch(kind, transaction, &request)?;
+        if matches!(request.verb, Verb::Put | Verb::Patch)
+            && let Some(before) = before
+            && kind.stored(transaction, &request.id).map(unversioned) == Some(unversioned(before))
+        {
+            azure.meter.count_unchanged_write(&request.id.to_string());
+        }
+        Ok(answer)
+    })
+}
+
+fn dispatch(
+    kind: &dyn Kind,
+    transaction: &mut Transaction<'_>,
+    request: &ArmRequest,
+) -> Result<Answer, ArmError> {
+    match &request.verb {
+        Verb::Get => kind.get(transaction, request),
+        Verb::List => kind.list(transaction, request),
+        Verb::Put => kind.put(transaction, request),
+        Verb::Patch => kind.patch(transaction, request),
+        Verb::Delete => kind.delete(transaction, request),
+        Verb::Action(action) => kind.act(transaction, request, action),
+    }
+}
+
+/// Finds the kind that a path belongs to, and what is wanted of it.
+fn route(
+    method: &Method,
+    id: ResourceId,
+) -> Result<(&'static dyn Kind, ResourceId, Verb), ArmError> {
+    let wanted = if *method == Method::POST && id.is_collection() {
+        match id.clone().split_action() {
+            Some((resource, action)) => (resource, Verb::Action(action)),
+            None => (id, Verb::Action(String::new())),
+        }
+    } else {
+        let verb = match (method, id.is_collection()) {
+            (&Method::GET | &Method::HEAD, true) => Verb::List,
+            (&Method::GET | &Method::HEAD, false) => Verb::Get,
+            (&Method::PUT, false) => Verb::Put,
+            (&Method::PATCH, false) => Verb::Patch,
+            (&Method::DELETE, false) => Verb::Delete,
+            _ => return Err(kinds::not_allowed(&format!("{method} {id}"))),
+        };
+        (id, verb)
+    };
+    let (id, verb) = wanted;
+    match kinds::find(&id) {
+        Some(kind) => Ok((kind, id, verb)),
+        None => Err(unknown_type(&id)),
+    }
+}
+
+fn unknown_type(id: &ResourceId) -> ArmError {
+    let what = id.resource_type();
+    if kinds::knows_provider(&id.provider) {
+        ArmError::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidResourceType",
+            format!(
+                "The resource type '{what}' could not be found in the namespace '{}'.",
+                id.provider
+            ),
+        )
+    } else {
+        ArmError::new(
+            StatusCode::NOT_FOUND,
+            "InvalidResourceNamespace",
+            format!("The resource namespace '{}' is invalid.", id.provider),
+        )
+    }
+    .refusing(format!("resource type {what}"))
+}
+
+fn check_query(kind: &dyn Kind, request: &ArmRequest, location: &str) -> Result<(), ArmError> {
+    let version = request.api_version();
+    let supported = kind.api_versions();
+    if !supported
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(version))
+    {
+        let full = kind.resource_type();
+        let short = full.split_once('/').map_or(full, |(_, short)| short);
+        return Err(ArmError::new(
+            StatusCode::BAD_REQUEST,
+            "NoRegisteredProviderFound",
+            format!(
+                "No registered resource provider found for location '{location}' and API version \
+                 '{version}' for type '{short}'. The supported api-versions are '{}'. The \
+                 supported locations are '{location}'.",
+                supported.join(", "),
+            ),
+        )
+        .refusing(format!("api-version {version} of {full}")));
+    }
+    let known = kind.query_parameters(&request.verb);
+    for name in request.query.names() {
+        let usual = name.eq_ignore_ascii_case("api-version");
+        if !usual && !known.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            return Err(ArmError::refused(format!(
+                "The query parameter '{name}' of {} ({:?})",
+                kind.resource_type(),
+                request.verb,
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Subscription, resource group and outermost resource must exist.
+fn check_scope(transaction: &Transaction<'_>, id: &ResourceId) -> Result<(), ArmError> {
+    let world = &transaction.settings.world;
+    if !id.subscription.eq_ignore_ascii_case(&world.subscription_id) {
+        return Err(ArmError::subscription_not_found(&id.subscription));
+    }
+    if let Some(group) = &id.resource_group
+        && !world
+            .resource_groups
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(group))
+    {
+        return Err(ArmError::resource_group_not_found(group));
+    }
+    if let [(kind, Some(location)), ..] = id.segments.as_slice()
+        && kind.eq_ignore_ascii_case("locations")
+    {
+        if !location.eq_ignore_ascii_case(&world.location) {
+            return Err(ArmError::new(
+                StatusCode::BAD_REQUEST,
+                "LocationNotAvailableForResourceType",
+                format!(
+                    "The provided location '{location}' is not available for resource type '{}'. \
+                     List of available regions for the resource type is '{}'.",
+                    id.resource_type(),
+                    world.location,
+                ),
+            ));
+        }
+        return Ok(());
+    }
+    if id.segments.len() > 1 {
+        let mut root = id.clone();
+        root.segments.truncate(1);
+        if transaction.state.documents.get(&root).is_none() {
+            return Err(ArmError::resource_not_found(&root));
+        }
+    }
+    Ok(())
+}
+
+/// A document without what every write changes, to tell a write that changed nothing else.
+fn unversioned(mut body: Value) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for name in ["etag", "modifiedOn", "provisioningState", "systemData"] {
+                    fields.remove(name);
+                }
+                fields.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    strip(&mut body);
+    body
+}

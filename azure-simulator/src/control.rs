@@ -1,0 +1,262 @@
+//! The control port: what exists, what was asked, and the knobs that Azure has not.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::azure::{Azure, Transaction};
+use crate::clock::Pace;
+use crate::faults::Fault;
+use crate::kinds;
+use crate::physics::run::Process;
+use crate::processes::tree::ProcessTree;
+
+pub(crate) fn router(azure: Arc<Azure>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok"))
+        .route(
+            "/world",
+            get(async |State(azure): State<Arc<Azure>>| Json(world(&azure))),
+        )
+        .route("/exchanges", get(exchanges).delete(forget_exchanges))
+        .route("/meter", get(meter).delete(reset_meter))
+        .route("/faults", get(faults).post(add_fault).delete(clear_faults))
+        .route("/clock", get(clock).post(set_clock))
+        .route("/tokens", axum::routing::delete(expire_tokens))
+        .route("/jobs/{job}/log", get(log))
+        .with_state(azure)
+}
+
+async fn exchanges(
+    State(azure): State<Arc<Azure>>,
+) -> ([(header::HeaderName, &'static str); 1], String) {
+    (
+        [(header::CONTENT_TYPE, "application/jsonl")],
+        azure.exchanges.lines(),
+    )
+}
+
+async fn forget_exchanges(State(azure): State<Arc<Azure>>) -> StatusCode {
+    azure.exchanges.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn meter(State(azure): State<Arc<Azure>>) -> Json<Value> {
+    Json(azure.meter.shown())
+}
+
+async fn reset_meter(State(azure): State<Arc<Azure>>) -> StatusCode {
+    azure.meter.reset();
+    StatusCode::NO_CONTENT
+}
+
+async fn faults(State(azure): State<Arc<Azure>>) -> Json<Value> {
+    Json(azure.faults.shown())
+}
+
+async fn add_fault(
+    State(azure): State<Arc<Azure>>,
+    body: Bytes,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let fault: Fault = parsed(&body)?;
+    Ok(Json(json!({"number": azure.faults.add(fault)})))
+}
+
+async fn clear_faults(State(azure): State<Arc<Azure>>) -> StatusCode {
+    azure.faults.clear();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockChange {
+    scale: Pace,
+}
+
+async fn clock(State(azure): State<Arc<Azure>>) -> Json<Value> {
+    Json(json!({
+        "scale": azure.clock.pace(),
+        "elapsed_seconds": azure.clock.now().elapsed.as_secs_f64(),
+    }))
+}
+
+async fn set_clock(
+    State(azure): State<Arc<Azure>>,
+    body: Bytes,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let change: ClockChange = parsed(&body)?;
+    azure.clock.set_pace(change.scale);
+    // What is due at the new pace happens before the answer.
+    azure.transact(|_| ());
+    Ok(clock(State(azure)).await)
+}
+
+async fn expire_tokens(State(azure): State<Arc<Azure>>) -> StatusCode {
+    azure.tokens.expire_all(azure.clock.now().timestamp);
+    StatusCode::NO_CONTENT
+}
+
+async fn log(
+    State(azure): State<Arc<Azure>>,
+    Path(job): Path<String>,
+) -> Result<Vec<u8>, StatusCode> {
+    let directory = azure.transact(|transaction| {
+        let mut runs = transaction.state.physics.runs.values();
+        runs.find(|run| run.id == job)
+            .map(|run| run.directory.clone())
+    });
+    let log = directory
+        .ok_or(StatusCode::NOT_FOUND)?
+        .join(crate::processes::LOG);
+    tokio::fs::read(log)
+        .await
+        .map_err(|_| StatusCode::NOT_FOUND)
+}
+
+fn parsed<T: for<'a> Deserialize<'a>>(body: &Bytes) -> Result<T, (StatusCode, String)> {
+    serde_json::from_slice(body)
+        .map_err(|problem| (StatusCode::BAD_REQUEST, format!("{problem}\n")))
+}
+
+/// Everything that exists.
+pub(crate) fn world(azure: &Azure) -> Value {
+    let tree = ProcessTree::read();
+    azure.transact(|transaction| {
+        json!({
+            "resource_groups": plain(transaction, ""),
+            "workspaces": plain(transaction, "Microsoft.MachineLearningServices/workspaces"),
+            "networks": networks(transaction),
+            "computes": computes(transaction),
+            "jobs": jobs(transaction, &tree),
+            "data": plain(transaction, "Microsoft.MachineLearningServices/workspaces/data/versions"),
+            "environments": plain(
+                transaction,
+                "Microsoft.MachineLearningServices/workspaces/environments/versions",
+            ),
+        })
+    })
+}
+
+/// Id, name and tags of everything of a type, and its properties.
+fn plain(transaction: &Transaction<'_>, resource_type: &str) -> Vec<Value> {
+    let found = transaction.state.documents.of_type(resource_type);
+    found
+        .into_iter()
+        .map(|document| {
+            let properties = &document.body["properties"];
+            let tags = document.body.get("tags").or_else(|| properties.get("tags"));
+            json!({
+                "id": document.body["id"],
+                "name": document.body["name"],
+                "tags": tags,
+                "properties": properties,
+            })
+        })
+        .collect()
+}
+
+fn networks(transaction: &Transaction<'_>) -> Vec<Value> {
+    transaction
+        .state
+        .documents
+        .of_type("Microsoft.Network/virtualNetworks")
+        .into_iter()
+        .map(|network| {
+            let subnets: Vec<Value> = kinds::subnets_of(transaction, &network.id)
+                .map(|subnet| {
+                    json!({
+                        "id": subnet.body["id"],
+                        "name": subnet.body["name"],
+                        "addressPrefix": subnet.body["properties"]["addressPrefix"],
+                    })
+                })
+                .collect();
+            json!({
+                "id": network.body["id"],
+                "name": network.body["name"],
+                "tags": network.body["tags"],
+                "provisioningState": network.body["properties"]["provisioningState"],
+                "addressSpace": network.body["properties"]["addressSpace"],
+                "subnets": subnets,
+            })
+        })
+        .collect()
+}
+
+fn computes(transaction: &Transaction<'_>) -> Vec<Value> {
+    let physics = &transaction.state.physics;
+    transaction
+        .state
+        .documents
+        .of_type("Microsoft.MachineLearningServices/workspaces/computes")
+        .into_iter()
+        .map(|compute| {
+            let body = kinds::shown::compute(transaction, compute);
+            let pool = physics.pools.get(&compute.id.key());
+            let nodes: Vec<Value> = pool
+                .into_iter()
+                .flat_map(|pool| &pool.nodes)
+                .map(|node| {
+                    let run = node.run.as_deref().and_then(|run| physics.runs.get(run));
+                    json!({
+                        "id": node.id,
+                        "address": node.address,
+                        "state": node.state.word(),
+                        "job": run.map(|run| &run.id),
+                    })
+                })
+                .collect();
+            let inner = &body["properties"]["properties"];
+            json!({
+                "id": body["id"],
+                "name": body["name"],
+                "tags": body["tags"],
+                "provisioningState": body["properties"]["provisioningState"],
+                "allocationState": pool.map(|pool| pool.allocation()),
+                "vmSize": inner["vmSize"],
+                "vmPriority": inner["vmPriority"],
+                "scaleSettings": inner["scaleSettings"],
+                "subnet": inner["subnet"]["id"],
+                "queued": pool.map_or(0, |pool| pool.queue.len()),
+                "nodes": nodes,
+            })
+        })
+        .collect()
+}
+
+fn jobs(transaction: &Transaction<'_>, tree: &ProcessTree) -> Vec<Value> {
+    let physics = &transaction.state.physics;
+    transaction
+        .state
+        .documents
+        .of_type("Microsoft.MachineLearningServices/workspaces/jobs")
+        .into_iter()
+        .map(|job| {
+            let body = kinds::shown::job(transaction, job);
+            let run = physics.runs.get(&job.id.key());
+            let pids = match run.map(|run| run.process) {
+                Some(Process::Keeper(keeper)) => tree.below(keeper),
+                _ => Vec::new(),
+            };
+            json!({
+                "id": body["id"],
+                "name": body["name"],
+                "status": body["properties"]["status"],
+                "tags": body["properties"]["tags"],
+                "experiment": body["properties"]["experimentName"],
+                "compute": body["properties"]["computeId"],
+                "archived": body["properties"]["isArchived"],
+                "node": run.and_then(|run| run.node.as_ref()),
+                "directory": run.map(|run| &run.directory),
+                "error": run.and_then(|run| run.error.as_ref()),
+                "pids": pids,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,162 @@
+//! Artifacts of runs: up, down, and by signed links (contract section 10).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::arm::request::{Query, decoded};
+use crate::azure::Azure;
+use crate::clock::timestamp_text;
+use crate::data_plane::error::DataPlaneError;
+use crate::data_plane::{DataPlaneRequest, find, run_files};
+use crate::kinds;
+use crate::resource_id::ResourceId;
+
+/// Serves `/artifact/{version}{WS}/artifacts/ExperimentRun/dcid.{id}/…`.
+pub(crate) async fn serve(
+    State(azure): State<Arc<Azure>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let location = &azure.settings.world.location;
+    answer(&azure, &method, &uri, &headers, body)
+        .await
+        .unwrap_or_else(|error| error.service_answer(location))
+}
+
+async fn answer(
+    azure: &Azure,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Answer, DataPlaneError> {
+    let request = DataPlaneRequest::read(azure, method, uri, headers)?;
+    let route = request.route();
+    let refused = || DataPlaneError::refused(format!("{method} {}", uri.path()));
+    let ["artifacts", "ExperimentRun", container, operation] = route.as_slice() else {
+        return Err(refused());
+    };
+    let run = container.strip_prefix("dcid.").ok_or_else(refused)?;
+    let id = request.job_id(run);
+    let directory = directory_of(azure, &id)?;
+    let path = request.query.get("path").unwrap_or_default();
+    let file = run_files::locate(&directory, path)?;
+    match (method, *operation) {
+        (&Method::POST, "content") => {
+            if path.starts_with("user_logs/") {
+                return Err(DataPlaneError::bad_request(
+                    "Logs are written by the system.",
+                ));
+            }
+            write(&file, &body).await?;
+            Ok(Answer::ok(described(azure, run, path, body.len() as u64)))
+        }
+        (&Method::GET, "content") => Ok(Answer::bytes(read(&file, path).await?)),
+        (&Method::GET, "contentinfo") => {
+            let size = read(&file, path).await?.len() as u64;
+            let mut shown = described(azure, run, path, size);
+            shown["contentUri"] = json!(link(azure, &request.workspace, run, path));
+            Ok(Answer::ok(shown))
+        }
+        _ => Err(refused()),
+    }
+}
+
+fn directory_of(azure: &Azure, id: &ResourceId) -> Result<PathBuf, DataPlaneError> {
+    azure.transact(|transaction| Ok(find(transaction, id)?.run.directory.clone()))
+}
+
+async fn write(file: &std::path::Path, body: &Bytes) -> Result<(), DataPlaneError> {
+    let failed = |problem: std::io::Error| DataPlaneError::failed(&problem);
+    if let Some(folder) = file.parent() {
+        tokio::fs::create_dir_all(folder).await.map_err(failed)?;
+    }
+    tokio::fs::write(file, body).await.map_err(failed)
+}
+
+async fn read(file: &std::path::Path, path: &str) -> Result<Vec<u8>, DataPlaneError> {
+    tokio::fs::read(file).await.map_err(|problem| {
+        if problem.kind() == std::io::ErrorKind::NotFound {
+            DataPlaneError::not_found(format!("Could not find artifact '{path}'."))
+        } else {
+            DataPlaneError::failed(&problem)
+        }
+    })
+}
+
+fn described(azure: &Azure, run: &str, path: &str, size: u64) -> Value {
+    json!({
+        "artifactId": format!("ExperimentRun/dcid.{run}/{path}"),
+        "origin": "ExperimentRun",
+        "container": format!("dcid.{run}"),
+        "path": path,
+        "contentLength": size,
+        "etag": null,
+        "createdTime": timestamp_text(azure.clock.now().timestamp),
+        "dataPath": null,
+        "tags": {},
+    })
+}
+
+/// A link to a file of a run that needs no token for an hour.
+pub(crate) fn link(azure: &Azure, workspace: &ResourceId, run: &str, path: &str) -> String {
+    let guid = kinds::workspace_guid(workspace);
+    let encoded: Vec<String> = path
+        .split('/')
+        .map(|part| {
+            percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+        })
+        .collect();
+    let place = format!("/blob/{guid}/{run}/{path}");
+    let query = azure
+        .settings
+        .signing_key
+        .sign(&place, azure.clock.now().timestamp);
+    format!(
+        "{}/blob/{guid}/{run}/{}?{query}",
+        azure.settings.base_url(),
+        encoded.join("/")
+    )
+}
+
+/// `GET` of such a link.
+pub(crate) async fn read_signed(State(azure): State<Arc<Azure>>, uri: Uri) -> Answer {
+    let path = decoded(uri.path());
+    let query = Query::parse(uri.query().unwrap_or_default());
+    let now = azure.clock.now().timestamp;
+    let parts: Vec<&str> = path.splitn(5, '/').collect();
+    let ["", "blob", guid, run, file] = parts.as_slice() else {
+        return blob_error(StatusCode::NOT_FOUND, "BlobNotFound");
+    };
+    if !azure.settings.signing_key.permits(&path, &query, now) {
+        return blob_error(StatusCode::FORBIDDEN, "AuthenticationFailed");
+    }
+    let directory = azure.transact(|transaction| {
+        kinds::run_by_workspace_guid(transaction, guid, run).map(|run| run.directory.clone())
+    });
+    let located = directory.and_then(|directory| run_files::locate(&directory, file).ok());
+    match located {
+        Some(located) => match read(&located, file).await {
+            Ok(bytes) => Answer::bytes(bytes),
+            Err(_) => blob_error(StatusCode::NOT_FOUND, "BlobNotFound"),
+        },
+        None => blob_error(StatusCode::NOT_FOUND, "BlobNotFound"),
+    }
+}
+
+fn blob_error(status: StatusCode, code: &str) -> Answer {
+    Answer::text(
+        status,
+        format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code></Error>"),
+    )
+    .header("x-ms-error-code", code)
+}

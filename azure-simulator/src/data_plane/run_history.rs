@@ -1,0 +1,266 @@
+//! Run history: the run behind a job, its error text and its logs (contract section 10).
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use http::{HeaderMap, Method, Uri};
+use serde_json::{Map, Value, json};
+
+use crate::answer::Answer;
+use crate::azure::{Azure, Transaction};
+use crate::clock::timestamp_text;
+use crate::data_plane::error::DataPlaneError;
+use crate::data_plane::{
+    DataPlaneRequest, Tracked, artifacts, experiments, find, mlflow, run_files,
+};
+use crate::physics::run::JobStatus;
+use crate::resource_id::ResourceId;
+
+/// Serves `/history/{version}{WS}/…`.
+pub(crate) async fn serve(
+    State(azure): State<Arc<Azure>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let location = &azure.settings.world.location;
+    match answer(&azure, &method, &uri, &headers, &body).await {
+        Ok(body) => Answer::ok(body),
+        Err(error) => error.service_answer(location),
+    }
+}
+
+async fn answer(
+    azure: &Azure,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Value, DataPlaneError> {
+    let request = DataPlaneRequest::read(azure, method, uri, headers)?;
+    let route = request.route();
+    match (method, route.as_slice()) {
+        (&Method::GET, ["runs", run]) => read(azure, &request, run, |tracked| {
+            shown(tracked, &request.workspace)
+        }),
+        (&Method::GET, ["experiments", experiment, "runs", run]) => {
+            check_experiment(azure, &request, experiment, run)?;
+            read(azure, &request, run, |tracked| {
+                shown(tracked, &request.workspace)
+            })
+        }
+        (&Method::GET, ["runs", run, "details"])
+        | (&Method::GET, ["experiments", _, "runs", run, "details"]) => {
+            details(azure, &request, run).await
+        }
+        (&Method::GET, ["runs", run, "serviceinstances", _]) => {
+            read(azure, &request, run, |_| json!({"instances": {}}))
+        }
+        (&Method::GET, ["experiments", _, "runs", run, "artifacts"]) => {
+            list_artifacts(azure, &request, run).await
+        }
+        (&Method::PATCH, ["experiments", experiment, "runs", run]) => {
+            check_experiment(azure, &request, experiment, run)?;
+            let change = parsed(body)?;
+            azure.transact(|transaction| patch(transaction, &request, run, &change))
+        }
+        (&Method::DELETE, ["experiments", experiment, "runs", run, "tags"]) => {
+            check_experiment(azure, &request, experiment, run)?;
+            let keys = parsed(body)?;
+            azure.transact(|transaction| delete_tags(transaction, &request, run, &keys))
+        }
+        _ => Err(DataPlaneError::refused(format!("{method} {}", uri.path()))),
+    }
+}
+
+fn parsed(body: &Bytes) -> Result<Value, DataPlaneError> {
+    serde_json::from_slice(body)
+        .map_err(|problem| DataPlaneError::bad_request(format!("The body is no JSON: {problem}")))
+}
+
+fn read(
+    azure: &Azure,
+    request: &DataPlaneRequest,
+    run: &str,
+    show: impl FnOnce(&Tracked<'_>) -> Value,
+) -> Result<Value, DataPlaneError> {
+    azure.transact(|transaction| Ok(show(&find(transaction, &request.job_id(run))?)))
+}
+
+fn check_experiment(
+    azure: &Azure,
+    request: &DataPlaneRequest,
+    experiment: &str,
+    run: &str,
+) -> Result<(), DataPlaneError> {
+    azure.transact(|transaction| {
+        let tracked = find(transaction, &request.job_id(run))?;
+        if tracked.experiment() == experiment {
+            return Ok(());
+        }
+        Err(DataPlaneError::not_found(format!(
+            "Run with id {run} was not found in experiment {experiment}."
+        )))
+    })
+}
+
+/// A run, as run history shows it.
+fn shown(tracked: &Tracked<'_>, workspace: &ResourceId) -> Value {
+    let (run, properties) = (tracked.run, tracked.properties());
+    let at = |time: Option<jiff::Timestamp>| time.map(timestamp_text);
+    let ended = run.ended.filter(|_| run.status.is_terminal());
+    let mut queueing = Value::Null;
+    if run.status == JobStatus::Queued {
+        queueing = json!({
+            "code": "WaitingForNodes",
+            "message": "The job waits for a node of its compute.",
+            "lastRefreshTimestamp": timestamp_text(run.created),
+        });
+    }
+    let target = properties["computeId"].as_str().unwrap_or_default();
+    json!({
+        "runId": run.id,
+        "rootRunId": run.id,
+        "dataContainerId": format!("dcid.{}", run.id),
+        "experimentId": experiments::id_of(workspace, tracked.experiment()),
+        "experimentName": tracked.experiment(),
+        "runType": "azureml.CommandJob",
+        "displayName": properties["displayName"],
+        "description": properties["description"],
+        "status": run.status.word(),
+        "createdUtc": at(Some(run.created)),
+        "startTimeUtc": at(run.started),
+        "endTimeUtc": at(ended),
+        "error": run.error,
+        "warnings": [],
+        "tags": properties["tags"],
+        "properties": properties["properties"],
+        "hidden": properties["isArchived"],
+        "compute": {
+            "target": target.rsplit('/').next(),
+            "targetType": "amlctrain",
+            "instanceCount": 1,
+        },
+        "computeRequest": {"nodeCount": 1},
+        "queueingInfo": queueing,
+    })
+}
+
+async fn details(
+    azure: &Azure,
+    request: &DataPlaneRequest,
+    run: &str,
+) -> Result<Value, DataPlaneError> {
+    let (mut shown, directory) = azure.transact(|transaction| {
+        let tracked = find(transaction, &request.job_id(run))?;
+        let shown = shown(&tracked, &request.workspace);
+        Ok((shown, tracked.run.directory.clone()))
+    })?;
+    let mut logs = Map::new();
+    for file in run_files::list(directory).await? {
+        if file.path.starts_with("user_logs/") {
+            let link = artifacts::link(azure, &request.workspace, run, &file.path);
+            logs.insert(file.path, json!(link));
+        }
+    }
+    shown["logFiles"] = Value::Object(logs);
+    shown["target"] = shown["compute"]["target"].clone();
+    Ok(shown)
+}
+
+async fn list_artifacts(
+    azure: &Azure,
+    request: &DataPlaneRequest,
+    run: &str,
+) -> Result<Value, DataPlaneError> {
+    let directory = azure.transact(|transaction| {
+        Ok(find(transaction, &request.job_id(run))?
+            .run
+            .directory
+            .clone())
+    })?;
+    let files = run_files::list(directory).await?;
+    let value: Vec<Value> = files
+        .iter()
+        .map(|file| {
+            json!({
+                "artifactId": format!("ExperimentRun/dcid.{run}/{}", file.path),
+                "origin": "ExperimentRun",
+                "container": format!("dcid.{run}"),
+                "path": file.path,
+                "contentLength": file.size,
+            })
+        })
+        .collect();
+    Ok(json!({"value": value, "continuationToken": null, "nextLink": null}))
+}
+
+/// Tags merge, properties gain keys, `hidden` is the job's `isArchived` (contract section 7).
+fn patch(
+    transaction: &mut Transaction<'_>,
+    request: &DataPlaneRequest,
+    run: &str,
+    change: &Value,
+) -> Result<Value, DataPlaneError> {
+    let id = request.job_id(run);
+    let mut properties = find(transaction, &id)?.properties().clone();
+    for (field, value) in change.as_object().into_iter().flatten() {
+        match (field.as_str(), value) {
+            (_, Value::Null) | ("runId", _) => {}
+            ("tags", Value::Object(tags)) => {
+                for (name, value) in tags {
+                    properties["tags"][name] = value.clone();
+                }
+            }
+            ("properties", Value::Object(given)) => {
+                for (name, value) in given {
+                    let kept = properties["properties"].get(name);
+                    if kept.is_some_and(|kept| kept != value) {
+                        return Err(DataPlaneError::bad_request(format!(
+                            "The property '{name}' of a run cannot be changed."
+                        )));
+                    }
+                    properties["properties"][name] = value.clone();
+                }
+            }
+            ("displayName" | "description", Value::String(_)) => {
+                properties[field] = value.clone();
+            }
+            ("hidden", Value::Bool(_)) => properties["isArchived"] = value.clone(),
+            (other, _) => {
+                return Err(DataPlaneError::refused(format!(
+                    "A change of a run's '{other}'"
+                )));
+            }
+        }
+    }
+    mlflow::replace_tags(transaction, &id, properties["tags"].clone())?;
+    if let Some(body) = transaction.state.documents.body_mut(&id.key()) {
+        body["properties"] = properties;
+    }
+    Ok(shown(&find(transaction, &id)?, &request.workspace))
+}
+
+fn delete_tags(
+    transaction: &mut Transaction<'_>,
+    request: &DataPlaneRequest,
+    run: &str,
+    keys: &Value,
+) -> Result<Value, DataPlaneError> {
+    let id = request.job_id(run);
+    let mut tags = find(transaction, &id)?.properties()["tags"].clone();
+    let Some(keys) = keys.as_array() else {
+        return Err(DataPlaneError::bad_request(
+            "A list of tag names is expected.",
+        ));
+    };
+    if let Some(tags) = tags.as_object_mut() {
+        for key in keys.iter().filter_map(Value::as_str) {
+            tags.remove(key);
+        }
+    }
+    mlflow::replace_tags(transaction, &id, tags)?;
+    Ok(shown(&find(transaction, &id)?, &request.workspace))
+}

@@ -1,0 +1,100 @@
+//! Checks that request bodies of several kinds share: tags of tracked resources, unknown fields.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use crate::arm::error::ArmError;
+
+const RESERVED: [char; 7] = ['<', '>', '%', '&', '\\', '?', '/'];
+const MOST_TAGS: usize = 50;
+const LONGEST_NAME: usize = 512;
+const LONGEST_VALUE: usize = 256;
+
+/// The tags of a tracked resource's body, checked; `{}` where it has none.
+pub(crate) fn checked_tags(body: &Value) -> Result<Value, ArmError> {
+    let tags = match &body["tags"] {
+        Value::Null => return Ok(json!({})),
+        Value::Object(tags) => tags,
+        _ => {
+            return Err(ArmError::bad_request(
+                "'tags' must be an object of strings.",
+            ));
+        }
+    };
+    if tags.len() > MOST_TAGS {
+        return Err(ArmError::new(
+            StatusCode::BAD_REQUEST,
+            "TooManyTags",
+            format!(
+                "The number of tags ({}) is above the limit of {MOST_TAGS}.",
+                tags.len()
+            ),
+        ));
+    }
+    for (name, value) in tags {
+        check(name, value)?;
+    }
+    Ok(Value::Object(tags.clone()))
+}
+
+fn check(name: &str, value: &Value) -> Result<(), ArmError> {
+    let refused = |code, message| Err(ArmError::new(StatusCode::BAD_REQUEST, code, message));
+    if name.contains(RESERVED) || name.contains(char::is_control) {
+        return refused(
+            "InvalidTagNameCharacters",
+            format!(
+                "The tag names '{name}' have reserved characters '<,>,%,&,\\,?,/' or control \
+                 characters."
+            ),
+        );
+    }
+    if name.is_empty() || name.chars().count() > LONGEST_NAME {
+        return refused(
+            "InvalidTagNameLength",
+            format!("The tag name '{name}' must have 1 to {LONGEST_NAME} characters."),
+        );
+    }
+    match value.as_str() {
+        Some(text) if text.chars().count() <= LONGEST_VALUE => Ok(()),
+        Some(_) => refused(
+            "InvalidTagValueLength",
+            format!("The value of tag '{name}' is longer than {LONGEST_VALUE} characters."),
+        ),
+        None => refused(
+            "InvalidRequestContent",
+            format!("The value of tag '{name}' must be a string."),
+        ),
+    }
+}
+
+/// Refuses fields of `object` that are not in `known`, naming where it stands.
+pub(crate) fn only_known(object: &Value, known: &[&str], place: &str) -> Result<(), ArmError> {
+    let empty = Map::new();
+    let fields = match object {
+        Value::Object(fields) => fields,
+        Value::Null => &empty,
+        _ => {
+            return Err(ArmError::bad_request(format!(
+                "'{place}' must be an object."
+            )));
+        }
+    };
+    for name in fields.keys() {
+        if !known.contains(&name.as_str()) {
+            return Err(ArmError::refused(format!("The field '{name}' of {place}")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tag_names_with_reserved_characters_are_refused() {
+        let error = checked_tags(&json!({"tags": {"azureml.dask.dev/owner": "x"}})).unwrap_err();
+        assert_eq!(error.code, "InvalidTagNameCharacters");
+        assert!(checked_tags(&json!({"tags": {"dask-azureml-owner": "x"}})).is_ok());
+    }
+}

@@ -1,0 +1,195 @@
+//! Jobs (contract section 7): PUT is synchronous, ids are spent for ever, cancel takes time.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::arm::error::ArmError;
+use crate::arm::paging;
+use crate::arm::request::{ArmRequest, Verb};
+use crate::azure::Transaction;
+use crate::documents::{Document, Order};
+use crate::kinds::{Kind, asset, job_check, job_update, job_view, system_data, workspace};
+use crate::physics::run::{JobStatus, Process, Run};
+use crate::resource_id::ResourceId;
+
+pub(crate) struct Job;
+
+impl Kind for Job {
+    fn resource_type(&self) -> &'static str {
+        "Microsoft.MachineLearningServices/workspaces/jobs"
+    }
+
+    fn query_parameters(&self, verb: &Verb) -> &'static [&'static str] {
+        match verb {
+            Verb::List => &["$skip", "jobType", "tag", "listViewType"],
+            _ => &[],
+        }
+    }
+
+    fn order(&self) -> Order {
+        Order::NewestFirst
+    }
+
+    fn view(&self, transaction: &Transaction<'_>, document: &Document) -> Value {
+        job_view::view(transaction, document)
+    }
+
+    fn not_found(&self, id: &ResourceId) -> ArmError {
+        job_not_found(id)
+    }
+
+    fn put(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let wanted = job_check::Wanted::read(&request.id, request.object()?)?;
+        let existing = transaction.state.documents.get(&request.id).cloned();
+        if let Some(found) = existing {
+            let changed = job_update::changed(&found, &wanted.properties)?;
+            if let Some(stored) = transaction.state.documents.body_mut(&found.id.key()) {
+                *stored = changed;
+            }
+            return self.get(transaction, request);
+        }
+        let references = job_check::References::resolve(transaction, &wanted.properties)?;
+        let id = asset::with_stored_workspace(transaction, &request.id);
+        let body = json!({
+            "id": id.to_string(),
+            "name": id.name(),
+            "type": "Microsoft.MachineLearningServices/workspaces/jobs",
+            "properties": wanted.properties,
+            "systemData": system_data(transaction, request, None),
+        });
+        let run = new_run(transaction, &id, references);
+        transaction.state.documents.insert(id.clone(), body);
+        transaction.submit(id.key(), run);
+        let shown = transaction
+            .state
+            .documents
+            .get(&id)
+            .map(|document| self.view(transaction, document));
+        let location = format!(
+            "{}{id}?api-version={}",
+            transaction.settings.base_url(),
+            request.api_version()
+        );
+        Ok(Answer::json(StatusCode::CREATED, shown.unwrap_or_default())
+            .header("location", location))
+    }
+
+    /// Newest first; `tag` filters by key only (contract section 0.8).
+    fn list(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let after = paging::position(request)?;
+        let view = request.query.get("listViewType").unwrap_or("ActiveOnly");
+        let archived = match view {
+            "ActiveOnly" => Some(false),
+            "ArchivedOnly" => Some(true),
+            "All" => None,
+            other => {
+                return Err(ArmError::user(format!(
+                    "The list view type '{other}' is not one of ActiveOnly, ArchivedOnly, All."
+                )));
+            }
+        };
+        let kind = request.query.get("jobType");
+        let tag = request.query.get("tag");
+        let found = transaction
+            .state
+            .documents
+            .members(&request.id, self.order(), after)
+            .filter(|document| {
+                let properties = &document.body["properties"];
+                archived.is_none_or(|archived| (properties["isArchived"] == true) == archived)
+                    && tag.is_none_or(|tag| properties["tags"].get(tag).is_some())
+                    && kind.is_none_or(|kind| properties["jobType"] == kind)
+            });
+        Ok(Answer::ok(paging::page(
+            transaction.settings,
+            request,
+            found,
+            |document| self.view(transaction, document),
+        )))
+    }
+
+    fn act(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+        action: &str,
+    ) -> Result<Answer, ArmError> {
+        if !action.eq_ignore_ascii_case("cancel") {
+            return Err(super::not_allowed(&format!("POST {action} of a job")));
+        }
+        let Some(found) = transaction.state.documents.get(&request.id) else {
+            return Err(job_not_found(&request.id));
+        };
+        let id = found.id.clone();
+        if !transaction.request_cancel(&id.key()) {
+            return Ok(Answer::empty(StatusCode::OK));
+        }
+        let mut home = id.clone();
+        home.segments.truncate(1);
+        let world = &transaction.settings.world;
+        let location = format!(
+            "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
+             mfeOperationResults/jc:{}:{}?api-version={}",
+            transaction.settings.base_url(),
+            world.subscription_id,
+            world.location,
+            workspace::guid_of(&home),
+            id.name(),
+            request.api_version(),
+        );
+        Ok(Answer::json(StatusCode::ACCEPTED, Value::Null)
+            .header("location", location)
+            .header("x-ms-async-operation-timeout", "PT1H"))
+    }
+}
+
+fn job_not_found(id: &ResourceId) -> ArmError {
+    ArmError::front_end_not_found(format!(
+        "Run {} was not found in workspace {}.",
+        id.name(),
+        id.root_name(),
+    ))
+}
+
+fn new_run(
+    transaction: &Transaction<'_>,
+    id: &ResourceId,
+    references: job_check::References,
+) -> Run {
+    let settings = transaction.settings;
+    // Ids are unique in a workspace; the first one of the world has the plain names.
+    let first = settings.world.workspaces.first();
+    let folder = match first {
+        Some(first) if first.name.eq_ignore_ascii_case(id.root_name()) => id.name().to_owned(),
+        _ => format!("{}@{}", id.name(), id.root_name()),
+    };
+    let mut home = id.clone();
+    home.segments.truncate(1);
+    Run {
+        id: id.name().to_owned(),
+        workspace: home.key(),
+        pool: references.compute.key(),
+        environment: references.environment.key(),
+        status: JobStatus::Starting,
+        node: None,
+        process: Process::None,
+        ending: None,
+        timeout_seconds: references.timeout_seconds,
+        error: None,
+        created: transaction.now.timestamp,
+        started: None,
+        ended: None,
+        directory: settings.directory.join("jobs").join(folder),
+        metrics: Vec::new(),
+        parameters: std::collections::BTreeMap::new(),
+    }
+}

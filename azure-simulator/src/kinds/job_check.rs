@@ -1,0 +1,461 @@
+//! What a job's PUT may say: checked, normalised, and what it refers to found.
+
+use jiff::SignedDuration;
+use serde_json::{Map, Value, json};
+
+use crate::arm::error::ArmError;
+use crate::azure::Transaction;
+use crate::kinds::body_checks::only_known;
+use crate::kinds::data_version::or_empty;
+use crate::resource_id::ResourceId;
+
+/// Limits of a run (contract section 10).
+const MOST_TAGS: usize = 50;
+const LONGEST_TAG_NAME: usize = 100;
+const LONGEST_TAG_VALUE: usize = 1000;
+
+/// A PUT body with everything that the server fills in.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) properties: Value,
+}
+
+/// What a job names and needs.
+pub(crate) struct References {
+    pub(crate) compute: ResourceId,
+    pub(crate) environment: ResourceId,
+    pub(crate) timeout_seconds: Option<f64>,
+}
+
+impl Wanted {
+    pub(crate) fn read(id: &ResourceId, body: &Value) -> Result<Self, ArmError> {
+        check_id(id.name())?;
+        let given = &body["properties"];
+        match given["jobType"].as_str() {
+            Some("Command") => {}
+            Some(other) => return Err(ArmError::refused(format!("The job type '{other}'"))),
+            None => return Err(ArmError::user("The jobType of a job is required.")),
+        }
+        only_known(
+            given,
+            &[
+                "jobType",
+                "displayName",
+                "experimentName",
+                "description",
+                "tags",
+                "properties",
+                "isArchived",
+                "computeId",
+                "componentId",
+                "codeId",
+                "command",
+                "environmentId",
+                "environmentVariables",
+                "distribution",
+                "resources",
+                "limits",
+                "queueSettings",
+                "identity",
+                "inputs",
+                "outputs",
+                "services",
+                "notificationSetting",
+                "status",
+                "parameters",
+            ],
+            "a job's properties",
+        )?;
+        for (field, what) in [
+            ("componentId", "A component"),
+            ("codeId", "A code asset"),
+            ("distribution", "A distribution"),
+            ("notificationSetting", "A notification setting"),
+        ] {
+            if !given[field].is_null() {
+                return Err(ArmError::refused(format!("{what} of a job")));
+            }
+        }
+        let command = given["command"].as_str().unwrap_or_default();
+        if !command.contains(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(ArmError::user("The command of a job is required."));
+        }
+        if given["environmentId"].as_str().is_none_or(str::is_empty) {
+            return Err(ArmError::user("The environmentId of a job is required."));
+        }
+        check_tags(&given["tags"])?;
+        check_services(&given["services"])?;
+        let inputs = inputs(&given["inputs"])?;
+        check_placeholders(command, &inputs)?;
+        Ok(Self {
+            properties: json!({
+                "jobType": "Command",
+                "displayName": given["displayName"].as_str().unwrap_or(id.name()),
+                "experimentName": given["experimentName"].as_str().unwrap_or("Default"),
+                "description": given["description"],
+                "tags": or_empty(&given["tags"]),
+                "properties": or_empty(&given["properties"]),
+                "isArchived": given["isArchived"] == true,
+                "computeId": given["computeId"],
+                "componentId": null,
+                "codeId": null,
+                "command": command,
+                "environmentId": given["environmentId"],
+                "environmentVariables": environment_variables(&given["environmentVariables"])?,
+                "distribution": null,
+                "resources": resources(&given["resources"])?,
+                "limits": limits(&given["limits"])?,
+                "queueSettings": queue_settings(&given["queueSettings"])?,
+                "identity": identity(&given["identity"])?,
+                "inputs": inputs,
+                "outputs": outputs(id, &given["outputs"])?,
+                "notificationSetting": null,
+                "parameters": {},
+                // What was given of what a second PUT may leave out.
+                "_given": {
+                    "displayName": given["displayName"],
+                    "description": given["description"],
+                    "isArchived": given["isArchived"],
+                },
+            }),
+        })
+    }
+}
+
+/// `^[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}$` (contract section 7).
+fn check_id(name: &str) -> Result<(), ArmError> {
+    let bytes = name.as_bytes();
+    let fits = (1..=255).contains(&bytes.len())
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b));
+    if fits {
+        return Ok(());
+    }
+    Err(ArmError::user(format!(
+        "The job name '{name}' is invalid. It must match ^[a-zA-Z0-9][a-zA-Z0-9\\-_]{{0,254}}$."
+    )))
+}
+
+/// Checks the tags of a run.
+pub(crate) fn check_tags(tags: &Value) -> Result<(), ArmError> {
+    let tags = match tags {
+        Value::Null => return Ok(()),
+        Value::Object(tags) => tags,
+        _ => {
+            return Err(ArmError::user(
+                "The tags of a job must be an object of strings.",
+            ));
+        }
+    };
+    if tags.len() > MOST_TAGS {
+        return Err(ArmError::user(format!(
+            "A run can have {MOST_TAGS} tags at most, not {}.",
+            tags.len()
+        )));
+    }
+    for (name, value) in tags {
+        let Some(value) = value.as_str() else {
+            return Err(ArmError::user(format!(
+                "The value of tag '{name}' must be a string."
+            )));
+        };
+        if name.chars().count() > LONGEST_TAG_NAME || value.chars().count() > LONGEST_TAG_VALUE {
+            return Err(ArmError::user(format!(
+                "The tag '{name}' is too long: {LONGEST_TAG_NAME} characters of name and \
+                 {LONGEST_TAG_VALUE} of value are the limit."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `Tracking` and `Studio` are the server's own and may come back.
+fn check_services(services: &Value) -> Result<(), ArmError> {
+    for name in services.as_object().into_iter().flat_map(Map::keys) {
+        if name != "Tracking" && name != "Studio" {
+            return Err(ArmError::refused(format!("The job service '{name}'")));
+        }
+    }
+    Ok(())
+}
+
+fn environment_variables(given: &Value) -> Result<Value, ArmError> {
+    let Some(variables) = given.as_object() else {
+        return Ok(Value::Null);
+    };
+    for (name, value) in variables {
+        if name.is_empty() || name.contains('=') || !value.is_string() {
+            return Err(ArmError::user(format!(
+                "The environment variable '{name}' needs a name and a string."
+            )));
+        }
+    }
+    Ok(given.clone())
+}
+
+fn resources(given: &Value) -> Result<Value, ArmError> {
+    only_known(
+        given,
+        &[
+            "instanceCount",
+            "instanceType",
+            "shmSize",
+            "dockerArgs",
+            "dockerArgsList",
+            "properties",
+        ],
+        "a job's resources",
+    )?;
+    if !matches!(given["instanceCount"].as_u64(), None | Some(1)) {
+        return Err(ArmError::refused("A job on more than one instance"));
+    }
+    if !given["instanceType"].is_null() {
+        return Err(ArmError::refused("Serverless compute"));
+    }
+    Ok(json!({
+        "instanceCount": 1,
+        "instanceType": null,
+        "properties": given["properties"],
+        "shmSize": given["shmSize"].as_str().unwrap_or("2g"),
+        "dockerArgs": given["dockerArgs"],
+    }))
+}
+
+fn limits(given: &Value) -> Result<Value, ArmError> {
+    only_known(given, &["jobLimitsType", "timeout"], "a job's limits")?;
+    if let Some(text) = given["timeout"].as_str()
+        && text.parse::<SignedDuration>().is_err()
+    {
+        return Err(ArmError::user(format!(
+            "The timeout '{text}' is no ISO 8601 duration."
+        )));
+    }
+    Ok(json!({"jobLimitsType": "Command", "timeout": given["timeout"]}))
+}
+
+fn queue_settings(given: &Value) -> Result<Value, ArmError> {
+    match given["jobTier"].as_str() {
+        None | Some("Null") => Ok(json!({"jobTier": "Null"})),
+        Some(tier) => Err(ArmError::refused(format!("The job tier '{tier}'"))),
+    }
+}
+
+/// Comes back `null` for AMLToken (contract section 7).
+fn identity(given: &Value) -> Result<Value, ArmError> {
+    match given["identityType"].as_str() {
+        None | Some("AMLToken") => Ok(Value::Null),
+        Some("Managed") => Ok(given.clone()),
+        Some(other) => Err(ArmError::refused(format!("The job identity '{other}'"))),
+    }
+}
+
+fn inputs(given: &Value) -> Result<Value, ArmError> {
+    let mut inputs = Map::new();
+    for (name, input) in given.as_object().into_iter().flatten() {
+        only_known(
+            input,
+            &[
+                "jobInputType",
+                "uri",
+                "mode",
+                "value",
+                "description",
+                "pathOnCompute",
+            ],
+            "a job's input",
+        )?;
+        let kind = input["jobInputType"].as_str().unwrap_or_default();
+        let described = input["description"].clone();
+        let normalised = match kind {
+            "literal" => json!({
+                "description": described,
+                "jobInputType": kind,
+                "value": input["value"].as_str().ok_or_else(|| ArmError::user(format!(
+                    "The literal input '{name}' needs a value."
+                )))?,
+            }),
+            "uri_folder" | "uri_file" | "mltable" => {
+                if input["uri"].as_str().is_none_or(str::is_empty) {
+                    return Err(ArmError::user(format!("The input '{name}' needs a uri.")));
+                }
+                let mode = input["mode"].as_str().unwrap_or("ReadOnlyMount");
+                if !["ReadOnlyMount", "Download", "Direct"].contains(&mode) {
+                    return Err(ArmError::refused(format!("The input mode '{mode}'")));
+                }
+                json!({
+                    "description": described,
+                    "jobInputType": kind,
+                    "uri": input["uri"],
+                    "mode": mode,
+                })
+            }
+            other => return Err(ArmError::refused(format!("The input type '{other}'"))),
+        };
+        inputs.insert(name.clone(), normalised);
+    }
+    Ok(Value::Object(inputs))
+}
+
+/// The default output is the server's own; others are not simulated.
+fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
+    for name in given.as_object().into_iter().flat_map(Map::keys) {
+        if name != "default" {
+            return Err(ArmError::refused(format!("The job output '{name}'")));
+        }
+    }
+    Ok(json!({
+        "default": {
+            "description": null,
+            "uri": format!("azureml://datastores/workspaceartifactstore/ExperimentRun/dcid.{}", id.name()),
+            "mode": "ReadWriteMount",
+            "jobOutputType": "uri_folder",
+        },
+    }))
+}
+
+/// Every `${{inputs.x}}` must name an input.
+fn check_placeholders(command: &str, inputs: &Value) -> Result<(), ArmError> {
+    let mut rest = command;
+    while let Some(at) = rest.find("${{") {
+        let Some(end) = rest[at..].find("}}") else {
+            break;
+        };
+        let inside = rest[at + 3..at + end].trim();
+        let known = inside
+            .strip_prefix("inputs.")
+            .is_some_and(|name| inputs.get(name).is_some());
+        if !known {
+            return Err(ArmError::user(format!(
+                "The command of the job refers to '{inside}', which the job does not have."
+            )));
+        }
+        rest = &rest[at + end..];
+    }
+    Ok(())
+}
+
+impl References {
+    /// Finds what a new job refers to.
+    pub(crate) fn resolve(
+        transaction: &Transaction<'_>,
+        properties: &Value,
+    ) -> Result<Self, ArmError> {
+        let find = |text: &str, kind: &str| {
+            ResourceId::parse(text)
+                .filter(|id| {
+                    id.resource_type().eq_ignore_ascii_case(&format!(
+                        "Microsoft.MachineLearningServices/workspaces/{kind}"
+                    ))
+                })
+                .and_then(|id| transaction.state.documents.get(&id))
+        };
+        let Some(compute) = properties["computeId"].as_str() else {
+            return Err(ArmError::refused(
+                "A job without computeId (serverless compute)",
+            ));
+        };
+        let pool = find(compute, "computes")
+            .filter(|pool| pool.body["properties"]["provisioningState"] != "Deleting");
+        let Some(pool) = pool else {
+            return Err(ArmError::user(format!(
+                "The compute target '{compute}' was not found."
+            )));
+        };
+        let environment = properties["environmentId"].as_str().unwrap_or_default();
+        let Some(environment) = find(environment, "environments/versions") else {
+            return Err(ArmError::user(format!(
+                "The environment '{environment}' was not found."
+            )));
+        };
+        for (name, input) in properties["inputs"].as_object().into_iter().flatten() {
+            let uri = input["uri"].as_str().unwrap_or_default();
+            if let Some(asset) = data_asset(uri, &pool.id)
+                && transaction.state.documents.get(&asset).is_none()
+            {
+                return Err(ArmError::user(format!(
+                    "The data asset '{uri}' of input '{name}' was not found."
+                )));
+            }
+        }
+        let timeout = properties["limits"]["timeout"]
+            .as_str()
+            .and_then(|text| text.parse::<SignedDuration>().ok());
+        Ok(Self {
+            compute: pool.id.clone(),
+            environment: environment.id.clone(),
+            timeout_seconds: timeout.map(|timeout| timeout.as_secs_f64()),
+        })
+    }
+}
+
+/// The data version that a `uri` names: by ARM id or as `azureml:name:version`. `None` where it is
+/// the URI of a store.
+pub(crate) fn data_asset(uri: &str, neighbour: &ResourceId) -> Option<ResourceId> {
+    if let Some(reference) = uri.strip_prefix("azureml:")
+        && !reference.starts_with('/')
+        && let Some((name, version)) = reference.split_once(':')
+    {
+        let mut home = neighbour.clone();
+        home.segments.truncate(1);
+        return Some(
+            home.child("data", Some(name))
+                .child("versions", Some(version)),
+        );
+    }
+    let id = ResourceId::parse(uri.strip_prefix("azureml:").unwrap_or(uri))?;
+    id.resource_type()
+        .to_lowercase()
+        .ends_with("/data/versions")
+        .then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> ResourceId {
+        ResourceId::parse(
+            "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/\
+             workspaces/w/jobs/j1",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_not_simulated_is_refused_and_named() {
+        for (field, value) in [
+            ("distribution", json!({"distributionType": "Mpi"})),
+            ("codeId", json!("x")),
+            ("resources", json!({"instanceCount": 2})),
+            ("services", json!({"lab": {"jobServiceType": "JupyterLab"}})),
+        ] {
+            let mut body = json!({"properties": {
+                "jobType": "Command", "command": "echo", "environmentId": "e",
+            }});
+            body["properties"][field] = value;
+            let error = Wanted::read(&job(), &body).unwrap_err();
+            assert!(error.refused.is_some(), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_command_cannot_refer_to_an_input_that_is_not_there() {
+        let inputs = json!({"x": {}});
+        assert!(check_placeholders("run ${{inputs.x}} ${{ inputs.x }}", &inputs).is_ok());
+        assert!(check_placeholders("run ${{inputs.y}}", &inputs).is_err());
+    }
+
+    #[test]
+    fn a_data_asset_is_named_by_id_or_in_short() {
+        let short = data_asset("azureml:noaa:3", &job()).unwrap();
+        let long = data_asset(&short.to_string(), &job()).unwrap();
+        assert_eq!(short.key(), long.key());
+        assert_eq!(data_asset("azureml://datastores/d/paths/p", &job()), None);
+        assert_eq!(
+            data_asset("https://x.blob.core.windows.net/y", &job()),
+            None
+        );
+    }
+}

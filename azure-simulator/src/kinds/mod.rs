@@ -1,0 +1,297 @@
+//! The resource types that this Azure knows, one file each.
+//!
+//! Here stands what is special about a type: its life cycle, its refusals, its actions. Routing,
+//! api-versions, paging and envelopes are in `arm/`; nodes and jobs that run are in `physics/`.
+
+mod asset;
+mod body_checks;
+mod compute;
+mod compute_check;
+mod compute_view;
+mod data_version;
+mod environment_version;
+mod job;
+mod job_check;
+mod job_update;
+mod job_view;
+mod network_state;
+mod operation_status;
+mod resource_group;
+mod subnet;
+
+mod usages;
+mod virtual_network;
+pub(crate) mod vm_sizes;
+mod workspace;
+
+pub(crate) use environment_version::needs_image_build;
+pub(crate) use job_check::{check_tags as check_job_tags, data_asset};
+pub(crate) use job_view::{
+    COMPUTE_TARGET_STATUS, compute_target_status, find_by_guid as run_by_workspace_guid,
+};
+pub(crate) use network_state::subnets_of;
+pub(crate) use workspace::guid_of as workspace_guid;
+
+/// What exists, as the control port shows it.
+pub(crate) mod shown {
+    pub(crate) use super::compute_view::view as compute;
+    pub(crate) use super::job_view::view as job;
+}
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::arm::error::ArmError;
+use crate::arm::paging;
+use crate::arm::request::{ArmRequest, Verb};
+use crate::azure::Transaction;
+use crate::documents::{Document, Order};
+use crate::resource_id::ResourceId;
+
+pub(crate) const ML: &str = "Microsoft.MachineLearningServices";
+pub(crate) const NETWORK: &str = "Microsoft.Network";
+
+/// Api-versions of Microsoft.MachineLearningServices that its clients send (contract section 0).
+pub(crate) const ML_VERSIONS: &[&str] = &[
+    "2022-01-01-preview",
+    "2022-10-01",
+    "2023-02-01-preview",
+    "2023-04-01",
+    "2023-04-01-preview",
+    "2023-08-01-preview",
+    "2023-10-01",
+    "2024-01-01-preview",
+    "2024-04-01",
+    "2024-04-01-preview",
+    "2024-10-01",
+    "2024-10-01-preview",
+    "2025-01-01-preview",
+    "2025-06-01",
+    "2025-09-01",
+    "2025-12-01",
+    "2026-05-01",
+];
+
+/// Api-versions of Microsoft.Network that its clients send.
+pub(crate) const NETWORK_VERSIONS: &[&str] = &[
+    "2023-09-01",
+    "2023-11-01",
+    "2024-01-01",
+    "2024-03-01",
+    "2024-05-01",
+    "2024-07-01",
+    "2024-10-01",
+    "2025-01-01",
+    "2025-03-01",
+    "2025-05-01",
+    "2026-01-01",
+    "2026-03-01",
+];
+
+/// A resource type with what is special about it.
+pub(crate) trait Kind: Sync {
+    /// Such as `Microsoft.Network/virtualNetworks`.
+    fn resource_type(&self) -> &'static str;
+
+    fn api_versions(&self) -> &'static [&'static str] {
+        ML_VERSIONS
+    }
+
+    /// Parameters beside `api-version`.
+    fn query_parameters(&self, verb: &Verb) -> &'static [&'static str] {
+        match verb {
+            Verb::List => &[paging::SKIP],
+            _ => &[],
+        }
+    }
+
+    fn order(&self) -> Order {
+        Order::OldestFirst
+    }
+
+    /// What a GET shows of a stored document.
+    fn view(&self, _: &Transaction<'_>, document: &Document) -> Value {
+        document.body.clone()
+    }
+
+    /// What a write can change, for telling writes that change nothing.
+    fn stored(&self, transaction: &Transaction<'_>, id: &ResourceId) -> Option<Value> {
+        transaction
+            .state
+            .documents
+            .get(id)
+            .map(|document| document.body.clone())
+    }
+
+    fn not_found(&self, id: &ResourceId) -> ArmError {
+        ArmError::resource_not_found(id)
+    }
+
+    fn get(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        match transaction.state.documents.get(&request.id) {
+            Some(document) => Ok(Answer::ok(self.view(transaction, document))),
+            None => Err(self.not_found(&request.id)),
+        }
+    }
+
+    fn list(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let after = paging::position(request)?;
+        let documents = &transaction.state.documents;
+        let everywhere = request.id.resource_group.is_none();
+        let found: Box<dyn Iterator<Item = &Document>> = if everywhere {
+            let all = documents.of_type(self.resource_type());
+            Box::new(all.into_iter().filter(move |d| Some(d.number) > after))
+        } else {
+            Box::new(documents.members(&request.id, self.order(), after))
+        };
+        Ok(Answer::ok(paging::page(
+            transaction.settings,
+            request,
+            found,
+            |document| self.view(transaction, document),
+        )))
+    }
+
+    fn put(&self, _: &mut Transaction<'_>, request: &ArmRequest) -> Result<Answer, ArmError> {
+        Err(not_allowed(&format!(
+            "PUT of {}",
+            request.id.resource_type()
+        )))
+    }
+
+    fn patch(&self, _: &mut Transaction<'_>, request: &ArmRequest) -> Result<Answer, ArmError> {
+        Err(not_allowed(&format!(
+            "PATCH of {}",
+            request.id.resource_type()
+        )))
+    }
+
+    fn delete(&self, _: &mut Transaction<'_>, request: &ArmRequest) -> Result<Answer, ArmError> {
+        Err(not_allowed(&format!(
+            "DELETE of {}",
+            request.id.resource_type()
+        )))
+    }
+
+    fn act(
+        &self,
+        _: &mut Transaction<'_>,
+        request: &ArmRequest,
+        action: &str,
+    ) -> Result<Answer, ArmError> {
+        Err(not_allowed(&format!(
+            "POST {action} of {}",
+            request.id.resource_type()
+        )))
+    }
+}
+
+/// Every type, in no order that matters.
+static KINDS: &[&dyn Kind] = &[
+    &resource_group::ResourceGroup,
+    &workspace::Workspace,
+    &virtual_network::VirtualNetwork,
+    &subnet::Subnet,
+    &compute::AmlCompute,
+    &job::Job,
+    &asset::Container(&data_version::DATA),
+    &asset::Version(&data_version::DATA),
+    &asset::Container(&environment_version::ENVIRONMENT),
+    &asset::Version(&environment_version::ENVIRONMENT),
+    &vm_sizes::VmSizes,
+    &usages::Usages,
+    &operation_status::COMPUTE_OPERATIONS,
+    &operation_status::JOB_CANCELLATIONS,
+    &operation_status::NETWORK_OPERATIONS,
+    &operation_status::NETWORK_RESULTS,
+];
+
+pub(crate) fn find(id: &ResourceId) -> Option<&'static dyn Kind> {
+    let wanted = if id.segments.is_empty() {
+        id.resource_group.as_ref()?;
+        "Microsoft.Resources/resourceGroups".to_owned()
+    } else {
+        id.resource_type()
+    };
+    KINDS
+        .iter()
+        .copied()
+        .find(|kind| kind.resource_type().eq_ignore_ascii_case(&wanted))
+}
+
+pub(crate) fn knows_provider(namespace: &str) -> bool {
+    [ML, NETWORK, "Microsoft.Resources"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(namespace))
+}
+
+/// A verb or action that the simulator does not have for a type.
+pub(crate) fn not_allowed(what: &str) -> ArmError {
+    ArmError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "MethodNotAllowed",
+        format!("{what} is not simulated."),
+    )
+    .refusing(what)
+}
+
+/// Puts the world's resource groups and workspaces in place.
+pub(crate) fn create_what_exists(transaction: &mut Transaction<'_>) {
+    let world = transaction.settings.world.clone();
+    for group in &world.resource_groups {
+        resource_group::create(transaction, group);
+    }
+    for workspace in &world.workspaces {
+        workspace::create(transaction, workspace);
+    }
+}
+
+/// A write to a network or subnet has come through.
+pub(crate) fn network_written(transaction: &mut Transaction<'_>, network: &ResourceId) {
+    network_state::set_state(transaction, network, "Succeeded");
+    network_state::renew_etag(transaction, &network.key());
+}
+
+/// A network's time to go has come.
+pub(crate) fn network_deleted(transaction: &mut Transaction<'_>, network: &ResourceId) {
+    let subnets: Vec<String> = subnets_of(transaction, network)
+        .map(|subnet| subnet.id.key())
+        .collect();
+    for subnet in subnets {
+        transaction.state.documents.remove(&subnet);
+    }
+    transaction.state.documents.remove(&network.key());
+}
+
+/// `systemData` of a resource that `author` made or changed now.
+pub(crate) fn system_data(
+    transaction: &Transaction<'_>,
+    request: &ArmRequest,
+    before: Option<&Value>,
+) -> Value {
+    let now = crate::clock::timestamp_text(transaction.now.timestamp);
+    let author = request.principal.display_name();
+    let created = |name: &str, fallback: &str| {
+        before
+            .and_then(|data| data.get(name))
+            .cloned()
+            .unwrap_or_else(|| Value::from(fallback))
+    };
+    serde_json::json!({
+        "createdAt": created("createdAt", &now),
+        "createdBy": created("createdBy", author),
+        "createdByType": created("createdByType", "Application"),
+        "lastModifiedAt": now,
+        "lastModifiedBy": author,
+        "lastModifiedByType": "Application",
+    })
+}

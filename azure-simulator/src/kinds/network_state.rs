@@ -1,0 +1,198 @@
+//! What virtual networks and their subnets share: etags, one write at a time, who is in them.
+
+use http::StatusCode;
+use ipnet::IpNet;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::arm::error::ArmError;
+use crate::arm::request::ArmRequest;
+use crate::azure::Transaction;
+use crate::documents::{Document, Order};
+use crate::resource_id::ResourceId;
+
+pub(crate) fn new_etag() -> String {
+    format!("W/\"{}\"", Uuid::new_v4())
+}
+
+/// Subnets of a network, oldest first.
+pub(crate) fn subnets_of<'a>(
+    transaction: &'a Transaction<'_>,
+    network: &ResourceId,
+) -> impl Iterator<Item = &'a Document> + use<'a> {
+    let collection = network.child("subnets", None);
+    transaction
+        .state
+        .documents
+        .members(&collection, Order::OldestFirst, None)
+}
+
+/// Honours `If-Match` against the etag of what exists.
+pub(crate) fn check_precondition(
+    request: &ArmRequest,
+    existing: Option<&Value>,
+) -> Result<(), ArmError> {
+    let Some(wanted) = request.headers.get(http::header::IF_MATCH) else {
+        return Ok(());
+    };
+    let etag = existing.and_then(|body| body["etag"].as_str());
+    match (wanted.to_str().ok(), etag) {
+        (Some("*"), Some(_)) => Ok(()),
+        (Some(wanted), Some(etag)) if wanted == etag => Ok(()),
+        _ => Err(ArmError::new(
+            StatusCode::PRECONDITION_FAILED,
+            "PreconditionFailed",
+            format!(
+                "Precondition failed: the etag of resource {} does not match If-Match.",
+                request.id
+            ),
+        )),
+    }
+}
+
+/// Writes to a network and its subnets go one at a time.
+pub(crate) fn check_idle(
+    transaction: &Transaction<'_>,
+    network: &ResourceId,
+    request: &ArmRequest,
+) -> Result<(), ArmError> {
+    let busy = transaction
+        .state
+        .documents
+        .get(network)
+        .is_some_and(|found| found.body["properties"]["provisioningState"] != "Succeeded");
+    if !busy {
+        return Ok(());
+    }
+    let world = &transaction.settings.world;
+    Err(ArmError::new(
+        StatusCode::CONFLICT,
+        "AnotherOperationInProgress",
+        format!(
+            "Another operation on this or dependent resource is in progress. To retrieve status of \
+             the operation use uri: {}/subscriptions/{}/providers/Microsoft.Network/locations/{}/\
+             operations/{}?api-version={}",
+            transaction.settings.base_url(),
+            world.subscription_id,
+            world.location,
+            Uuid::new_v4(),
+            request.api_version(),
+        ),
+    ))
+}
+
+/// Refuses to take away a subnet that compute nodes sit in.
+pub(crate) fn check_unused(
+    transaction: &Transaction<'_>,
+    subnet: &ResourceId,
+) -> Result<(), ArmError> {
+    if !transaction.state.physics.uses_subnet(&subnet.key()) {
+        return Ok(());
+    }
+    Err(ArmError::new(
+        StatusCode::BAD_REQUEST,
+        "InUseSubnetCannotBeDeleted",
+        format!(
+            "Subnet {} is in use by compute nodes of Azure Machine Learning and cannot be deleted. \
+             In order to delete the subnet, delete all the resources within the subnet. See \
+             aka.ms/deletesubnet.",
+            subnet.name()
+        ),
+    ))
+}
+
+/// The prefixes of a subnet or address space, parsed.
+pub(crate) fn prefixes(value: &Value, place: &str) -> Result<Vec<IpNet>, ArmError> {
+    let invalid = |text: &str| {
+        ArmError::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidCIDRNotation",
+            format!("The address prefix {text} of {place} has an invalid CIDR notation."),
+        )
+    };
+    let texts = match value {
+        Value::String(_) => std::slice::from_ref(value),
+        Value::Array(items) => items.as_slice(),
+        _ => &[],
+    };
+    texts
+        .iter()
+        .map(|text| {
+            let text = text.as_str().unwrap_or_default();
+            let prefix: IpNet = text.parse().map_err(|_| invalid(text))?;
+            if prefix.trunc() == prefix {
+                Ok(prefix)
+            } else {
+                Err(invalid(text))
+            }
+        })
+        .collect()
+}
+
+/// The prefixes of a subnet's properties; one at least.
+pub(crate) fn subnet_prefixes(properties: &Value, name: &str) -> Result<Vec<IpNet>, ArmError> {
+    let mut found = prefixes(&properties["addressPrefix"], name)?;
+    found.extend(prefixes(&properties["addressPrefixes"], name)?);
+    if found.is_empty() {
+        return Err(ArmError::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidRequestFormat",
+            format!("Subnet {name} has neither addressPrefix nor addressPrefixes."),
+        ));
+    }
+    Ok(found)
+}
+
+/// A subnet must lie in its network and must not overlap its neighbours.
+pub(crate) fn check_ranges(
+    network: &str,
+    space: &[IpNet],
+    name: &str,
+    prefixes: &[IpNet],
+    neighbours: &[IpNet],
+) -> Result<(), ArmError> {
+    let refused = |code, message| Err(ArmError::new(StatusCode::BAD_REQUEST, code, message));
+    for prefix in prefixes {
+        if !space.iter().any(|space| space.contains(prefix)) {
+            return refused(
+                "NetcfgSubnetRangeOutsideVnet",
+                format!(
+                    "Subnet '{name}' is not valid because its IP address range is outside the IP \
+                     address range of virtual network '{network}'."
+                ),
+            );
+        }
+        let overlaps =
+            |other: &&IpNet| other.contains(&prefix.network()) || prefix.contains(&other.network());
+        if neighbours.iter().find(overlaps).is_some() {
+            return refused(
+                "NetcfgSubnetRangesOverlap",
+                format!(
+                    "Subnet '{name}' is not valid because its IP address range overlaps with that \
+                     of an existing subnet in virtual network '{network}'."
+                ),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Marks a network and its subnets.
+pub(crate) fn set_state(transaction: &mut Transaction<'_>, network: &ResourceId, state: &str) {
+    let mut keys: Vec<String> = subnets_of(transaction, network)
+        .map(|subnet| subnet.id.key())
+        .collect();
+    keys.push(network.key());
+    for key in keys {
+        if let Some(body) = transaction.state.documents.body_mut(&key) {
+            body["properties"]["provisioningState"] = json!(state);
+        }
+    }
+}
+
+/// A new etag for the network, as every change of it or of a subnet brings.
+pub(crate) fn renew_etag(transaction: &mut Transaction<'_>, key: &str) {
+    if let Some(body) = transaction.state.documents.body_mut(key) {
+        body["etag"] = json!(new_etag());
+    }
+}

@@ -1,0 +1,201 @@
+//! Subnets (contract section 11): children of a virtual network, each with an etag of its own.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::arm::error::ArmError;
+use crate::arm::operation;
+use crate::arm::request::ArmRequest;
+use crate::azure::Transaction;
+use crate::kinds::body_checks::only_known;
+use crate::kinds::network_state::{
+    check_idle, check_precondition, check_ranges, check_unused, new_etag, prefixes, set_state,
+    subnet_prefixes, subnets_of,
+};
+use crate::kinds::{Kind, NETWORK_VERSIONS};
+use crate::physics::Event;
+use crate::resource_id::ResourceId;
+
+pub(crate) struct Subnet;
+
+impl Kind for Subnet {
+    fn resource_type(&self) -> &'static str {
+        "Microsoft.Network/virtualNetworks/subnets"
+    }
+
+    fn api_versions(&self) -> &'static [&'static str] {
+        NETWORK_VERSIONS
+    }
+
+    fn put(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let body = request.object()?;
+        only_known(
+            body,
+            &["id", "name", "type", "etag", "properties"],
+            "a subnet",
+        )?;
+        let properties = &body["properties"];
+        let name = request.id.name();
+        check_name(name)?;
+        check_properties(properties)?;
+        let network = network_of(transaction, request)?;
+        let existing = transaction.state.documents.get(&request.id).cloned();
+        check_precondition(request, existing.as_ref().map(|found| &found.body))?;
+        check_idle(transaction, &network, request)?;
+        let own = subnet_prefixes(properties, name)?;
+        let space = transaction
+            .state
+            .documents
+            .get(&network)
+            .map(|found| {
+                let space = &found.body["properties"]["addressSpace"]["addressPrefixes"];
+                prefixes(space, network.name())
+            })
+            .transpose()?
+            .unwrap_or_default();
+        let mut neighbours = Vec::new();
+        for other in subnets_of(transaction, &network) {
+            if !other.id.name().eq_ignore_ascii_case(name) {
+                neighbours.extend(subnet_prefixes(&other.body["properties"], other.id.name())?);
+            }
+        }
+        check_ranges(network.name(), &space, name, &own, &neighbours)?;
+        let id = store(transaction, &network, name, properties);
+        set_state(transaction, &network, "Updating");
+        let (operation, url, _) =
+            operation::begin_network_operation(transaction, request.api_version());
+        let seconds = transaction.settings.world.timings.network_write_seconds;
+        transaction.schedule(seconds, Event::NetworkWritten { network, operation });
+        let status = match existing {
+            Some(_) => StatusCode::OK,
+            None => StatusCode::CREATED,
+        };
+        let body = transaction
+            .state
+            .documents
+            .get(&id)
+            .map(|found| found.body.clone());
+        Ok(Answer::json(status, body.unwrap_or_default()).header("azure-asyncoperation", url))
+    }
+
+    fn delete(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let Some(found) = transaction.state.documents.get(&request.id) else {
+            return Ok(Answer::empty(StatusCode::NO_CONTENT));
+        };
+        let subnet = found.id.clone();
+        let going = found.body["properties"]["provisioningState"] == "Deleting";
+        check_precondition(request, Some(&found.body))?;
+        let network = network_of(transaction, request)?;
+        if !going {
+            check_idle(transaction, &network, request)?;
+            check_unused(transaction, &subnet)?;
+            set_state(transaction, &network, "Updating");
+            if let Some(body) = transaction.state.documents.body_mut(&subnet.key()) {
+                body["properties"]["provisioningState"] = json!("Deleting");
+            }
+        }
+        let (operation, status, result) =
+            operation::begin_network_operation(transaction, request.api_version());
+        let seconds = transaction.settings.world.timings.network_delete_seconds;
+        transaction.schedule(
+            seconds,
+            Event::SubnetDeleted {
+                network,
+                subnet,
+                operation,
+            },
+        );
+        Ok(Answer::empty(StatusCode::ACCEPTED)
+            .header("location", result)
+            .header("azure-asyncoperation", status))
+    }
+}
+
+fn network_of(transaction: &Transaction<'_>, request: &ArmRequest) -> Result<ResourceId, ArmError> {
+    request
+        .id
+        .parent()
+        .and_then(|network| transaction.state.documents.get(&network))
+        .map(|found| found.id.clone())
+        .ok_or_else(|| ArmError::resource_not_found(&request.id))
+}
+
+/// 1 to 80 characters (contract section 11).
+pub(crate) fn check_name(name: &str) -> Result<(), ArmError> {
+    let bytes = name.as_bytes();
+    let fits = (1..=80).contains(&bytes.len())
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b));
+    if fits {
+        return Ok(());
+    }
+    Err(ArmError::new(
+        StatusCode::BAD_REQUEST,
+        "InvalidResourceName",
+        format!("Resource name {name} is invalid."),
+    ))
+}
+
+pub(crate) fn check_properties(properties: &Value) -> Result<(), ArmError> {
+    only_known(
+        properties,
+        &[
+            "addressPrefix",
+            "addressPrefixes",
+            "serviceEndpoints",
+            "delegations",
+            "privateEndpointNetworkPolicies",
+            "privateLinkServiceNetworkPolicies",
+            "defaultOutboundAccess",
+            "provisioningState",
+        ],
+        "a subnet's properties",
+    )
+}
+
+/// Creates or replaces a subnet, and gives its id.
+pub(crate) fn store(
+    transaction: &mut Transaction<'_>,
+    network: &ResourceId,
+    name: &str,
+    properties: &Value,
+) -> ResourceId {
+    let mut id = network.child("subnets", Some(name));
+    if let Some(found) = transaction.state.documents.get(&id) {
+        id = found.id.clone();
+    }
+    let mut stored = json!({
+        "delegations": [],
+        "privateEndpointNetworkPolicies": "Disabled",
+        "privateLinkServiceNetworkPolicies": "Enabled",
+    });
+    if let (Some(stored), Some(given)) = (stored.as_object_mut(), properties.as_object()) {
+        for (field, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+            stored.insert(field.clone(), value.clone());
+        }
+        stored.insert("provisioningState".to_owned(), json!("Succeeded"));
+    }
+    let body = json!({
+        "id": id.to_string(),
+        "name": id.name(),
+        "type": "Microsoft.Network/virtualNetworks/subnets",
+        "etag": new_etag(),
+        "properties": stored,
+    });
+    match transaction.state.documents.body_mut(&id.key()) {
+        Some(old) => *old = body,
+        None => transaction.state.documents.insert(id.clone(), body),
+    }
+    id
+}

@@ -1,0 +1,279 @@
+//! Virtual networks (contract section 11): PUT replaces the subnets.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::answer::Answer;
+use crate::arm::error::ArmError;
+use crate::arm::operation;
+use crate::arm::request::{ArmRequest, Verb};
+use crate::azure::Transaction;
+use crate::documents::Document;
+use crate::kinds::body_checks::{checked_tags, only_known};
+use crate::kinds::network_state::{
+    check_idle, check_precondition, check_ranges, check_unused, new_etag, prefixes, set_state,
+    subnet_prefixes, subnets_of,
+};
+use crate::kinds::{Kind, NETWORK_VERSIONS, subnet};
+use crate::physics::Event;
+use crate::resource_id::ResourceId;
+
+pub(crate) struct VirtualNetwork;
+
+impl Kind for VirtualNetwork {
+    fn resource_type(&self) -> &'static str {
+        "Microsoft.Network/virtualNetworks"
+    }
+
+    fn api_versions(&self) -> &'static [&'static str] {
+        NETWORK_VERSIONS
+    }
+
+    fn query_parameters(&self, verb: &Verb) -> &'static [&'static str] {
+        match verb {
+            Verb::List => &["$skip"],
+            _ => &[],
+        }
+    }
+
+    fn view(&self, transaction: &Transaction<'_>, document: &Document) -> Value {
+        let mut body = document.body.clone();
+        let subnets: Vec<Value> = subnets_of(transaction, &document.id)
+            .map(|subnet| subnet.body.clone())
+            .collect();
+        body["properties"]["subnets"] = Value::Array(subnets);
+        body
+    }
+
+    fn stored(&self, transaction: &Transaction<'_>, id: &ResourceId) -> Option<Value> {
+        let document = transaction.state.documents.get(id)?;
+        Some(self.view(transaction, document))
+    }
+
+    fn put(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let body = request.object()?;
+        only_known(
+            body,
+            &[
+                "id",
+                "name",
+                "type",
+                "etag",
+                "location",
+                "tags",
+                "properties",
+            ],
+            "a virtual network",
+        )?;
+        let wanted = Wanted::read(&request.id, body)?;
+        let existing = transaction.state.documents.get(&request.id).cloned();
+        check_precondition(request, existing.as_ref().map(|found| &found.body))?;
+        check_idle(transaction, &request.id, request)?;
+        let id = existing
+            .as_ref()
+            .map_or(&request.id, |found| &found.id)
+            .clone();
+        let names: Vec<String> = wanted
+            .subnets
+            .iter()
+            .map(|(name, _)| name.to_lowercase())
+            .collect();
+        let dropped: Vec<ResourceId> = subnets_of(transaction, &id)
+            .filter(|subnet| !names.contains(&subnet.id.name().to_lowercase()))
+            .map(|subnet| subnet.id.clone())
+            .collect();
+        for subnet in &dropped {
+            check_unused(transaction, subnet)?;
+        }
+        for subnet in &dropped {
+            transaction.state.documents.remove(&subnet.key());
+        }
+        wanted.store(transaction, &id, existing.as_ref());
+        let status = match existing {
+            Some(_) => StatusCode::OK,
+            None => StatusCode::CREATED,
+        };
+        set_state(transaction, &id, "Updating");
+        let (operation, url, _) =
+            operation::begin_network_operation(transaction, request.api_version());
+        let seconds = transaction.settings.world.timings.network_write_seconds;
+        let network = id.clone();
+        transaction.schedule(seconds, Event::NetworkWritten { network, operation });
+        let body = self.stored(transaction, &id).unwrap_or_default();
+        Ok(Answer::json(status, body).header("azure-asyncoperation", url))
+    }
+
+    /// Only tags can be patched.
+    fn patch(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let body = request.object()?;
+        only_known(body, &["tags"], "a patch of a virtual network")?;
+        let tags = checked_tags(body)?;
+        let Some(stored) = transaction.state.documents.body_mut(&request.id.key()) else {
+            return Err(ArmError::resource_not_found(&request.id));
+        };
+        stored["tags"] = tags;
+        stored["etag"] = json!(new_etag());
+        self.get(transaction, request)
+    }
+
+    fn delete(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let Some(found) = transaction.state.documents.get(&request.id) else {
+            return Ok(Answer::empty(StatusCode::NO_CONTENT));
+        };
+        let network = found.id.clone();
+        let going = found.body["properties"]["provisioningState"] == "Deleting";
+        check_precondition(request, Some(&found.body))?;
+        if !going {
+            check_idle(transaction, &network, request)?;
+            let subnets: Vec<ResourceId> = subnets_of(transaction, &network)
+                .map(|subnet| subnet.id.clone())
+                .collect();
+            for subnet in &subnets {
+                check_unused(transaction, subnet)?;
+            }
+            set_state(transaction, &network, "Deleting");
+        }
+        let (operation, status, result) =
+            operation::begin_network_operation(transaction, request.api_version());
+        let seconds = transaction.settings.world.timings.network_delete_seconds;
+        transaction.schedule(seconds, Event::NetworkDeleted { network, operation });
+        Ok(Answer::empty(StatusCode::ACCEPTED)
+            .header("location", result)
+            .header("azure-asyncoperation", status))
+    }
+}
+
+/// A PUT body, checked.
+struct Wanted {
+    location: String,
+    tags: Value,
+    properties: Value,
+    subnets: Vec<(String, Value)>,
+}
+
+impl Wanted {
+    fn read(id: &ResourceId, body: &Value) -> Result<Self, ArmError> {
+        check_name(id.name())?;
+        let Some(location) = body["location"].as_str() else {
+            return Err(ArmError::new(
+                StatusCode::BAD_REQUEST,
+                "LocationRequired",
+                "The location property is required for this definition.",
+            ));
+        };
+        let properties = &body["properties"];
+        only_known(
+            properties,
+            &[
+                "addressSpace",
+                "dhcpOptions",
+                "subnets",
+                "virtualNetworkPeerings",
+                "enableDdosProtection",
+                "provisioningState",
+                "resourceGuid",
+            ],
+            "a virtual network's properties",
+        )?;
+        let peerings = &properties["virtualNetworkPeerings"];
+        if peerings.as_array().is_some_and(|all| !all.is_empty()) {
+            return Err(ArmError::refused("Peering of virtual networks"));
+        }
+        let space = prefixes(&properties["addressSpace"]["addressPrefixes"], id.name())?;
+        if space.is_empty() {
+            return Err(ArmError::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidRequestFormat",
+                format!("Virtual network {} has no address space.", id.name()),
+            ));
+        }
+        let mut subnets: Vec<(String, Value)> = Vec::new();
+        let mut taken = Vec::new();
+        for item in properties["subnets"].as_array().into_iter().flatten() {
+            let name = item["name"].as_str().unwrap_or_default();
+            subnet::check_name(name)?;
+            subnet::check_properties(&item["properties"])?;
+            let own = subnet_prefixes(&item["properties"], name)?;
+            check_ranges(id.name(), &space, name, &own, &taken)?;
+            taken.extend(own);
+            subnets.push((name.to_owned(), item["properties"].clone()));
+        }
+        Ok(Self {
+            location: location.to_owned(),
+            tags: checked_tags(body)?,
+            properties: properties.clone(),
+            subnets,
+        })
+    }
+
+    fn store(
+        self,
+        transaction: &mut Transaction<'_>,
+        id: &ResourceId,
+        existing: Option<&Document>,
+    ) {
+        let guid = match existing {
+            Some(found) => found.body["properties"]["resourceGuid"].clone(),
+            None => json!(Uuid::new_v4()),
+        };
+        let mut body = json!({
+            "id": id.to_string(),
+            "name": id.name(),
+            "type": "Microsoft.Network/virtualNetworks",
+            "etag": new_etag(),
+            "location": self.location,
+            "tags": self.tags,
+            "properties": {
+                "provisioningState": "Succeeded",
+                "resourceGuid": guid,
+                "addressSpace": self.properties["addressSpace"],
+                "virtualNetworkPeerings": [],
+                "enableDdosProtection": self.properties["enableDdosProtection"] == true,
+            },
+        });
+        if let Some(options) = self.properties.get("dhcpOptions").filter(|o| !o.is_null()) {
+            body["properties"]["dhcpOptions"] = options.clone();
+        }
+        match transaction.state.documents.body_mut(&id.key()) {
+            Some(stored) => *stored = body,
+            None => transaction.state.documents.insert(id.clone(), body),
+        }
+        for (name, properties) in self.subnets {
+            subnet::store(transaction, id, &name, &properties);
+        }
+    }
+}
+
+/// 2 to 64 characters (contract section 11).
+fn check_name(name: &str) -> Result<(), ArmError> {
+    let bytes = name.as_bytes();
+    let fits = (2..=64).contains(&bytes.len())
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes
+            .last()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b));
+    if fits {
+        return Ok(());
+    }
+    Err(ArmError::new(
+        StatusCode::BAD_REQUEST,
+        "InvalidResourceName",
+        format!("Resource name {name} is invalid."),
+    ))
+}

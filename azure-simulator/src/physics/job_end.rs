@@ -1,0 +1,126 @@
+//! How a job ends: by itself, by a cancel, by its time limit, with its compute.
+
+use serde_json::json;
+
+use crate::azure::Transaction;
+use crate::kinds;
+use crate::physics::Event;
+use crate::physics::run::{JobStatus, Outcome, Process, run_error};
+use crate::processes::Order;
+
+impl Transaction<'_> {
+    pub(crate) fn job_finalized(&mut self, key: &str, outcome: Outcome) {
+        let finalizing = |status| status == JobStatus::Finalizing;
+        if self.status_of(key).is_some_and(finalizing) {
+            self.end_run(key, outcome);
+        }
+    }
+
+    fn status_of(&self, key: &str) -> Option<JobStatus> {
+        self.state.physics.runs.get(key).map(|run| run.status)
+    }
+
+    /// Accepts a cancel. `false`: the run has ended already, nothing changes.
+    pub(crate) fn request_cancel(&mut self, key: &str) -> bool {
+        match self.status_of(key) {
+            None => false,
+            Some(status) if status.is_terminal() => false,
+            Some(JobStatus::CancelRequested) => true,
+            Some(_) => {
+                self.set_status(key, JobStatus::CancelRequested);
+                let seconds = self.settings.world.timings.cancel_seconds;
+                let run = key.to_owned();
+                self.schedule(seconds, Event::CancelDue { run });
+                true
+            }
+        }
+    }
+
+    pub(crate) fn cancel_due(&mut self, key: &str) {
+        let grace = self.settings.world.cancel.sigterm_grace_seconds;
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
+        if run.status.is_terminal() {
+            return;
+        }
+        if grace > 0.0 && matches!(run.process, Process::Keeper(_)) {
+            run.ending = Some(Outcome::Canceled);
+            let run = key.to_owned();
+            self.order(Order::Terminate(run.clone()));
+            self.schedule(grace, Event::KillDue { run });
+        } else {
+            self.end_run(key, Outcome::Canceled);
+        }
+    }
+
+    pub(crate) fn kill_due(&mut self, key: &str) {
+        let alive = |process| matches!(process, Process::Keeper(_));
+        let run = self.state.physics.runs.get(key);
+        if run.is_some_and(|run| alive(run.process)) {
+            self.order(Order::Kill(key.to_owned()));
+        }
+    }
+
+    /// `limits.timeout` has passed: the system cancels the job.
+    pub(crate) fn timed_out(&mut self, key: &str) {
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
+        if run.status.is_terminal() {
+            return;
+        }
+        run.error = Some(run_error(
+            "UserError",
+            "The job was canceled because it ran longer than its timeout.",
+        ));
+        self.end_run(key, Outcome::Canceled);
+    }
+
+    /// Ends a run: at once where nothing of it runs, else when its last process is gone.
+    pub(crate) fn end_run(&mut self, key: &str, outcome: Outcome) {
+        let now = self.now.timestamp;
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
+        if run.status.is_terminal() {
+            return;
+        }
+        match run.process {
+            Process::None => {}
+            Process::Launching => {
+                run.ending = Some(outcome);
+                return;
+            }
+            Process::Keeper(_) => {
+                run.ending = Some(outcome);
+                self.order(Order::Kill(key.to_owned()));
+                return;
+            }
+        }
+        if let Outcome::Failed(error) = &outcome {
+            run.error = Some(error.clone());
+        }
+        run.ended = run.ended.or(Some(now));
+        let node = run.node.take();
+        let pool_key = run.pool.clone();
+        self.set_status(key, outcome.status());
+        self.keep_compute_status(key);
+        if let Some(pool) = self.state.physics.pools.get_mut(&pool_key) {
+            pool.queue.retain(|waiting| waiting != key);
+        }
+        if let Some(node) = node {
+            self.release_node(&pool_key, &node);
+        }
+    }
+
+    /// The last `_aml_system_ComputeTargetStatus` stays on a job that has ended.
+    fn keep_compute_status(&mut self, key: &str) {
+        let Some(text) = kinds::compute_target_status(self, key) else {
+            return;
+        };
+        if let Some(body) = self.state.documents.body_mut(key) {
+            body["properties"]["tags"][kinds::COMPUTE_TARGET_STATUS] = json!(text);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A job from accepted to running: start, image, queue, node, process (contract section 7).
+
+use crate::azure::Transaction;
+use crate::kinds;
+use crate::physics::Event;
+use crate::physics::run::{JobStatus, Outcome, Process, Run, run_error};
+use crate::processes::{self, Order};
+
+impl Transaction<'_> {
+    /// Takes a new run in; everything else follows by itself.
+    pub(crate) fn submit(&mut self, key: String, run: Run) {
+        self.state.physics.runs.insert(key.clone(), run);
+        let seconds = self.settings.world.timings.job_start_seconds;
+        self.schedule(seconds, Event::JobStarted { run: key });
+    }
+
+    pub(crate) fn job_started(&mut self, key: &str) {
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
+        if run.status != JobStatus::Starting {
+            return;
+        }
+        let environment = run.environment.clone();
+        let built = self.state.physics.images_built.contains(&environment);
+        if built || !kinds::needs_image_build(self, &environment) {
+            self.queue(key);
+            return;
+        }
+        self.set_status(key, JobStatus::Preparing);
+        let building = &mut self.state.physics.images_building;
+        let first = !building.contains_key(&environment);
+        building
+            .entry(environment.clone())
+            .or_default()
+            .push(key.to_owned());
+        if first {
+            let seconds = self.settings.world.timings.image_build_seconds;
+            self.schedule(seconds, Event::ImageBuilt { environment });
+        }
+    }
+
+    pub(crate) fn image_built(&mut self, environment: String) {
+        let physics = &mut self.state.physics;
+        let waiting = physics.images_building.remove(&environment);
+        physics.images_built.insert(environment);
+        for key in waiting.unwrap_or_default() {
+            let preparing = |run: &Run| run.status == JobStatus::Preparing;
+            if self.state.physics.runs.get(&key).is_some_and(preparing) {
+                self.queue(&key);
+            }
+        }
+    }
+
+    fn queue(&mut self, key: &str) {
+        let Some(run) = self.state.physics.runs.get(key) else {
+            return;
+        };
+        let pool_key = run.pool.clone();
+        self.set_status(key, JobStatus::Queued);
+        match self.state.physics.pools.get_mut(&pool_key) {
+            Some(pool) if !pool.is_deleting() => {
+                pool.queue.push_back(key.to_owned());
+                self.adjust(&pool_key);
+            }
+            _ => self.end_run(key, Outcome::compute_deleted()),
+        }
+    }
+
+    /// The run has a node; its image is pulled and its inputs are mounted there.
+    pub(crate) fn place(&mut self, key: &str, node: String) {
+        if let Some(run) = self.state.physics.runs.get_mut(key) {
+            run.node = Some(node);
+        }
+        let seconds = self.settings.world.timings.job_launch_seconds;
+        let run = key.to_owned();
+        self.schedule(seconds, Event::JobLaunch { run });
+    }
+
+    pub(crate) fn job_launch(&mut self, key: &str) {
+        let Some(run) = self.state.physics.runs.get(key) else {
+            return;
+        };
+        if run.status.is_terminal() || run.process != Process::None || run.node.is_none() {
+            return;
+        }
+        match processes::launch::plan(self, key) {
+            Ok(launch) => {
+                if let Some(run) = self.state.physics.runs.get_mut(key) {
+                    run.process = Process::Launching;
+                }
+                self.order(Order::Launch(Box::new(launch)));
+            }
+            Err(problem) => self.end_run(key, Outcome::Failed(problem.run_error())),
+        }
+    }
+
+    /// A run's first process is there.
+    pub(crate) fn process_started(&mut self, key: &str, keeper: u32) {
+        let now = self.now.timestamp;
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
+        run.process = Process::Keeper(keeper);
+        run.started = Some(now);
+        if run.ending.is_some() {
+            let run = key.to_owned();
+            self.order(Order::Kill(run));
+            return;
+        }
+        let timeout = run.timeout_seconds;
+        if run.status == JobStatus::Queued {
+            self.set_status(key, JobStatus::Running);
+        }
+        if let Some(seconds) = timeout {
+            let run = key.to_owned();
+            self.schedule(seconds, Event::TimedOut { run });
+        }
+    }
+
+    /// The node could not start the run's process.
+    pub(crate) fn launch_failed(&mut self, key: &str, error: serde_json::Value) {
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
+        run.process = Process::None;
+        let outcome = run.ending.take().unwrap_or(Outcome::Failed(error));
+        self.end_run(key, outcome);
+    }
+
+    /// The last process of a run is gone; `tail` is the end of its log.
+    pub(crate) fn process_ended(&mut self, key: &str, code: i64, tail: &str) {
+        let now = self.now.timestamp;
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
+        run.process = Process::None;
+        run.ended = Some(now);
+        if let Some(outcome) = run.ending.take() {
+            self.end_run(key, outcome);
+            return;
+        }
+        if run.status == JobStatus::CancelRequested {
+            self.end_run(key, Outcome::Canceled);
+            return;
+        }
+        self.set_status(key, JobStatus::Finalizing);
+        let seconds = self.settings.world.timings.job_finalize_seconds;
+        let (run, outcome) = (key.to_owned(), Outcome::of_exit(code, tail));
+        self.schedule(seconds, Event::JobFinalized { run, outcome });
+    }
+
+    /// The supervisor is gone, and every process with it.
+    pub(crate) fn processes_lost(&mut self) {
+        let lost: Vec<String> = self
+            .state
+            .physics
+            .runs
+            .iter()
+            .filter(|(_, run)| run.process != Process::None)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in lost {
+            let error = run_error("ServiceError", "The node lost the job's processes.");
+            self.launch_failed(&key, error);
+        }
+    }
+
+    pub(crate) fn set_status(&mut self, key: &str, status: JobStatus) {
+        if let Some(run) = self.state.physics.runs.get_mut(key) {
+            tracing::debug!(
+                job = run.id,
+                from = run.status.word(),
+                to = status.word(),
+                "job"
+            );
+            run.status = status;
+        }
+    }
+}

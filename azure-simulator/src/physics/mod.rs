@@ -1,0 +1,189 @@
+//! What happens in this Azure by itself: nodes boot and leave, jobs wait, run and end.
+//!
+//! Everything here is a method of [`Transaction`] on plain state; what takes time is an [`Event`]
+//! that is scheduled, what happens outside (processes) is an order.
+
+pub(crate) mod job_end;
+pub(crate) mod job_life;
+pub(crate) mod node_addresses;
+pub(crate) mod pool;
+pub(crate) mod pool_life;
+pub(crate) mod run;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::json;
+
+use crate::arm::operation::OperationId;
+use crate::azure::Transaction;
+use crate::clock::timestamp_text;
+use crate::kinds;
+use crate::resource_id::ResourceId;
+use node_addresses::NodeAddresses;
+use pool::Pool;
+use run::{Outcome, Run};
+
+/// Something that Azure does later.
+#[derive(Debug)]
+pub(crate) enum Event {
+    NetworkWritten {
+        network: ResourceId,
+        operation: OperationId,
+    },
+    NetworkDeleted {
+        network: ResourceId,
+        operation: OperationId,
+    },
+    SubnetDeleted {
+        network: ResourceId,
+        subnet: ResourceId,
+        operation: OperationId,
+    },
+    SubnetReleased {
+        subnet: String,
+    },
+    ComputeWritten {
+        pool: String,
+        operation: OperationId,
+    },
+    PoolSettled {
+        pool: String,
+    },
+    PoolDeleteDue {
+        pool: String,
+    },
+    NodeBooted {
+        pool: String,
+        node: String,
+    },
+    NodeIdle {
+        pool: String,
+        node: String,
+        spell: u64,
+    },
+    NodeLeft {
+        pool: String,
+        node: String,
+    },
+    ImageBuilt {
+        environment: String,
+    },
+    JobStarted {
+        run: String,
+    },
+    JobLaunch {
+        run: String,
+    },
+    JobFinalized {
+        run: String,
+        outcome: Outcome,
+    },
+    CancelDue {
+        run: String,
+    },
+    KillDue {
+        run: String,
+    },
+    TimedOut {
+        run: String,
+    },
+}
+
+/// The state of what moves by itself.
+pub(crate) struct Physics {
+    /// Pools by the key of their compute.
+    pub(crate) pools: BTreeMap<String, Pool>,
+    /// Runs by the key of their job.
+    pub(crate) runs: HashMap<String, Run>,
+    /// Environments whose image is built.
+    images_built: HashSet<String>,
+    /// Environments whose image is being built, and the runs that wait for it.
+    images_building: HashMap<String, Vec<String>>,
+    /// How many computes are (or were until lately) in a subnet.
+    subnets: HashMap<String, usize>,
+    addresses: NodeAddresses,
+}
+
+impl Physics {
+    pub(crate) fn new(addresses: NodeAddresses) -> Self {
+        Self {
+            pools: BTreeMap::new(),
+            runs: HashMap::new(),
+            images_built: HashSet::new(),
+            images_building: HashMap::new(),
+            subnets: HashMap::new(),
+            addresses,
+        }
+    }
+
+    pub(crate) fn uses_subnet(&self, key: &str) -> bool {
+        self.subnets.contains_key(key)
+    }
+}
+
+impl Transaction<'_> {
+    pub(crate) fn happen(&mut self, event: Event) {
+        tracing::trace!(?event, "due");
+        match event {
+            Event::NetworkWritten { network, operation } => {
+                kinds::network_written(self, &network);
+                self.state.operations.succeed(operation);
+            }
+            Event::NetworkDeleted { network, operation } => {
+                kinds::network_deleted(self, &network);
+                self.state.operations.succeed(operation);
+            }
+            Event::SubnetDeleted {
+                network,
+                subnet,
+                operation,
+            } => {
+                if self.state.documents.remove(&subnet.key()).is_some() {
+                    kinds::network_written(self, &network);
+                }
+                self.state.operations.succeed(operation);
+            }
+            Event::SubnetReleased { subnet } => self.release_subnet(&subnet),
+            Event::ComputeWritten { pool, operation } => self.compute_written(&pool, operation),
+            Event::PoolSettled { pool } => self.pool_settled(&pool),
+            Event::PoolDeleteDue { pool } => self.pool_delete_due(&pool),
+            Event::NodeBooted { pool, node } => self.node_booted(&pool, &node),
+            Event::NodeIdle { pool, node, spell } => self.node_idle(&pool, &node, spell),
+            Event::NodeLeft { pool, node } => self.node_left(&pool, &node),
+            Event::ImageBuilt { environment } => self.image_built(environment),
+            Event::JobStarted { run } => self.job_started(&run),
+            Event::JobLaunch { run } => self.job_launch(&run),
+            Event::JobFinalized { run, outcome } => self.job_finalized(&run, outcome),
+            Event::CancelDue { run } => self.cancel_due(&run),
+            Event::KillDue { run } => self.kill_due(&run),
+            Event::TimedOut { run } => self.timed_out(&run),
+        }
+    }
+
+    fn release_subnet(&mut self, key: &str) {
+        if let Some(users) = self.state.physics.subnets.get_mut(key) {
+            *users -= 1;
+            if *users == 0 {
+                self.state.physics.subnets.remove(key);
+            }
+        }
+    }
+
+    /// The compute's document after a write has come through.
+    fn compute_written(&mut self, pool: &str, operation: OperationId) {
+        let now = json!(timestamp_text(self.now.timestamp));
+        let deleting = self
+            .state
+            .physics
+            .pools
+            .get(pool)
+            .is_none_or(Pool::is_deleting);
+        if !deleting && let Some(body) = self.state.documents.body_mut(pool) {
+            body["properties"]["provisioningState"] = json!("Succeeded");
+            body["properties"]["modifiedOn"] = now;
+            let scale = body["properties"]["properties"]["scaleSettings"].clone();
+            self.configure_pool(pool, &scale);
+        }
+        self.state.operations.succeed(operation);
+    }
+}

@@ -1,0 +1,292 @@
+//! How a pool grows with the jobs that wait, and shrinks when its nodes idle (contract section 6).
+
+use uuid::Uuid;
+
+use serde_json::Value;
+
+use crate::arm::operation::OperationId;
+use crate::azure::Transaction;
+use crate::physics::Event;
+use crate::physics::pool::{Deletion, Node, NodeState, Pool};
+use crate::physics::run::{JobStatus, Outcome, Run};
+use crate::resource_id::ResourceId;
+
+/// First port that SSH is forwarded from, as `listNodes` shows it.
+const FIRST_SSH_PORT: u16 = 50_000;
+
+impl Transaction<'_> {
+    pub(crate) fn create_pool(&mut self, id: &ResourceId, subnet: Option<&ResourceId>) {
+        let subnet = subnet.map(ResourceId::key);
+        let physics = &mut self.state.physics;
+        if let Some(subnet) = &subnet {
+            *physics.subnets.entry(subnet.clone()).or_default() += 1;
+        }
+        physics
+            .pools
+            .insert(id.key(), Pool::new(subnet, self.now.timestamp));
+    }
+
+    /// Takes new scale settings, and looks anew at how long idle nodes may stay.
+    pub(crate) fn configure_pool(&mut self, key: &str, scale: &Value) {
+        let Some(pool) = self.state.physics.pools.get_mut(key) else {
+            return;
+        };
+        pool.configure(scale);
+        pool.provisioned = true;
+        pool.settling = true;
+        let idle: Vec<String> = pool
+            .nodes
+            .iter()
+            .filter(|node| node.state == NodeState::Idle)
+            .map(|node| node.id.clone())
+            .collect();
+        for node in idle {
+            self.begin_idle_spell(key, &node);
+        }
+        self.adjust(key);
+        let seconds = self.settings.world.timings.pool_settle_seconds;
+        let pool = key.to_owned();
+        self.schedule(seconds, Event::PoolSettled { pool });
+    }
+
+    pub(crate) fn pool_settled(&mut self, key: &str) {
+        if let Some(pool) = self.state.physics.pools.get_mut(key) {
+            pool.settling = false;
+        }
+        self.note_allocation(key);
+    }
+
+    /// Gives waiting jobs the idle nodes, asks for more nodes or lets surplus ones go.
+    pub(crate) fn adjust(&mut self, key: &str) {
+        let Some(pool) = self.state.physics.pools.get_mut(key) else {
+            return;
+        };
+        if !pool.provisioned || pool.is_deleting() {
+            return;
+        }
+        let mut placed = Vec::new();
+        for node in &mut pool.nodes {
+            if node.state == NodeState::Idle
+                && let Some(run) = pool.queue.pop_front()
+            {
+                node.state = NodeState::Running;
+                node.run = Some(run.clone());
+                placed.push((run, node.id.clone()));
+            }
+        }
+        let missing = pool.wanted().saturating_sub(pool.target());
+        let surplus = pool.target().saturating_sub(pool.most);
+        let going: Vec<String> = pool
+            .nodes
+            .iter()
+            .filter(|node| node.state == NodeState::Idle)
+            .take(surplus)
+            .map(|node| node.id.clone())
+            .collect();
+        for node in going {
+            self.leave(key, &node);
+        }
+        for _ in 0..missing {
+            self.add_node(key);
+        }
+        for (run, node) in placed {
+            self.place(&run, node);
+        }
+        self.note_allocation(key);
+    }
+
+    fn add_node(&mut self, key: &str) {
+        let physics = &mut self.state.physics;
+        let Some(address) = physics.addresses.take() else {
+            tracing::error!(pool = key, "no address is left for another node");
+            return;
+        };
+        let Some(pool) = physics.pools.get_mut(key) else {
+            return;
+        };
+        let id = format!(
+            "tvmps_{}{}_d",
+            Uuid::new_v4().simple(),
+            Uuid::new_v4().simple()
+        );
+        let used: Vec<u16> = pool.nodes.iter().map(|node| node.port).collect();
+        let port = (FIRST_SSH_PORT..)
+            .find(|port| !used.contains(port))
+            .unwrap_or(FIRST_SSH_PORT);
+        pool.nodes.push(Node {
+            id: id.clone(),
+            address,
+            port,
+            state: NodeState::Preparing,
+            run: None,
+            idle_spell: 0,
+        });
+        let seconds = self.settings.world.timings.node_boot_seconds;
+        let pool = key.to_owned();
+        self.schedule(seconds, Event::NodeBooted { pool, node: id });
+    }
+
+    pub(crate) fn node_booted(&mut self, key: &str, id: &str) {
+        let pool = self.state.physics.pools.get_mut(key);
+        let Some(node) = pool.and_then(|pool| pool.node_mut(id)) else {
+            return;
+        };
+        if node.state != NodeState::Preparing {
+            return;
+        }
+        node.state = NodeState::Idle;
+        self.adjust(key);
+        self.begin_idle_spell(key, id);
+    }
+
+    /// A run has ended: its node is free for the next one.
+    pub(crate) fn release_node(&mut self, key: &str, id: &str) {
+        let Some(pool) = self.state.physics.pools.get_mut(key) else {
+            return;
+        };
+        let deleting = pool.is_deleting();
+        let Some(node) = pool.node_mut(id) else {
+            return;
+        };
+        node.run = None;
+        if deleting {
+            self.finish_pool_delete(key);
+            return;
+        }
+        node.state = NodeState::Idle;
+        self.adjust(key);
+        self.begin_idle_spell(key, id);
+    }
+
+    fn begin_idle_spell(&mut self, key: &str, id: &str) {
+        let Some(pool) = self.state.physics.pools.get_mut(key) else {
+            return;
+        };
+        let seconds = pool.idle_seconds;
+        let Some(node) = pool
+            .node_mut(id)
+            .filter(|node| node.state == NodeState::Idle)
+        else {
+            return;
+        };
+        node.idle_spell += 1;
+        let spell = node.idle_spell;
+        let (pool, node) = (key.to_owned(), id.to_owned());
+        self.schedule(seconds, Event::NodeIdle { pool, node, spell });
+    }
+
+    pub(crate) fn node_idle(&mut self, key: &str, id: &str, spell: u64) {
+        let Some(pool) = self.state.physics.pools.get_mut(key) else {
+            return;
+        };
+        let spare = pool.target() > pool.least;
+        let still = pool
+            .node_mut(id)
+            .is_some_and(|node| node.state == NodeState::Idle && node.idle_spell == spell);
+        if spare && still {
+            self.leave(key, id);
+            self.note_allocation(key);
+        }
+    }
+
+    fn leave(&mut self, key: &str, id: &str) {
+        let pool = self.state.physics.pools.get_mut(key);
+        if let Some(node) = pool.and_then(|pool| pool.node_mut(id)) {
+            node.state = NodeState::Leaving;
+        }
+        let seconds = self.settings.world.timings.node_leave_seconds;
+        let (pool, node) = (key.to_owned(), id.to_owned());
+        self.schedule(seconds, Event::NodeLeft { pool, node });
+    }
+
+    pub(crate) fn node_left(&mut self, key: &str, id: &str) {
+        let physics = &mut self.state.physics;
+        let Some(pool) = physics.pools.get_mut(key) else {
+            return;
+        };
+        if let Some(at) = pool.nodes.iter().position(|node| node.id == id) {
+            let node = pool.nodes.remove(at);
+            physics.addresses.give_back(node.address);
+        }
+        self.adjust(key);
+    }
+
+    /// Remembers when `allocationState` changed.
+    fn note_allocation(&mut self, key: &str) {
+        let now = self.now.timestamp;
+        if let Some(pool) = self.state.physics.pools.get_mut(key) {
+            let shown = pool.allocation();
+            if shown != pool.allocation_shown {
+                pool.allocation_shown = shown;
+                pool.allocation_changed = now;
+            }
+        }
+    }
+
+    /// Ends the pool's jobs and nodes; the document goes when all of that is gone.
+    pub(crate) fn delete_pool(&mut self, key: &str, operation: OperationId) {
+        let Some(pool) = self.state.physics.pools.get_mut(key) else {
+            return;
+        };
+        if let Some(deletion) = &mut pool.deletion {
+            deletion.operations.push(operation);
+            return;
+        }
+        pool.deletion = Some(Deletion {
+            operations: vec![operation],
+            due: false,
+        });
+        for node in &mut pool.nodes {
+            node.state = NodeState::Leaving;
+        }
+        let timings = &self.settings.world.timings;
+        let seconds = if pool.nodes.is_empty() {
+            timings.compute_delete_seconds
+        } else {
+            timings.compute_delete_with_nodes_seconds
+        };
+        let mut ending: Vec<String> = pool.queue.drain(..).collect();
+        ending.extend(pool.nodes.iter().filter_map(|node| node.run.clone()));
+        for run in ending {
+            let finalizing = |run: &Run| run.status == JobStatus::Finalizing;
+            if !self.state.physics.runs.get(&run).is_some_and(finalizing) {
+                self.end_run(&run, Outcome::compute_deleted());
+            }
+        }
+        let pool = key.to_owned();
+        self.schedule(seconds, Event::PoolDeleteDue { pool });
+    }
+
+    pub(crate) fn pool_delete_due(&mut self, key: &str) {
+        let pool = self.state.physics.pools.get_mut(key);
+        if let Some(deletion) = pool.and_then(|pool| pool.deletion.as_mut()) {
+            deletion.due = true;
+        }
+        self.finish_pool_delete(key);
+    }
+
+    fn finish_pool_delete(&mut self, key: &str) {
+        let physics = &mut self.state.physics;
+        let ready = physics.pools.get(key).is_some_and(|pool| {
+            let due = pool.deletion.as_ref().is_some_and(|deletion| deletion.due);
+            due && pool.nodes.iter().all(|node| node.run.is_none())
+        });
+        if !ready {
+            return;
+        }
+        let Some(pool) = physics.pools.remove(key) else {
+            return;
+        };
+        for node in &pool.nodes {
+            physics.addresses.give_back(node.address);
+        }
+        self.state.documents.remove(key);
+        for operation in pool.deletion.unwrap_or_default().operations {
+            self.state.operations.succeed(operation);
+        }
+        if let Some(subnet) = pool.subnet {
+            let seconds = self.settings.world.timings.subnet_release_seconds;
+            self.schedule(seconds, Event::SubnetReleased { subnet });
+        }
+    }
+}

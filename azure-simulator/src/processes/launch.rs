@@ -1,0 +1,319 @@
+//! What a job's process gets: directory, environment, inputs (contract section 9).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::azure::{Azure, Settings, Transaction};
+use crate::documents::Document;
+use crate::entra::Principal;
+use crate::kinds;
+use crate::physics::run::run_error;
+use crate::processes::LOG;
+use crate::processes::inputs::{Input, Source, local_path};
+use crate::processes::supervisor::Start;
+use crate::resource_id::ResourceId;
+
+/// A job lives 21 days at most, and its token as long.
+const RUN_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_hours(21 * 24);
+
+/// Folder of a world's directory with every tool of the `PATH` but Python.
+pub(crate) const WITHOUT_PYTHON: &str = "image-without-python";
+
+/// Why a job does not come to run on its node.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error("input {input} cannot be mounted from {uri}: {reason}")]
+    Mount {
+        input: String,
+        uri: String,
+        reason: &'static str,
+    },
+    #[error("the node failed: {0}")]
+    NodeFailed(String),
+    #[error("the node failed: {0}")]
+    Directory(#[from] std::io::Error),
+}
+
+impl Problem {
+    /// What run history shows.
+    pub(crate) fn run_error(&self) -> Value {
+        match self {
+            Self::Mount { input, uri, reason } => run_error(
+                "UserError",
+                &format!(
+                    "{{\"NonCompliant\":\"DataAccessError({reason})\"}} {{\"code\": \
+                     \"data-capability.UriMountSession.PyFuseError\", \"target\": \"{input}\", \
+                     \"category\": \"UserError\", \"error_details\": [{{\"key\": \
+                     \"NonCompliantReason\", \"value\": \"DataAccessError({reason})\"}}, {{\"key\": \
+                     \"Uri\", \"value\": \"{uri}\"}}]}}"
+                ),
+            ),
+            Self::NodeFailed(_) | Self::Directory(_) => {
+                run_error("ServiceError", &self.to_string())
+            }
+        }
+    }
+}
+
+/// Everything needed to start a job on its node.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) run: String,
+    workspace: String,
+    directory: PathBuf,
+    command: String,
+    inputs: Vec<Input>,
+    environment: BTreeMap<String, String>,
+    id: String,
+}
+
+/// Gathers what the job's process needs, from its document and its node.
+pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, Problem> {
+    let absent = |what: &str| Problem::NodeFailed(format!("{what} is gone"));
+    let physics = &transaction.state.physics;
+    let run = physics.runs.get(key).ok_or_else(|| absent("the run"))?;
+    let job = transaction
+        .state
+        .documents
+        .by_key(key)
+        .ok_or_else(|| absent("the job"))?;
+    let node = physics
+        .pools
+        .get(&run.pool)
+        .and_then(|pool| {
+            let own = |id: &String| pool.nodes.iter().find(|node| node.id == *id);
+            run.node.as_ref().and_then(own)
+        })
+        .ok_or_else(|| absent("the node"))?;
+    let settings = transaction.settings;
+    let properties = &job.body["properties"];
+    let mut environment = base_environment(settings, job, properties);
+    environment.insert(
+        "PATH".to_owned(),
+        path_of(
+            settings,
+            transaction.state.documents.by_key(&run.environment),
+        ),
+    );
+    environment.insert(
+        "AZURE_SIMULATOR_NODE_ADDRESS".to_owned(),
+        node.address.to_string(),
+    );
+    for (name, value) in properties["environmentVariables"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        let value = value.as_str().unwrap_or_default();
+        environment.insert(name.clone(), value.to_owned());
+    }
+    Ok(Launch {
+        run: key.to_owned(),
+        workspace: run.workspace.clone(),
+        directory: run.directory.clone(),
+        command: properties["command"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        inputs: inputs_of(transaction, job, properties),
+        environment,
+        id: run.id.clone(),
+    })
+}
+
+fn base_environment(
+    settings: &Settings,
+    job: &Document,
+    properties: &Value,
+) -> BTreeMap<String, String> {
+    let mut home = job.id.clone();
+    home.segments.truncate(1);
+    let experiment = properties["experimentName"].as_str().unwrap_or_default();
+    let guid = kinds::workspace_guid(&home);
+    let experiment_id = Uuid::new_v5(&guid, experiment.as_bytes()).to_string();
+    let base = settings.base_url();
+    let id = job.id.name();
+    let group = home.resource_group.as_deref().unwrap_or_default();
+    [
+        ("AZUREML_RUN_ID", id),
+        ("AZUREML_ARM_SUBSCRIPTION", home.subscription.as_str()),
+        ("AZUREML_ARM_RESOURCEGROUP", group),
+        ("AZUREML_ARM_WORKSPACE_NAME", home.name()),
+        ("AZUREML_ARM_PROJECT_NAME", experiment),
+        ("AZUREML_EXPERIMENT_ID", &experiment_id),
+        ("AZUREML_WORKSPACE_ID", &guid.to_string()),
+        ("AZUREML_SERVICE_ENDPOINT", &base),
+        (
+            "AZUREML_DISCOVERY_SERVICE_ENDPOINT",
+            &format!("{base}/discovery"),
+        ),
+        ("AZUREML_NODE_COUNT", "1"),
+        ("NODE_COUNT", "1"),
+        (
+            "MLFLOW_TRACKING_URI",
+            &format!("azureml://{}/mlflow/v1.0{home}?", settings.authority),
+        ),
+        ("MLFLOW_RUN_ID", id),
+        ("MLFLOW_EXPERIMENT_ID", &experiment_id),
+        ("MLFLOW_EXPERIMENT_NAME", experiment),
+        (
+            "SSL_CERT_FILE",
+            &settings.directory.join("ca-bundle.crt").to_string_lossy(),
+        ),
+        ("LANG", "C.UTF-8"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// The folder of the job's image in front of the simulator's own `PATH`.
+fn path_of(settings: &Settings, environment: Option<&Document>) -> String {
+    let own = settings.path.clone();
+    let Some(environment) = environment else {
+        return own;
+    };
+    let image = environment.body["properties"]["image"].as_str();
+    let name = environment
+        .id
+        .parent()
+        .map(|parent| parent.name().to_owned());
+    let mapping = settings.world.environments.iter().find(|mapping| {
+        let by_image = mapping.image.is_some() && mapping.image.as_deref() == image;
+        by_image || (mapping.name.is_some() && mapping.name == name)
+    });
+    match mapping {
+        Some(mapping) if mapping.python == Some(false) => {
+            let folder = settings.directory.join(WITHOUT_PYTHON);
+            folder.to_string_lossy().into_owned()
+        }
+        Some(mapping) => match &mapping.path {
+            Some(folder) => format!("{}:{own}", folder.display()),
+            None => own,
+        },
+        None => own,
+    }
+}
+
+fn inputs_of(transaction: &Transaction<'_>, job: &Document, properties: &Value) -> Vec<Input> {
+    let data = &transaction.settings.world.data;
+    let mut inputs = Vec::new();
+    for (name, input) in properties["inputs"].as_object().into_iter().flatten() {
+        let source = if input["jobInputType"] == "literal" {
+            Source::Text(input["value"].as_str().unwrap_or_default().to_owned())
+        } else {
+            let uri = resolved(
+                transaction,
+                &job.id,
+                input["uri"].as_str().unwrap_or_default(),
+            );
+            let path = local_path(&uri, data);
+            match input["mode"].as_str() {
+                Some("Direct") => Source::Text(uri),
+                Some("Download") => Source::Downloaded { uri, path },
+                _ => Source::Mounted { uri, path },
+            }
+        };
+        let name = name.clone();
+        inputs.push(Input { name, source });
+    }
+    inputs
+}
+
+/// The URI that a data asset stands for, or the URI itself.
+fn resolved(transaction: &Transaction<'_>, job: &ResourceId, uri: &str) -> String {
+    kinds::data_asset(uri, job)
+        .and_then(|asset| transaction.state.documents.get(&asset))
+        .and_then(|found| found.body["properties"]["dataUri"].as_str())
+        .unwrap_or(uri)
+        .to_owned()
+}
+
+impl Launch {
+    /// A token for this run: the data plane takes it.
+    pub(crate) fn issue_token(&mut self, azure: &Azure) -> String {
+        let now = azure.clock.now().timestamp;
+        let expiry = now.saturating_add(RUN_TOKEN_LIFETIME).unwrap_or(now);
+        self.environment.insert(
+            "AZUREML_RUN_TOKEN_EXPIRY".to_owned(),
+            expiry.as_second().to_string(),
+        );
+        azure.tokens.issue(
+            Principal::Run {
+                workspace: self.workspace.clone(),
+            },
+            now,
+            RUN_TOKEN_LIFETIME,
+            json!({"aud": azure.settings.base_url(), "runid": self.id}),
+        )
+    }
+
+    /// Makes the directory and the inputs; blocks.
+    pub(crate) fn prepare(mut self, token: &str) -> Result<Start, Problem> {
+        let root = &self.directory;
+        let work = root.join("exe/wd");
+        let mounts = root.join("cap/data-capability/wd");
+        for folder in [&work, &mounts, &root.join("user_logs"), &root.join("tmp")] {
+            std::fs::create_dir_all(folder)?;
+        }
+        for input in &self.inputs {
+            let place = input.provide(&mounts)?;
+            self.environment
+                .insert(format!("AZURE_ML_INPUT_{}", input.name), place.clone());
+            self.command = replaced(&self.command, &input.name, &place);
+        }
+        for (name, value) in [
+            ("MLFLOW_TRACKING_TOKEN", token.to_owned()),
+            ("AZUREML_RUN_TOKEN", token.to_owned()),
+            ("HOME", root.to_string_lossy().into_owned()),
+            ("TMPDIR", root.join("tmp").to_string_lossy().into_owned()),
+        ] {
+            self.environment.entry(name.to_owned()).or_insert(value);
+        }
+        Ok(Start {
+            run: self.run,
+            command: self.command,
+            log: root.join(LOG),
+            directory: work,
+            environment: self.environment,
+        })
+    }
+}
+
+/// Puts `value` where the command says `${{inputs.name}}`.
+fn replaced(command: &str, name: &str, value: &str) -> String {
+    let mut result = String::new();
+    let mut rest = command;
+    while let Some(at) = rest.find("${{") {
+        let Some(length) = rest[at..].find("}}") else {
+            break;
+        };
+        let inside = rest[at + 3..at + length].trim();
+        result.push_str(&rest[..at]);
+        if inside.strip_prefix("inputs.") == Some(name) {
+            result.push_str(value);
+        } else {
+            result.push_str(&rest[at..at + length + 2]);
+        }
+        rest = &rest[at + length + 2..];
+    }
+    result.push_str(rest);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_named_input_is_replaced() {
+        assert_eq!(
+            replaced("run a=${{inputs.a}} b=${{ inputs.ab }}", "a", "/mnt/x"),
+            "run a=/mnt/x b=${{ inputs.ab }}"
+        );
+    }
+}

@@ -1,0 +1,253 @@
+"""The parent of every process that jobs start.
+
+Commands come as JSON lines on standard input, reports go as JSON lines to standard output:
+
+    {"start": KEY, "command": "...", "directory": "...", "log": "...", "environment": {...}}
+    {"terminate": KEY}      SIGTERM to the job's first process
+    {"kill": KEY}           SIGKILL to everything the job started
+    -> {"started": KEY, "keeper": PID}
+    -> {"exited": KEY, "code": 0..255}      the job's last process is gone
+
+Each job has a keeper of its own, a fork of this process that is the subreaper of the job: whatever
+the job starts, in whatever session, stays a descendant of its keeper, so that all of it can be found
+and killed. A keeper holds the reading end of a pipe whose other end only this process has. When this
+process ends, however it ends, the keepers see the pipe close and kill their jobs. When standard input
+closes, the simulator is gone, and this process ends.
+"""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+
+PR_SET_CHILD_SUBREAPER = 36
+QUIT_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def become_subreaper():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def wake_on_child():
+    """A descriptor that becomes readable when a child has ended."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return reader
+
+
+def drain(reader):
+    try:
+        while os.read(reader, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def descendants(root):
+    """Processes below `root` that are no zombies."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", "rb") as stat:
+                    state, parent = stat.read().rpartition(b")")[2].split()[:2]
+            except OSError:
+                continue
+            children.setdefault(int(parent), []).append((int(entry), state))
+    found, pending = [], [root]
+    while pending:
+        for pid, state in children.get(pending.pop(), ()):
+            pending.append(pid)
+            if state != b"Z":
+                found.append(pid)
+    return found
+
+
+def kill(pids):
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def kill_all_below():
+    """Kills and reaps every descendant, and gives the wait status of each child."""
+    statuses = {}
+    while True:
+        kill(descendants(os.getpid()))
+        try:
+            pid, status = os.waitpid(-1, 0)
+        except ChildProcessError:
+            return statuses
+        statuses[pid] = status
+
+
+def run_command(command, environment):
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (*QUIT_SIGNALS, signal.SIGCHLD, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execve("/bin/sh", ["sh", "-c", command], environment)
+    except OSError as problem:
+        os.write(2, f"the job's command cannot be started: {problem}\n".encode())
+    os._exit(126)
+
+
+def keep(control, job):
+    """The life of a keeper: starts the job's command, ends when all of the job is gone."""
+    for number in QUIT_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    become_subreaper()
+    child_ended = wake_on_child()
+    os.chdir(job["directory"])
+    first = os.fork()
+    if first == 0:
+        run_command(job["command"], job["environment"])
+    status = None
+    while status is None:
+        readable, _, _ = select.select([control, child_ended], [], [])
+        drain(child_ended)
+        if control in readable:
+            word = os.read(control, 64)
+            if b"t" in word and b"k" not in word:
+                os.kill(first, signal.SIGTERM)
+            else:
+                status = kill_all_below().get(first, signal.SIGKILL)
+                break
+        while status is None:
+            try:
+                pid, ended = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if pid == first:
+                status = ended
+    # A container ends with its first process.
+    kill_all_below()
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+class Supervisor:
+    def __init__(self):
+        become_subreaper()
+        self.child_ended = wake_on_child()
+        self.keepers = {}
+        self.controls = {}
+        self.quitting = False
+        for number in QUIT_SIGNALS:
+            signal.signal(number, self.quit)
+
+    def quit(self, *_):
+        self.quitting = True
+
+    def report(self, **fields):
+        os.write(1, json.dumps(fields).encode() + b"\n")
+
+    def start(self, job):
+        key = job["start"]
+        control, ours = os.pipe()
+        keeper = os.fork()
+        if keeper == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                for descriptor in (ours, self.child_ended, *self.controls.values()):
+                    os.close(descriptor)
+                keep(control, job)
+            except BaseException as problem:
+                with open(job["log"], "a") as log:
+                    log.write(f"the node cannot run the job: {problem!r}\n")
+                kill_all_below()
+            finally:
+                os._exit(126)
+        os.close(control)
+        self.keepers[keeper] = key
+        self.controls[key] = ours
+        self.report(started=key, keeper=keeper)
+
+    def tell(self, key, word):
+        control = self.controls.get(key)
+        if control is not None:
+            try:
+                os.write(control, word)
+            except BrokenPipeError:
+                pass
+
+    def obey(self, line):
+        command = json.loads(line)
+        if "start" in command:
+            self.start(command)
+        elif "terminate" in command:
+            self.tell(command["terminate"], b"t")
+        elif "kill" in command:
+            self.tell(command["kill"], b"k")
+
+    def reap(self):
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            key = self.keepers.pop(pid, None)
+            if key is None:
+                continue
+            os.close(self.controls.pop(key))
+            if os.WIFSIGNALED(status):
+                self.kill_orphans()
+            code = os.waitstatus_to_exitcode(status)
+            self.report(exited=key, code=code if code >= 0 else 128 - code)
+
+    def kill_orphans(self):
+        """Processes of a keeper that was killed are our children now."""
+        kept = set(self.keepers)
+        for keeper in self.keepers:
+            kept.update(descendants(keeper))
+        kill(pid for pid in descendants(os.getpid()) if pid not in kept)
+
+    def run(self):
+        pending = b""
+        while not self.quitting:
+            readable, _, _ = select.select([0, self.child_ended], [], [], 1.0)
+            drain(self.child_ended)
+            self.reap()
+            if 0 in readable:
+                received = os.read(0, 1 << 16)
+                if not received:
+                    break
+                *lines, pending = (pending + received).split(b"\n")
+                for line in lines:
+                    self.obey(line)
+        for control in self.controls.values():
+            os.close(control)
+        self.controls = {}
+        while self.keepers:
+            try:
+                pid, _ = os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+            self.keepers.pop(pid, None)
+        kill_all_below()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        Supervisor().run()
+    except BrokenPipeError:
+        sys.exit(1)

@@ -1,0 +1,166 @@
+//! The TLS listener: one port for Entra, ARM, discovery and the AML data plane.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+use crate::answer::Refused;
+use crate::arm::error::ArmError;
+use crate::azure::Azure;
+use crate::exchange_log::Exchange;
+use crate::faults::Action;
+use crate::routes;
+
+/// ARM takes no larger body than 4 MiB.
+const LARGEST_BODY: usize = 4 << 20;
+/// Artifacts may be larger.
+const LARGEST_ARTIFACT: usize = 256 << 20;
+
+/// Why a connection ends without an answer: a fault wants it so.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut")]
+struct Cut;
+
+/// Accepts connections for ever; they end with the task.
+pub(crate) async fn serve(azure: Arc<Azure>, listener: TcpListener, tls: TlsAcceptor) {
+    let router = routes::router(azure.clone());
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(
+                        azure.clone(),
+                        router.clone(),
+                        tls.clone(),
+                        stream,
+                    ));
+                }
+                Err(problem) => tracing::warn!(%problem, "a connection cannot be accepted"),
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(azure: Arc<Azure>, router: Router, tls: TlsAcceptor, stream: TcpStream) {
+    // Answers are small and go out at once; a refusal costs nothing but time.
+    let _ = stream.set_nodelay(true);
+    let stream = match tls.accept(stream).await {
+        Ok(stream) => stream,
+        Err(problem) => {
+            tracing::debug!(%problem, "no TLS with a client");
+            return;
+        }
+    };
+    let service = service_fn(move |request| exchange(azure.clone(), router.clone(), request));
+    let served = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(problem) = served {
+        tracing::debug!(%problem, "a connection ended");
+    }
+}
+
+/// One request and its answer: faults, latency, log.
+async fn exchange(
+    azure: Arc<Azure>,
+    router: Router,
+    request: Request<Incoming>,
+) -> Result<Response, Cut> {
+    let begun = azure.clock.now();
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let limit = if path.starts_with("/artifact/") {
+        LARGEST_ARTIFACT
+    } else {
+        LARGEST_BODY
+    };
+    let Ok(body) = collect(Body::new(body), limit).await else {
+        return Ok(too_large(&azure));
+    };
+    azure.meter.count_request(&parts.method, &path);
+    let mut record = Exchange::new(begun.timestamp, &parts, &body);
+    let fault = azure.faults.matching(&parts.method, &path);
+    if let Some(fault) = &fault {
+        tracing::info!(number = fault.number, %path, "a fault strikes");
+        record.struck_by(fault.number);
+    }
+    let action = fault.map(|fault| fault.action);
+    azure
+        .clock
+        .pass(azure.settings.world.timings.request_seconds)
+        .await;
+    match &action {
+        Some(Action::LoseRequest) => {
+            azure.exchanges.add(record.lost(None));
+            return Err(Cut);
+        }
+        Some(Action::Delay { seconds }) => azure.clock.pass_real(*seconds).await,
+        Some(Action::Answer(_) | Action::LoseAnswer) | None => {}
+    }
+    let response = match &action {
+        Some(Action::Answer(answer)) => answer.response(),
+        _ => call(router, parts, body).await,
+    };
+    let (parts, body) = response.into_parts();
+    let bytes = collect(body, usize::MAX).await.unwrap_or_default();
+    if let Some(Refused(what)) = parts.extensions.get() {
+        tracing::warn!(what, "refused: not simulated");
+        azure.meter.count_refused();
+    }
+    if matches!(action, Some(Action::LoseAnswer)) {
+        azure.exchanges.add(record.lost(Some((&parts, &bytes))));
+        return Err(Cut);
+    }
+    azure.exchanges.add(record.answered(&parts, &bytes));
+    Ok(Response::from_parts(parts, Body::from(bytes)))
+}
+
+async fn call(router: Router, parts: http::request::Parts, body: Bytes) -> Response {
+    let request = Request::from_parts(parts, Body::from(body));
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// A body is larger than what is taken, or its connection ended.
+struct NotRead;
+
+async fn collect(body: Body, limit: usize) -> Result<Bytes, NotRead> {
+    let mut stream = body.into_data_stream();
+    let mut collected = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| NotRead)?;
+        if collected.len() + chunk.len() > limit {
+            return Err(NotRead);
+        }
+        collected.extend_from_slice(&chunk);
+    }
+    Ok(Bytes::from(collected))
+}
+
+fn too_large(azure: &Azure) -> Response {
+    let error = ArmError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "RequestContentTooLarge",
+        "The request content is larger than the maximum size of 4194304 bytes.",
+    );
+    let world = &azure.settings.world;
+    error
+        .answer(&world.location, azure.clock.now().timestamp)
+        .into_response()
+}
