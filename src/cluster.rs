@@ -96,7 +96,7 @@ impl Place {
 }
 
 fn parse(field: &'static str, text: &str) -> Result<ResourceId, PlaceError> {
-    ResourceId::parse(text).map_err(|source| PlaceError::Id { field, source })
+    text.parse().map_err(|source| PlaceError::Id { field, source })
 }
 
 fn child(field: &'static str, parent: &ResourceId, kind: &str, name: &str) -> Result<ResourceId, PlaceError> {

@@ -12,7 +12,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{Controller, WatchStreamExt as _, metadata_watcher, predicates, watcher};
+use kube::runtime::{Controller, Predicate as _, WatchStreamExt as _, predicates, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -97,11 +97,11 @@ async fn operate(
     let ours = watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
     let connections = watcher::Config::default().fields(&format!("type={SECRET_TYPE}"));
     let in_use = watcher::Config::default().labels(&format!("{IN_USE_LABEL}=true"));
-    let (namespaces, namespace_events) = watch_metadata::<Namespace>(Api::all(client.clone()), watcher::Config::default());
+    let (namespaces, namespace_events) = watch::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), watcher::Config::default());
     let (services, service_events) = watch::<Service>(Api::all(client.clone()), ours.clone());
     let (slices, slice_events) = watch::<EndpointSlice>(Api::all(client.clone()), ours);
     let (connections, connection_events) = watch::<Secret>(Api::all(client.clone()), connections);
-    let (in_use, in_use_events) = watch_metadata::<Secret>(Api::all(client.clone()), in_use);
+    let (in_use, in_use_events) = watch::<PartialObjectMeta<Secret>>(Api::all(client.clone()), in_use);
     let sight = Sight { clusters: clusters.clone(), namespaces, services, slices, connections, in_use, recent: Default::default() };
     let context = Arc::new(Context {
         access: AccessPool::new(access, clock.clone(), client.clone()),
@@ -186,14 +186,6 @@ where
     (store, events.boxed())
 }
 
-fn watch_metadata<K>(api: Api<K>, config: watcher::Config) -> (Store<PartialObjectMeta<K>>, Events<PartialObjectMeta<K>>)
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let (store, writer) = reflector::store();
-    let events = metadata_watcher(api, config).default_backoff().reflect(writer).touched_objects();
-    (store, events.boxed())
-}
 
 fn of_namespace(
     clusters: &Store<DaskCluster>,

@@ -1,5 +1,27 @@
 //! The operator: makes a `DaskCluster` manifest true on Azure Machine Learning.
+//!
+//! [`reconcile`] is one reconcile as a value passed down a line; [`azure_resources`], [`kubernetes_children`] and
+//! [`scaling`] are what it decides with, pure; [`azure`], [`dask`], [`inventory`] and [`kubernetes`] look and write.
 
+pub mod access;
 pub mod api;
 pub mod azure;
+pub mod azure_resources;
+pub mod cli;
 pub mod clock;
+pub mod cluster;
+pub mod controller;
+pub mod dask;
+pub mod http_server;
+pub mod inventory;
+pub mod kubernetes;
+pub mod kubernetes_children;
+pub mod lookup;
+pub mod metrics;
+pub mod names;
+pub mod quantity;
+pub mod reconcile;
+pub mod scaling;
+pub mod settings;
+pub mod telemetry;
+pub mod token;

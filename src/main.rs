@@ -20,24 +20,30 @@ fn main() -> anyhow::Result<()> {
 #[tokio::main]
 async fn run(args: RunArgs) -> anyhow::Result<()> {
     telemetry::init(&args.log, args.log_format)?;
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         anyhow::bail!("another TLS provider is installed already");
     }
     let settings = Settings::new(args).context("the settings")?;
-    let client = kube::Client::try_default().await.context("no access to a Kubernetes API server")?;
+    let client = kube::Client::try_default()
+        .await
+        .context("no access to a Kubernetes API server")?;
     controller::run(settings, client, Clock::system(), stopped()).await?;
     Ok(())
 }
 
 /// SIGTERM, as the kubelet sends it, or SIGINT from a terminal.
 async fn stopped() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signal) => signal,
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be heard");
-            return std::future::pending().await;
-        }
-    };
+    let mut terminate =
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(signal) => signal,
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be heard");
+                return std::future::pending().await;
+            }
+        };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}

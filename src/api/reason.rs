@@ -131,6 +131,23 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Something is wrong, as opposed to under way or as it should be: what says so is an event of type `Warning`.
+    #[must_use]
+    pub fn is_warning(self) -> bool {
+        !matches!(
+            self,
+            Self::Pending
+                | Self::Progressing
+                | Self::Ready
+                | Self::Provisioning
+                | Self::Starting
+                | Self::WaitingForNodes
+                | Self::Deleting
+                | Self::WorkersStarting
+                | Self::Retiring
+        )
+    }
+
     /// Every reason, in the order of the documentation.
     pub const ALL: [Self; 46] = [
         Self::Pending,

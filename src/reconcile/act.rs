@@ -65,18 +65,21 @@ pub async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
     let mut acted = Acted::default();
     hands.poller.follow(hands.cluster, plan.follow.clone());
     for batch in plan.steps.chunk_by(may_run_together) {
-        let outcomes: Vec<_> = futures::stream::iter(batch)
-            .map(|step| async move { (step, hands.take(step).await) })
+        let outcomes: Vec<_> = futures::stream::iter(batch.to_vec())
+            .map(|step| async move {
+                let outcome = hands.take(&step).await;
+                (step, outcome)
+            })
             .buffered(SIDE_BY_SIDE)
             .collect()
             .await;
         let mut stop = false;
         for (step, outcome) in outcomes {
             match outcome {
-                Ok(()) => acted.done.push(step.clone()),
+                Ok(()) => acted.done.push(step),
                 Err((trouble, retry)) => {
                     stop |= step.gates;
-                    acted.failed.push(Failure { step: step.clone(), trouble, retry, next_try: None });
+                    acted.failed.push(Failure { step, trouble, retry, next_try: None });
                 }
             }
         }

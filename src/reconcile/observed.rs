@@ -177,7 +177,7 @@ impl Observed {
     /// The subnet that an existing pool lies in.
     pub fn pool_subnet(&self, place: &Place) -> Option<ResourceId> {
         let Lookup::Present(pool) = self.resource(&place.compute) else { return None };
-        ResourceId::parse(pool.pointer("/properties/properties/subnet/id")?.as_str()?).ok()
+        pool.pointer("/properties/properties/subnet/id")?.as_str()?.parse().ok()
     }
 
     /// The jobs of this cluster, put in order.

@@ -67,7 +67,7 @@ impl AzureKind for DataAsset {
                     None => Standing::Use { absent: Reason::DatasetNotFound },
                     Some(uri) => Standing::Shared(Want {
                         properties: WantProperties {
-                            data_type: wire_type(dataset.type_),
+                            data_type: wire_type(dataset.kind),
                             data_uri: uri.clone(),
                             tags: scene.cluster.owner.shared_tags(),
                         },

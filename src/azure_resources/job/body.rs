@@ -136,7 +136,7 @@ fn input(dataset: &ValidDataset) -> (String, Input) {
         DatasetMode::Download => "Download",
         DatasetMode::Direct => "Direct",
     };
-    let input = Input { job_input_type: wire_type(dataset.type_), uri: dataset.id.to_string(), mode };
+    let input = Input { job_input_type: wire_type(dataset.kind), uri: dataset.id.to_string(), mode };
     (input_name(&dataset.name), input)
 }
 

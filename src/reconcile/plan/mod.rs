@@ -10,7 +10,7 @@ mod step;
 mod tests;
 
 pub(crate) use cluster::CONNECTION;
-pub use stages::{HeadAddress, SchedulerStage, registered_workers};
+pub use stages::{SchedulerStage, registered_workers};
 pub use step::{Action, Child, Step};
 
 use std::fmt;

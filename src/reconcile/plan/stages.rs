@@ -71,7 +71,7 @@ pub enum SchedulerStage {
 }
 
 impl SchedulerStage {
-    pub(super) fn of(scene: &Scene<'_>, lineup: &Lineup) -> Self {
+    pub fn of(scene: &Scene<'_>, lineup: &Lineup) -> Self {
         let Some(head) = lineup.head_facts() else { return Self::NoHead };
         if !matches!(head.status, JobStatus::Running | JobStatus::NotResponding) {
             return Self::Job(head.status.clone());
