@@ -58,8 +58,17 @@ pub struct Granted {
 
 impl AccessPool {
     pub fn new(settings: AccessSettings, clock: Clock, kubernetes: Client) -> Self {
-        let own = settings.own.clone().map(|identity| client(&settings, &clock, identity, "the operator".into()));
-        Self { settings, clock, kubernetes, own, of_secrets: Mutex::default() }
+        let own = settings
+            .own
+            .clone()
+            .map(|identity| client(&settings, &clock, identity, "the operator".into()));
+        Self {
+            settings,
+            clock,
+            kubernetes,
+            own,
+            of_secrets: Mutex::default(),
+        }
     }
 
     /// The access of a cluster. `known_version` is the Secret's resource version as the watch last saw it; while it is
@@ -67,10 +76,17 @@ impl AccessPool {
     ///
     /// # Errors
     /// When the Secret is missing, lacks a key or cannot be read, or when there is no identity at all.
-    pub async fn of(&self, cluster: &DaskCluster, known_version: Option<&str>) -> Result<Granted, Trouble> {
+    pub async fn of(
+        &self,
+        cluster: &DaskCluster,
+        known_version: Option<&str>,
+    ) -> Result<Granted, Trouble> {
         let Some(name) = &cluster.spec.credentials_secret_name else {
             return match &self.own {
-                Some(access) => Ok(Granted { access: access.clone(), secret_uid: None }),
+                Some(access) => Ok(Granted {
+                    access: access.clone(),
+                    secret_uid: None,
+                }),
                 None => Err(Trouble::passing(
                     Reason::CredentialsMissing,
                     "the DaskCluster names no credentialsSecretName, and the operator has no identity of its own: name a Secret with AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
@@ -80,12 +96,17 @@ impl AccessPool {
         let namespace = cluster.metadata.namespace.clone().unwrap_or_default();
         let key = (namespace.clone(), name.clone());
         let held = self.held(&key);
-        if let Some(held) = held.filter(|held| known_version.is_some_and(|version| version == held.version)) {
+        if let Some(held) =
+            held.filter(|held| known_version.is_some_and(|version| version == held.version))
+        {
             return Ok(held.granted());
         }
         let api: Api<Secret> = Api::namespaced(self.kubernetes.clone(), &namespace);
         let secret = api.get_opt(name).await.map_err(|error| {
-            Trouble::passing(Reason::CredentialsMissing, format!("Secret {name} cannot be read: {error}"))
+            Trouble::passing(
+                Reason::CredentialsMissing,
+                format!("Secret {name} cannot be read: {error}"),
+            )
         })?;
         let secret = secret.ok_or_else(|| {
             Trouble::passing(
@@ -97,40 +118,76 @@ impl AccessPool {
             let ByteString(bytes) = secret.data.as_ref()?.get(key)?;
             Some(String::from_utf8_lossy(bytes).trim().to_owned())
         })
-        .map_err(|error| Trouble::passing(Reason::CredentialsMissing, format!("Secret {name} is incomplete: {error}")))?;
+        .map_err(|error| {
+            Trouble::passing(
+                Reason::CredentialsMissing,
+                format!("Secret {name} is incomplete: {error}"),
+            )
+        })?;
         let uid = secret.metadata.uid.clone().unwrap_or_default();
         let version = secret.metadata.resource_version.clone().unwrap_or_default();
-        let access = client(&self.settings, &self.clock, identity, format!("{namespace}/{name}/{uid}"));
-        let held = Held { version, uid, access };
-        self.of_secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(key, held.clone());
+        let access = client(
+            &self.settings,
+            &self.clock,
+            identity,
+            format!("{namespace}/{name}/{uid}"),
+        );
+        let held = Held {
+            version,
+            uid,
+            access,
+        };
+        self.of_secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, held.clone());
         Ok(held.granted())
     }
 
     /// Tells the version that a write of ours gave the Secret: its keys are as they were read.
     pub fn secret_was_touched(&self, namespace: &str, name: &str, version: Option<String>) {
-        let mut secrets = self.of_secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(held), Some(version)) = (secrets.get_mut(&(namespace.to_owned(), name.to_owned())), version) {
+        let mut secrets = self
+            .of_secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let (Some(held), Some(version)) = (
+            secrets.get_mut(&(namespace.to_owned(), name.to_owned())),
+            version,
+        ) {
             held.version = version;
         }
     }
 
     /// The version that was read last, for as long as the watch has not seen the Secret.
     pub fn last_version(&self, namespace: &str, name: &str) -> Option<String> {
-        self.held(&(namespace.to_owned(), name.to_owned())).map(|held| held.version)
+        self.held(&(namespace.to_owned(), name.to_owned()))
+            .map(|held| held.version)
     }
 
     fn held(&self, key: &SecretKey) -> Option<Held> {
-        self.of_secrets.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.of_secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
     }
 }
 
 impl Held {
     fn granted(self) -> Granted {
-        Granted { access: self.access, secret_uid: Some(self.uid) }
+        Granted {
+            access: self.access,
+            secret_uid: Some(self.uid),
+        }
     }
 }
 
-fn client(settings: &AccessSettings, clock: &Clock, identity: Identity, principal: String) -> AzureAccess {
+fn client(
+    settings: &AccessSettings,
+    clock: &Clock,
+    identity: Identity,
+    principal: String,
+) -> AzureAccess {
     let credential = Credential::new(
         identity,
         &settings.endpoint,

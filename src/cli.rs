@@ -8,7 +8,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::telemetry::LogFormat;
 
 #[derive(Debug, Parser)]
-#[command(name = "dask-azureml-operator", version, about = "Makes DaskCluster manifests true on Azure Machine Learning")]
+#[command(
+    name = "dask-azureml-operator",
+    version,
+    about = "Makes DaskCluster manifests true on Azure Machine Learning"
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -31,7 +35,11 @@ pub struct RunArgs {
     #[arg(long)]
     pub metrics_address_file: Option<PathBuf>,
     /// Release namespace and name: tells this operator from others on the same workspace
-    #[arg(long, env = "OPERATOR_INSTANCE", default_value = "dask-azureml-operator/dask-azureml-operator")]
+    #[arg(
+        long,
+        env = "OPERATOR_INSTANCE",
+        default_value = "dask-azureml-operator/dask-azureml-operator"
+    )]
     pub instance: String,
     /// Seconds that a cluster at rest goes unlooked at
     #[arg(long, env = "RESYNC_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
@@ -40,7 +48,11 @@ pub struct RunArgs {
     #[arg(long, env = "WORKER_SUBMISSION", value_enum, default_value_t)]
     pub worker_submission: Submission,
     /// Image of clusters that name no environment, and base image of those that give a conda file alone
-    #[arg(long, env = "DEFAULT_IMAGE", default_value = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20250915.v1")]
+    #[arg(
+        long,
+        env = "DEFAULT_IMAGE",
+        default_value = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20250915.v1"
+    )]
     pub default_image: String,
     /// Conda file of clusters that name no environment [default: a pinned one with distributed]
     #[arg(long, env = "DEFAULT_CONDA_FILE")]
@@ -85,7 +97,10 @@ impl std::fmt::Debug for AzureArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AzureArgs")
             .field("azure_authority_host", &self.azure_authority_host)
-            .field("azure_resource_manager_endpoint", &self.azure_resource_manager_endpoint)
+            .field(
+                "azure_resource_manager_endpoint",
+                &self.azure_resource_manager_endpoint,
+            )
             .finish_non_exhaustive()
     }
 }

@@ -43,7 +43,10 @@ impl Place {
     pub fn of(cluster: &DaskCluster) -> Result<Self, PlaceError> {
         let metadata = &cluster.metadata;
         let identity = ClusterIdentity {
-            namespace: metadata.namespace.clone().ok_or(PlaceError::Metadata("namespace"))?,
+            namespace: metadata
+                .namespace
+                .clone()
+                .ok_or(PlaceError::Metadata("namespace"))?,
             name: metadata.name.clone().ok_or(PlaceError::Metadata("name"))?,
             uid: metadata.uid.clone().ok_or(PlaceError::Metadata("uid"))?,
         };
@@ -67,16 +70,34 @@ impl Place {
                     "spec.network.virtualNetwork",
                     &format!(
                         "{}/providers/Microsoft.Network/virtualNetworks/{}",
-                        group(named.resource_group.as_ref().unwrap_or(&spec.workspace.resource_group)),
+                        group(
+                            named
+                                .resource_group
+                                .as_ref()
+                                .unwrap_or(&spec.workspace.resource_group)
+                        ),
                         named.name
                     ),
                 )?;
-                let subnet = child("spec.network.subnet", &virtual_network, "subnets", &network.subnet.name)?;
+                let subnet = child(
+                    "spec.network.subnet",
+                    &virtual_network,
+                    "subnets",
+                    &network.subnet.name,
+                )?;
                 let is_ours = network.creation_policy == CreationPolicy::Create;
-                Ok(NetworkPlace { virtual_network, subnet, is_ours })
+                Ok(NetworkPlace {
+                    virtual_network,
+                    subnet,
+                    is_ours,
+                })
             })
             .transpose()?;
-        let compute_name = spec.compute.name.clone().unwrap_or_else(|| identity.compute_name());
+        let compute_name = spec
+            .compute
+            .name
+            .clone()
+            .unwrap_or_else(|| identity.compute_name());
         Ok(Self {
             compute: child("spec.compute.name", &workspace, "computes", &compute_name)?,
             compute_is_ours: spec.compute.creation_policy == CreationPolicy::Create,
@@ -96,9 +117,17 @@ impl Place {
 }
 
 fn parse(field: &'static str, text: &str) -> Result<ResourceId, PlaceError> {
-    text.parse().map_err(|source| PlaceError::Id { field, source })
+    text.parse()
+        .map_err(|source| PlaceError::Id { field, source })
 }
 
-fn child(field: &'static str, parent: &ResourceId, kind: &str, name: &str) -> Result<ResourceId, PlaceError> {
-    parent.child(kind, name).map_err(|source| PlaceError::Id { field, source })
+fn child(
+    field: &'static str,
+    parent: &ResourceId,
+    kind: &str,
+    name: &str,
+) -> Result<ResourceId, PlaceError> {
+    parent
+        .child(kind, name)
+        .map_err(|source| PlaceError::Id { field, source })
 }

@@ -65,10 +65,14 @@ pub async fn run(
     let metrics = Metrics::new()?;
     let readiness = Readiness::default();
     let (address, server) =
-        http_server::serve(settings.metrics_listen, metrics.clone(), readiness.clone()).await.map_err(RunError::Listen)?;
+        http_server::serve(settings.metrics_listen, metrics.clone(), readiness.clone())
+            .await
+            .map_err(RunError::Listen)?;
     tracing::info!(%address, "serving /metrics, /livez and /readyz");
     if let Some(file) = &settings.metrics_address_file {
-        tokio::fs::write(file, address.to_string()).await.map_err(RunError::Listen)?;
+        tokio::fs::write(file, address.to_string())
+            .await
+            .map_err(RunError::Listen)?;
     }
     let operator = operate(settings, client, clock, metrics, readiness, stop);
     tokio::select! {
@@ -94,15 +98,26 @@ async fn operate(
     };
     let (wake, woken) = mpsc::unbounded_channel();
     let (clusters, cluster_events) = watch_clusters(&client);
-    let ours = watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
+    let ours =
+        watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
     let connections = watcher::Config::default().fields(&format!("type={SECRET_TYPE}"));
     let in_use = watcher::Config::default().labels(&format!("{IN_USE_LABEL}=true"));
-    let (namespaces, namespace_events) = watch::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), watcher::Config::default());
+    let (namespaces, namespace_events) =
+        watch::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), watcher::Config::default());
     let (services, service_events) = watch::<Service>(Api::all(client.clone()), ours.clone());
     let (slices, slice_events) = watch::<EndpointSlice>(Api::all(client.clone()), ours);
     let (connections, connection_events) = watch::<Secret>(Api::all(client.clone()), connections);
-    let (in_use, in_use_events) = watch::<PartialObjectMeta<Secret>>(Api::all(client.clone()), in_use);
-    let sight = Sight { clusters: clusters.clone(), namespaces, services, slices, connections, in_use, recent: Default::default() };
+    let (in_use, in_use_events) =
+        watch::<PartialObjectMeta<Secret>>(Api::all(client.clone()), in_use);
+    let sight = Sight {
+        clusters: clusters.clone(),
+        namespaces,
+        services,
+        slices,
+        connections,
+        in_use,
+        recent: Default::default(),
+    };
     let context = Arc::new(Context {
         access: AccessPool::new(access, clock.clone(), client.clone()),
         inventory: Inventory::new(clock.clone()),
@@ -110,7 +125,10 @@ async fn operate(
         poller: Poller::new(DaskClient::new()?, clock.clone(), wake),
         recorder: Recorder::new(client.clone(), Reporter::from(MANAGER)),
         metrics: metrics.clone(),
-        defaults: Defaults { instance, environment: settings.environment },
+        defaults: Defaults {
+            instance,
+            environment: settings.environment,
+        },
         worker_submission: settings.worker_submission,
         resync: settings.resync,
         memories: Default::default(),
@@ -132,9 +150,11 @@ async fn operate(
         })
         .watches_stream(in_use_events, move |secret| {
             let name = secret.name_any();
-            of_namespace(&by_secret, &secret.namespace().unwrap_or_default(), |cluster| {
-                cluster.spec.credentials_secret_name.as_deref() == Some(&name)
-            })
+            of_namespace(
+                &by_secret,
+                &secret.namespace().unwrap_or_default(),
+                |cluster| cluster.spec.credentials_secret_name.as_deref() == Some(&name),
+            )
         })
         .reconcile_on(stream_of(woken))
         .graceful_shutdown_on(stop)
@@ -157,7 +177,10 @@ async fn instance(client: &Client, release: &str) -> Result<String, RunError> {
     let system = namespaces
         .get("kube-system")
         .await
-        .map_err(|source| RunError::Kubernetes { what: "the namespace kube-system", source: Box::new(source) })?;
+        .map_err(|source| RunError::Kubernetes {
+            what: "the namespace kube-system",
+            source: Box::new(source),
+        })?;
     Ok(format!("{}/{release}", system.uid().unwrap_or_default()))
 }
 
@@ -166,14 +189,19 @@ type Events<K> = std::pin::Pin<Box<dyn Stream<Item = Result<K, watcher::Error>> 
 /// Changes of spec, annotations, finalizers and deletion wake a reconcile; our own status writes do not.
 fn watch_clusters(client: &Client) -> (Store<DaskCluster>, Events<DaskCluster>) {
     let (store, writer) = reflector::store();
-    let events = watcher(Api::<DaskCluster>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(
-            predicates::generation.combine(predicates::annotations).combine(predicates::finalizers),
-            Default::default(),
-        );
+    let events = watcher(
+        Api::<DaskCluster>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .reflect(writer)
+    .applied_objects()
+    .predicate_filter(
+        predicates::generation
+            .combine(predicates::annotations)
+            .combine(predicates::finalizers),
+        Default::default(),
+    );
     (store, events.boxed())
 }
 
@@ -182,10 +210,12 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    let events = watcher(api, config).default_backoff().reflect(writer).touched_objects();
+    let events = watcher(api, config)
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects();
     (store, events.boxed())
 }
-
 
 fn of_namespace(
     clusters: &Store<DaskCluster>,
@@ -199,7 +229,9 @@ fn of_namespace(
         .collect()
 }
 
-fn stream_of(mut woken: mpsc::UnboundedReceiver<ClusterIdentity>) -> impl Stream<Item = ObjectRef<DaskCluster>> + Send {
+fn stream_of(
+    mut woken: mpsc::UnboundedReceiver<ClusterIdentity>,
+) -> impl Stream<Item = ObjectRef<DaskCluster>> + Send {
     futures::stream::poll_fn(move |waker| woken.poll_recv(waker))
         .map(|cluster| ObjectRef::new(&cluster.name).within(&cluster.namespace))
 }
@@ -231,8 +263,16 @@ async fn timed(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Actio
     let result = reconcile(cluster, Arc::clone(&context)).await;
     let label = result.as_ref().map_or_else(Error::category, |_| "ok");
     context.metrics.reconciles.with_label_values(&[label]).inc();
-    let seconds = context.clock.elapsed().saturating_sub(started).as_secs_f64();
-    context.metrics.reconcile_seconds.with_label_values::<&str>(&[]).observe(seconds);
+    let seconds = context
+        .clock
+        .elapsed()
+        .saturating_sub(started)
+        .as_secs_f64();
+    context
+        .metrics
+        .reconcile_seconds
+        .with_label_values::<&str>(&[])
+        .observe(seconds);
     result
 }
 

@@ -59,6 +59,10 @@ async fn ready(State((_, readiness)): State<Shared>) -> Response {
     if readiness.is_set() {
         "ok".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the caches are not filled yet: is the DaskCluster CRD installed?").into_response()
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the caches are not filled yet: is the DaskCluster CRD installed?",
+        )
+            .into_response()
     }
 }

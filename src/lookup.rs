@@ -38,10 +38,18 @@ pub struct Trouble {
 
 impl Trouble {
     pub fn passing(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), lasting: false, retry_after: None }
+        Self {
+            reason,
+            message: message.into(),
+            lasting: false,
+            retry_after: None,
+        }
     }
 
     pub fn lasting(reason: Reason, message: impl Into<String>) -> Self {
-        Self { lasting: true, ..Self::passing(reason, message) }
+        Self {
+            lasting: true,
+            ..Self::passing(reason, message)
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! What the operator counts. One struct on a registry that is passed down; labels are bounded.
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+};
 
 use crate::azure::{EndedRequest, RequestObserver};
 
@@ -31,16 +33,30 @@ impl Metrics {
                 &["result"],
             )?,
             reconcile_seconds: HistogramVec::new(
-                HistogramOpts::new("dask_azureml_reconcile_duration_seconds", "Duration of a reconcile").buckets(SECONDS.to_vec()),
+                HistogramOpts::new(
+                    "dask_azureml_reconcile_duration_seconds",
+                    "Duration of a reconcile",
+                )
+                .buckets(SECONDS.to_vec()),
                 &[],
             )?,
-            status_writes: IntCounter::new("dask_azureml_status_writes_total", "Writes of a DaskCluster's status")?,
+            status_writes: IntCounter::new(
+                "dask_azureml_status_writes_total",
+                "Writes of a DaskCluster's status",
+            )?,
             azure_requests: IntCounterVec::new(
-                Opts::new("dask_azureml_azure_requests_total", "Requests to Azure by verb, resource type and HTTP status"),
+                Opts::new(
+                    "dask_azureml_azure_requests_total",
+                    "Requests to Azure by verb, resource type and HTTP status",
+                ),
                 &["verb", "target", "status"],
             )?,
             azure_request_seconds: HistogramVec::new(
-                HistogramOpts::new("dask_azureml_azure_request_duration_seconds", "Duration of a request to Azure").buckets(SECONDS.to_vec()),
+                HistogramOpts::new(
+                    "dask_azureml_azure_request_duration_seconds",
+                    "Duration of a request to Azure",
+                )
+                .buckets(SECONDS.to_vec()),
                 &["verb", "target"],
             )?,
             registry,
@@ -69,8 +85,12 @@ impl Metrics {
 
 impl RequestObserver for Metrics {
     fn request_ended(&self, request: &EndedRequest<'_>) {
-        let status = request.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-        self.azure_requests.with_label_values(&[request.verb, request.target, status.as_str()]).inc();
+        let status = request
+            .status
+            .map_or_else(|| "none".to_owned(), |status| status.to_string());
+        self.azure_requests
+            .with_label_values(&[request.verb, request.target, status.as_str()])
+            .inc();
         self.azure_request_seconds
             .with_label_values(&[request.verb, request.target])
             .observe(request.duration.as_secs_f64());

@@ -68,12 +68,18 @@ pub struct JobName {
 
 impl JobName {
     pub fn first(slot: Slot) -> Self {
-        Self { slot, incarnation: 1 }
+        Self {
+            slot,
+            incarnation: 1,
+        }
     }
 
     #[must_use]
     pub fn next(self) -> Self {
-        Self { incarnation: self.incarnation.saturating_add(1), ..self }
+        Self {
+            incarnation: self.incarnation.saturating_add(1),
+            ..self
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -82,7 +88,10 @@ impl JobName {
             "head" => Slot::Head,
             worker => Slot::Worker(worker.strip_prefix('w')?.parse().ok()?),
         };
-        let parsed = Self { slot, incarnation: incarnation.parse().ok()? };
+        let parsed = Self {
+            slot,
+            incarnation: incarnation.parse().ok()?,
+        };
         (parsed.to_string() == text).then_some(parsed)
     }
 }
@@ -117,19 +126,34 @@ mod tests {
 
     #[test]
     fn a_job_id_says_its_slot_and_incarnation_and_is_read_back() {
-        let job = JobName { slot: Slot::Worker(7), incarnation: 3 };
+        let job = JobName {
+            slot: Slot::Worker(7),
+            incarnation: 3,
+        };
         assert_eq!(cluster().job_id(job), "noaa-isd-6f9619ff-w07-3");
-        for job in [job, JobName::first(Slot::Head), JobName::first(Slot::Worker(0)).next()] {
+        for job in [
+            job,
+            JobName::first(Slot::Head),
+            JobName::first(Slot::Worker(0)).next(),
+        ] {
             assert_eq!(cluster().parse_job_id(&cluster().job_id(job)), Some(job));
         }
     }
 
     #[test]
     fn a_job_of_a_namesake_or_with_another_spelling_is_nobody_we_know() {
-        let namesake = ClusterIdentity { uid: "00000000-8b86-d011-b42d-00c04fc964ff".into(), ..cluster() };
+        let namesake = ClusterIdentity {
+            uid: "00000000-8b86-d011-b42d-00c04fc964ff".into(),
+            ..cluster()
+        };
         let id = namesake.job_id(JobName::first(Slot::Head));
         assert_eq!(cluster().parse_job_id(&id), None);
-        for id in ["noaa-isd-6f9619ff-head-01", "noaa-isd-6f9619ff-w7-1", "noaa-isd-6f9619ff-head", "noaa-isd-6f9619ff-x-1"] {
+        for id in [
+            "noaa-isd-6f9619ff-head-01",
+            "noaa-isd-6f9619ff-w7-1",
+            "noaa-isd-6f9619ff-head",
+            "noaa-isd-6f9619ff-x-1",
+        ] {
             assert_eq!(cluster().parse_job_id(id), None, "{id}");
         }
     }

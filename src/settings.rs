@@ -54,7 +54,8 @@ impl Settings {
         } = args;
         let conda_file = match default_conda_file {
             None => DEFAULT_CONDA_FILE.to_owned(),
-            Some(path) => std::fs::read_to_string(&path).map_err(|source| SettingsError::CondaFile { path, source })?,
+            Some(path) => std::fs::read_to_string(&path)
+                .map_err(|source| SettingsError::CondaFile { path, source })?,
         };
         Ok(Self {
             metrics_listen,
@@ -65,7 +66,10 @@ impl Settings {
                 Submission::BesideHead => WorkerSubmission::BesideHead,
                 Submission::AfterHead => WorkerSubmission::AfterHead,
             },
-            environment: EnvironmentDefinition { image: default_image, conda_file: Some(conda_file) },
+            environment: EnvironmentDefinition {
+                image: default_image,
+                conda_file: Some(conda_file),
+            },
             endpoint: Endpoint::new(
                 azure.azure_authority_host.as_deref(),
                 azure.azure_resource_manager_endpoint.as_deref(),

@@ -23,7 +23,8 @@ pub enum TelemetryError {
 /// # Errors
 /// See [`TelemetryError`].
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
-    let parsed = EnvFilter::try_new(filter).map_err(|_| TelemetryError::Filter(filter.to_owned()))?;
+    let parsed =
+        EnvFilter::try_new(filter).map_err(|_| TelemetryError::Filter(filter.to_owned()))?;
     let lines = fmt().with_env_filter(parsed).with_writer(std::io::stderr);
     let result = match format {
         LogFormat::Text => lines.with_target(false).try_init(),

@@ -64,6 +64,9 @@ mod tests {
     #[test]
     fn the_hash_is_that_of_the_text_as_the_bootstrap_computes_it() {
         let token = Token("0".repeat(64));
-        assert_eq!(token.sha256(), "60e05bd1b195af2f94112fa7197a5c88289058840ce7c6df9693756bc6250f55");
+        assert_eq!(
+            token.sha256(),
+            "60e05bd1b195af2f94112fa7197a5c88289058840ce7c6df9693756bc6250f55"
+        );
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::ownership::{owner_uid, tags_of};
 use super::job::Lineup;
+use super::ownership::{owner_uid, tags_of};
 use super::{AzureKind, Change, Drift, Health, LeavingRule, Standing, Wanted};
 use crate::api::{ConditionType, DeletionPolicy, Reason};
 use crate::azure::ResourceId;
@@ -43,7 +43,11 @@ impl KindPlan {
     }
 
     fn wait(&mut self, stage: ConditionType, reason: Reason, message: impl Into<String>) {
-        self.waits.push(Wait { stage, reason, message: message.into() });
+        self.waits.push(Wait {
+            stage,
+            reason,
+            message: message.into(),
+        });
     }
 
     fn block(&mut self, stage: ConditionType, trouble: Trouble) {
@@ -92,14 +96,23 @@ fn look_at<K: AzureKind>(scene: &Scene<'_>) -> Vec<ResourceId> {
 
 fn plan<K: AzureKind>(scene: &Scene<'_>, ready: &BTreeSet<&'static str>) -> KindPlan {
     let mut plan = KindPlan::default();
-    let missing: Vec<_> = K::AFTER.iter().filter(|kind| !ready.contains(*kind)).copied().collect();
+    let missing: Vec<_> = K::AFTER
+        .iter()
+        .filter(|kind| !ready.contains(*kind))
+        .copied()
+        .collect();
     for wanted in K::want(scene) {
         plan_one::<K>(scene, wanted, &missing, &mut plan);
     }
     plan
 }
 
-fn plan_one<K: AzureKind>(scene: &Scene<'_>, wanted: Wanted<K::Want>, missing: &[&str], plan: &mut KindPlan) {
+fn plan_one<K: AzureKind>(
+    scene: &Scene<'_>,
+    wanted: Wanted<K::Want>,
+    missing: &[&str],
+    plan: &mut KindPlan,
+) {
     let Wanted { id, standing } = wanted;
     let what = describe::<K>(&id);
     let stage = K::stage(&id);
@@ -107,24 +120,42 @@ fn plan_one<K: AzureKind>(scene: &Scene<'_>, wanted: Wanted<K::Want>, missing: &
         return plan.wait(stage, *reason, message.clone());
     }
     let have = match scene.observed.resource(&id) {
-        Lookup::NotAsked => return plan.wait(stage, Reason::Pending, format!("{what} has not been looked at yet")),
+        Lookup::NotAsked => {
+            return plan.wait(
+                stage,
+                Reason::Pending,
+                format!("{what} has not been looked at yet"),
+            );
+        }
         Lookup::Unavailable(trouble) => return plan.block(stage, trouble.clone()),
         Lookup::Present(have) => have,
         Lookup::Absent => {
             return match standing {
                 Standing::Use { absent } => plan.block(
                     stage,
-                    Trouble::passing(absent, format!("{what} does not exist: create it, or let the operator make it")),
+                    Trouble::passing(
+                        absent,
+                        format!("{what} does not exist: create it, or let the operator make it"),
+                    ),
                 ),
-                Standing::Own(_) | Standing::OwnThroughParent(_) | Standing::Shared(_) if !missing.is_empty() => {
-                    plan.wait(stage, Reason::Pending, format!("{what} waits for {}", missing.join(", ")));
+                Standing::Own(_) | Standing::OwnThroughParent(_) | Standing::Shared(_)
+                    if !missing.is_empty() =>
+                {
+                    plan.wait(
+                        stage,
+                        Reason::Pending,
+                        format!("{what} waits for {}", missing.join(", ")),
+                    );
                 }
                 Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body) => {
                     match serde_json::to_value(&body) {
                         Ok(body) => plan.steps.push(Step::put::<K>(id, body, "it is not there")),
                         Err(error) => plan.block(
                             stage,
-                            Trouble::lasting(Reason::InvalidSpec, format!("{what} cannot be written: {error}")),
+                            Trouble::lasting(
+                                Reason::InvalidSpec,
+                                format!("{what} cannot be written: {error}"),
+                            ),
                         ),
                     }
                 }
@@ -133,8 +164,12 @@ fn plan_one<K: AzureKind>(scene: &Scene<'_>, wanted: Wanted<K::Want>, missing: &
             };
         }
     };
-    if matches!(standing, Standing::Own(_) | Standing::Keep) && owner_uid(&K::tags(have)) != Some(&scene.cluster.owner.uid) {
-        let owner = owner_uid(&K::tags(have)).map_or_else(String::new, |uid| format!(" (it belongs to the DaskCluster with UID {uid})"));
+    if matches!(standing, Standing::Own(_) | Standing::Keep)
+        && owner_uid(&K::tags(have)) != Some(&scene.cluster.owner.uid)
+    {
+        let owner = owner_uid(&K::tags(have)).map_or_else(String::new, |uid| {
+            format!(" (it belongs to the DaskCluster with UID {uid})")
+        });
         return plan.block(
             stage,
             Trouble::lasting(
@@ -148,16 +183,23 @@ fn plan_one<K: AzureKind>(scene: &Scene<'_>, wanted: Wanted<K::Want>, missing: &
         Err(error) => {
             return plan.block(
                 stage,
-                Trouble::passing(Reason::AzureError, format!("Azure's answer for {what} cannot be read: {error}")),
+                Trouble::passing(
+                    Reason::AzureError,
+                    format!("Azure's answer for {what} cannot be read: {error}"),
+                ),
             );
         }
     };
     match K::health(&decoded) {
         Health::Ready => {}
         Health::Settling(message) => return plan.wait(stage, Reason::Provisioning, message),
-        Health::Failed { reason, message } => return plan.block(stage, Trouble::passing(reason, message)),
+        Health::Failed { reason, message } => {
+            return plan.block(stage, Trouble::passing(reason, message));
+        }
     }
-    let (Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body)) = &standing else {
+    let (Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body)) =
+        &standing
+    else {
         return;
     };
     match K::drift(body, &decoded) {
@@ -170,7 +212,6 @@ fn plan_one<K: AzureKind>(scene: &Scene<'_>, wanted: Wanted<K::Want>, missing: &
             });
         }
         Drift::Replace { fields } => {
-            
             plan.block(
                 stage,
                 Trouble::lasting(
@@ -197,20 +238,36 @@ fn leave<K: AzureKind>(leaving: &Leaving<'_>) -> KindPlan {
         let have = match leaving.observed.resource(&id) {
             Lookup::Absent => continue,
             Lookup::NotAsked => {
-                plan.wait(stage, Reason::Deleting, format!("{what} has not been looked at yet"));
+                plan.wait(
+                    stage,
+                    Reason::Deleting,
+                    format!("{what} has not been looked at yet"),
+                );
                 continue;
             }
             Lookup::Unavailable(trouble) => {
-                plan.block(stage, Trouble { lasting: false, ..trouble.clone() });
+                plan.block(
+                    stage,
+                    Trouble {
+                        lasting: false,
+                        ..trouble.clone()
+                    },
+                );
                 continue;
             }
             Lookup::Present(have) => have,
         };
         let ours = match leaving.observed.resource(&owned_id) {
-            Lookup::Present(owner) => owner_uid(&tags_of(owner)) == Some(leaving.place.identity.uid.as_str()),
+            Lookup::Present(owner) => {
+                owner_uid(&tags_of(owner)) == Some(leaving.place.identity.uid.as_str())
+            }
             Lookup::Absent => false,
             Lookup::NotAsked | Lookup::Unavailable(_) => {
-                plan.wait(stage, Reason::Deleting, format!("who owns {what} is not known yet"));
+                plan.wait(
+                    stage,
+                    Reason::Deleting,
+                    format!("who owns {what} is not known yet"),
+                );
                 continue;
             }
         };
@@ -223,11 +280,14 @@ fn leave<K: AzureKind>(leaving: &Leaving<'_>) -> KindPlan {
             }
             continue;
         }
-        let state = have.pointer("/properties/provisioningState").and_then(Value::as_str);
+        let state = have
+            .pointer("/properties/provisioningState")
+            .and_then(Value::as_str);
         if state == Some("Deleting") {
             plan.wait(stage, Reason::Deleting, format!("{what} is Deleting"));
         } else {
-            plan.steps.push(Step::delete::<K>(id, "the DaskCluster is being deleted"));
+            plan.steps
+                .push(Step::delete::<K>(id, "the DaskCluster is being deleted"));
         }
     }
     plan
@@ -251,7 +311,11 @@ fn retain<K: AzureKind>(id: &ResourceId, have: &Value) -> Option<Step> {
     tags.insert(super::ownership::RETAINED.into(), "true".into());
     fields.insert("tags".into(), serde_json::to_value(tags).ok()?);
     K::writable(fields.get_mut("properties")?);
-    Some(Step::put::<K>(id.clone(), body, "deletionPolicy is Retain: it stays, and says so"))
+    Some(Step::put::<K>(
+        id.clone(),
+        body,
+        "deletionPolicy is Retain: it stays, and says so",
+    ))
 }
 
 fn describe<K: AzureKind>(id: &ResourceId) -> String {
@@ -261,13 +325,19 @@ fn describe<K: AzureKind>(id: &ResourceId) -> String {
 fn drift_of_echo<K: AzureKind>(scene: &Scene<'_>, echo: fn(Value) -> Value) -> Vec<String> {
     let mut drifts = Vec::new();
     for wanted in K::want(scene) {
-        let (Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body)) = wanted.standing else {
+        let (Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body)) =
+            wanted.standing
+        else {
             continue;
         };
-        let echoed = serde_json::to_value(&body).map(echo).and_then(serde_json::from_value::<K::Have>);
+        let echoed = serde_json::to_value(&body)
+            .map(echo)
+            .and_then(serde_json::from_value::<K::Have>);
         match echoed {
             Ok(have) => {
-                if let Drift::Update { fields, .. } | Drift::Replace { fields } = K::drift(&body, &have) {
+                if let Drift::Update { fields, .. } | Drift::Replace { fields } =
+                    K::drift(&body, &have)
+                {
                     drifts.extend(fields);
                 }
             }
@@ -276,4 +346,3 @@ fn drift_of_echo<K: AzureKind>(scene: &Scene<'_>, echo: fn(Value) -> Value) -> V
     }
     drifts
 }
-

@@ -135,9 +135,14 @@ pub enum Standing<B> {
 pub enum Drift {
     None,
     /// Azure changes these fields in place.
-    Update { fields: Vec<String>, change: Change },
+    Update {
+        fields: Vec<String>,
+        change: Change,
+    },
     /// Azure cannot change these fields in place.
-    Replace { fields: Vec<String> },
+    Replace {
+        fields: Vec<String>,
+    },
 }
 
 /// The request that mends a drift.
@@ -153,7 +158,10 @@ pub enum Health {
     Ready,
     /// On its way; says what it waits for.
     Settling(String),
-    Failed { reason: Reason, message: String },
+    Failed {
+        reason: Reason,
+        message: String,
+    },
 }
 
 impl Health {
@@ -163,7 +171,10 @@ impl Health {
             None | Some("Succeeded") => Self::Ready,
             Some("Failed" | "Canceled") => Self::Failed {
                 reason: Reason::AzureError,
-                message: format!("{what} failed to provision{}{errors}", if errors.is_empty() { "" } else { ": " }),
+                message: format!(
+                    "{what} failed to provision{}{errors}",
+                    if errors.is_empty() { "" } else { ": " }
+                ),
             },
             Some(other) => Self::Settling(format!("{what} is {other}")),
         }

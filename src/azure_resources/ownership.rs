@@ -41,7 +41,9 @@ impl Owner {
 
 /// The UID that a resource's tags name as its owner. Azure compares tag names without case.
 pub fn owner_uid(tags: &Tags) -> Option<&str> {
-    tags.iter().find(|(name, _)| name.eq_ignore_ascii_case(OWNER)).map(|(_, uid)| uid.as_str())
+    tags.iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(OWNER))
+        .map(|(_, uid)| uid.as_str())
 }
 
 /// The tags of a body, which may be `null` (contract section 6).
@@ -64,7 +66,9 @@ pub fn tag_drift(wanted: &Tags, have: &Tags) -> Vec<String> {
     wanted
         .iter()
         .filter(|(name, value)| {
-            !have.iter().any(|(other, held)| other.eq_ignore_ascii_case(name) && held == *value)
+            !have
+                .iter()
+                .any(|(other, held)| other.eq_ignore_ascii_case(name) && held == *value)
         })
         .map(|(name, _)| format!("tags.{name}"))
         .collect()
@@ -90,8 +94,15 @@ mod tests {
 
     #[test]
     fn tags_of_others_are_no_drift_and_a_changed_one_of_ours_is() {
-        let wanted = Tags::from([("team".into(), "climate".into()), (OWNER.into(), "u1".into())]);
-        let have = Tags::from([(OWNER.into(), "u1".into()), ("cost".into(), "7".into()), ("team".into(), "x".into())]);
+        let wanted = Tags::from([
+            ("team".into(), "climate".into()),
+            (OWNER.into(), "u1".into()),
+        ]);
+        let have = Tags::from([
+            (OWNER.into(), "u1".into()),
+            ("cost".into(), "7".into()),
+            ("team".into(), "x".into()),
+        ]);
         assert_eq!(tag_drift(&wanted, &have), ["tags.team"]);
     }
 }

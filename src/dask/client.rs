@@ -39,7 +39,9 @@ impl DaskClient {
     /// # Errors
     /// When the scheduler does not answer in time, does not know the token or answers what cannot be read.
     pub async fn state(&self, target: &Target) -> Result<State, Error> {
-        let request = self.request(target, Method::GET, "state").timeout(STATE_DEADLINE);
+        let request = self
+            .request(target, Method::GET, "state")
+            .timeout(STATE_DEADLINE);
         send(target, "state", request).await
     }
 
@@ -48,18 +50,25 @@ impl DaskClient {
     /// # Errors
     /// As [`Self::state`]; [`Error::Busy`] when another retirement is under way.
     pub async fn retire(&self, target: &Target, count: u32) -> Result<Retired, Error> {
-        let request = self.post(target, "to-close", &json!({ "count": count })).timeout(STATE_DEADLINE);
+        let request = self
+            .post(target, "to-close", &json!({ "count": count }))
+            .timeout(STATE_DEADLINE);
         let to_close: ToClose = send(target, "to-close", request).await?;
         if to_close.names.is_empty() {
             return Ok(Retired::default());
         }
-        let request = self.post(target, "retire", &json!({ "names": to_close.names })).timeout(RETIRE_DEADLINE);
+        let request = self
+            .post(target, "retire", &json!({ "names": to_close.names }))
+            .timeout(RETIRE_DEADLINE);
         send(target, "retire", request).await
     }
 
     fn request(&self, target: &Target, method: Method, route: &'static str) -> RequestBuilder {
         self.http
-            .request(method, format!("{}/dask-azureml/v1/{route}", target.dashboard))
+            .request(
+                method,
+                format!("{}/dask-azureml/v1/{route}", target.dashboard),
+            )
             .bearer_auth(target.token.reveal())
     }
 
@@ -68,18 +77,37 @@ impl DaskClient {
     }
 }
 
-async fn send<T: DeserializeOwned>(target: &Target, route: &'static str, request: RequestBuilder) -> Result<T, Error> {
+async fn send<T: DeserializeOwned>(
+    target: &Target,
+    route: &'static str,
+    request: RequestBuilder,
+) -> Result<T, Error> {
     let address = || target.host_and_port();
-    let unreachable = |source: reqwest::Error| Error::Unreachable { address: address(), source: source.without_url() };
+    let unreachable = |source: reqwest::Error| Error::Unreachable {
+        address: address(),
+        source: source.without_url(),
+    };
     let answer = request.send().await.map_err(unreachable)?;
     match answer.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED => return Err(Error::Untrusted { address: address() }),
         StatusCode::CONFLICT => return Err(Error::Busy { address: address() }),
-        status => return Err(Error::Refused { address: address(), route, status }),
+        status => {
+            return Err(Error::Refused {
+                address: address(),
+                route,
+                status,
+            });
+        }
     }
-    let undecodable = || Error::Undecodable { address: address(), route };
-    let body = bounded(answer).await.map_err(unreachable)?.ok_or_else(undecodable)?;
+    let undecodable = || Error::Undecodable {
+        address: address(),
+        route,
+    };
+    let body = bounded(answer)
+        .await
+        .map_err(unreachable)?
+        .ok_or_else(undecodable)?;
     serde_json::from_slice(&body).map_err(|_| undecodable())
 }
 

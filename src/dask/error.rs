@@ -15,9 +15,16 @@ pub enum Error {
     #[error("{address} is already letting workers go")]
     Busy { address: String },
     #[error("{address} answered {status} for {route}")]
-    Refused { address: String, route: &'static str, status: StatusCode },
+    Refused {
+        address: String,
+        route: &'static str,
+        status: StatusCode,
+    },
     #[error("the answer of {address} for {route} cannot be read")]
-    Undecodable { address: String, route: &'static str },
+    Undecodable {
+        address: String,
+        route: &'static str,
+    },
 }
 
 impl Error {

@@ -106,14 +106,26 @@ impl Shared {
 
 impl Poller {
     /// `wake` hears of every cluster whose sight changed.
-    pub fn new(client: DaskClient, clock: Clock, wake: mpsc::UnboundedSender<ClusterIdentity>) -> Self {
-        Self { client, clock, wake, entries: Mutex::default() }
+    pub fn new(
+        client: DaskClient,
+        clock: Clock,
+        wake: mpsc::UnboundedSender<ClusterIdentity>,
+    ) -> Self {
+        Self {
+            client,
+            clock,
+            wake,
+            entries: Mutex::default(),
+        }
     }
 
     /// What is known now; nothing is asked.
     pub fn sight(&self, cluster: &ClusterIdentity) -> SchedulerSight {
         self.with_entries(|entries| {
-            entries.get(cluster).map(|entry| entry.shared.update(|sight| sight.clone())).unwrap_or_default()
+            entries
+                .get(cluster)
+                .map(|entry| entry.shared.update(|sight| sight.clone()))
+                .unwrap_or_default()
         })
     }
 
@@ -124,11 +136,21 @@ impl Poller {
                 entries.remove(cluster);
                 return;
             };
-            if entries.get(cluster).is_some_and(|entry| entry.shared.target == target) {
+            if entries
+                .get(cluster)
+                .is_some_and(|entry| entry.shared.target == target)
+            {
                 return;
             }
-            let sight = SchedulerSight { target: Some(target.clone()), ..SchedulerSight::default() };
-            let shared = Arc::new(Shared { target, sight: Mutex::new(sight), sooner: Notify::new() });
+            let sight = SchedulerSight {
+                target: Some(target.clone()),
+                ..SchedulerSight::default()
+            };
+            let shared = Arc::new(Shared {
+                target,
+                sight: Mutex::new(sight),
+                sooner: Notify::new(),
+            });
             let task = tokio::spawn(poll(
                 self.client.clone(),
                 self.clock.clone(),
@@ -143,27 +165,42 @@ impl Poller {
     /// Lets up to `count` workers go; the outcome stands in the sight. One at a time: while one is under way a
     /// further one is not begun.
     pub fn retire(&self, cluster: &ClusterIdentity, count: u32) {
-        let shared = self.with_entries(|entries| entries.get(cluster).map(|entry| Arc::clone(&entry.shared)));
+        let shared = self
+            .with_entries(|entries| entries.get(cluster).map(|entry| Arc::clone(&entry.shared)));
         let Some(shared) = shared else { return };
         let asked_at = self.clock.now();
         let begun = shared.update(|sight| {
-            if sight.retirement.as_ref().is_some_and(|retirement| retirement.outcome == RetirementOutcome::UnderWay) {
+            if sight
+                .retirement
+                .as_ref()
+                .is_some_and(|retirement| retirement.outcome == RetirementOutcome::UnderWay)
+            {
                 return false;
             }
-            sight.retirement = Some(Retirement { asked_at, outcome: RetirementOutcome::UnderWay });
+            sight.retirement = Some(Retirement {
+                asked_at,
+                outcome: RetirementOutcome::UnderWay,
+            });
             true
         });
         if !begun {
             return;
         }
-        let (client, clock, wake, cluster) =
-            (self.client.clone(), self.clock.clone(), self.wake.clone(), cluster.clone());
+        let (client, clock, wake, cluster) = (
+            self.client.clone(),
+            self.clock.clone(),
+            self.wake.clone(),
+            cluster.clone(),
+        );
         tokio::spawn(async move {
             let answer = client.retire(&shared.target, count).await;
             let at = clock.now();
             let outcome = match answer {
                 Ok(retired) => RetirementOutcome::Answered { at, retired },
-                Err(error) => RetirementOutcome::Failed { at, message: error.to_string() },
+                Err(error) => RetirementOutcome::Failed {
+                    at,
+                    message: error.to_string(),
+                },
             };
             shared.update(|sight| sight.retirement = Some(Retirement { asked_at, outcome }));
             shared.sooner.notify_one();
@@ -205,7 +242,9 @@ async fn poll(
 
 /// Quick after a change, slower the longer nothing happened.
 fn interval(quiet: u32) -> Duration {
-    QUICK.saturating_mul(1 << (quiet / SLOWER_EACH).min(10)).min(SLOW)
+    QUICK
+        .saturating_mul(1 << (quiet / SLOWER_EACH).min(10))
+        .min(SLOW)
 }
 
 /// Notes an answer; says whether it tells anything that a plan or status would see.
@@ -219,7 +258,11 @@ fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestam
         }
         Err(error) => {
             let since = sight.silence.as_ref().map_or(now, |silence| silence.since);
-            let silence = Silence { since, category: error.category(), message: told(&error) };
+            let silence = Silence {
+                since,
+                category: error.category(),
+                message: told(&error),
+            };
             let news = sight.silence.as_ref() != Some(&silence);
             sight.silence = Some(silence);
             news
@@ -243,14 +286,24 @@ mod tests {
     use super::*;
 
     fn state(workers: usize) -> State {
-        State { id: "s1".into(), total_threads: 8, total_memory: 64, workers: vec![
-            crate::dask::Worker { name: "j.1".into(), status: "running".into() };
-            workers
-        ] }
+        State {
+            id: "s1".into(),
+            total_threads: 8,
+            total_memory: 64,
+            workers: vec![
+                crate::dask::Worker {
+                    name: "j.1".into(),
+                    status: "running".into()
+                };
+                workers
+            ],
+        }
     }
 
     fn busy() -> Error {
-        Error::Busy { address: "10.0.0.4:8787".into() }
+        Error::Busy {
+            address: "10.0.0.4:8787".into(),
+        }
     }
 
     #[test]
@@ -262,8 +315,15 @@ mod tests {
         assert!(learn(&mut sight, Ok(state(2)), at(2)));
         assert!(learn(&mut sight, Err(busy()), at(3)));
         assert!(!learn(&mut sight, Err(busy()), at(4)));
-        assert_eq!(sight.silence.as_ref().map(|silence| silence.since), Some(at(3)));
-        assert_eq!(sight.state, Some(state(2)), "what was last known stays known");
+        assert_eq!(
+            sight.silence.as_ref().map(|silence| silence.since),
+            Some(at(3))
+        );
+        assert_eq!(
+            sight.state,
+            Some(state(2)),
+            "what was last known stays known"
+        );
         assert!(learn(&mut sight, Ok(state(2)), at(5)));
         assert_eq!(sight.silence, None);
     }

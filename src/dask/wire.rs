@@ -25,7 +25,9 @@ pub struct Worker {
 impl Worker {
     /// The id of the job that this worker runs in: job ids hold no dot.
     pub fn job_id(&self) -> &str {
-        self.name.split_once('.').map_or(self.name.as_str(), |(job, _)| job)
+        self.name
+            .split_once('.')
+            .map_or(self.name.as_str(), |(job, _)| job)
     }
 
     pub fn is_running(&self) -> bool {

@@ -29,7 +29,9 @@ pub(super) fn max_age(resource_type: &str, body: Option<&Value>, pace: Pace) -> 
     let Some(body) = body else {
         return job_list_max_age(pace);
     };
-    let state = body.pointer("/properties/provisioningState").and_then(Value::as_str);
+    let state = body
+        .pointer("/properties/provisioningState")
+        .and_then(Value::as_str);
     if state.is_some_and(|state| state != "Succeeded") {
         return Duration::ZERO;
     }
@@ -61,14 +63,23 @@ mod tests {
         let updating = json!({"properties": {"provisioningState": "Updating"}});
         for (kind, body, pace, expected) in [
             (network, Some(&updating), Pace::Settled, Duration::ZERO),
-            (network, Some(&succeeded), Pace::Settled, HARDLY_EVER_CHANGES),
+            (
+                network,
+                Some(&succeeded),
+                Pace::Settled,
+                HARDLY_EVER_CHANGES,
+            ),
             (network, Some(&succeeded), Pace::Moving, SETTLED),
             (pool, Some(&succeeded), Pace::Moving, MOVING),
             (pool, Some(&succeeded), Pace::Settled, SETTLED),
             (versions, Some(&json!({})), Pace::Moving, NEVER_CHANGES),
             (versions, None, Pace::Moving, MOVING),
         ] {
-            assert_eq!(max_age(kind, body, pace), expected, "{kind} {body:?} {pace:?}");
+            assert_eq!(
+                max_age(kind, body, pace),
+                expected,
+                "{kind} {body:?} {pace:?}"
+            );
         }
     }
 }

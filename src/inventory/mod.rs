@@ -41,16 +41,27 @@ struct Seen<T> {
 
 impl Inventory {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, seen: Mutex::default(), jobs: Mutex::default() }
+        Self {
+            clock,
+            seen: Mutex::default(),
+            jobs: Mutex::default(),
+        }
     }
 
     /// One resource, no older than its kind allows at this pace.
-    pub async fn resource(&self, access: &AzureAccess, id: &ResourceId, api_version: &str, pace: Pace) -> Lookup<Value> {
+    pub async fn resource(
+        &self,
+        access: &AzureAccess,
+        id: &ResourceId,
+        api_version: &str,
+        pace: Pace,
+    ) -> Lookup<Value> {
         let key = (access.principal.clone(), id.clone());
         let now = self.clock.elapsed();
         let held = lock(&self.seen).get(&key).cloned();
         if let Some(held) = held
-            && now.saturating_sub(held.at) < freshness::max_age(&id.resource_type(), held.what.as_ref(), pace)
+            && now.saturating_sub(held.at)
+                < freshness::max_age(&id.resource_type(), held.what.as_ref(), pace)
         {
             return held.what.map_or(Lookup::Absent, Lookup::Present);
         }
@@ -59,12 +70,23 @@ impl Inventory {
             Err(error) if error.is_not_found() => None,
             Err(error) => return Lookup::Unavailable(trouble::of_azure(&error)),
         };
-        lock(&self.seen).insert(key, Seen { what: what.clone(), at: now });
+        lock(&self.seen).insert(
+            key,
+            Seen {
+                what: what.clone(),
+                at: now,
+            },
+        );
         what.map_or(Lookup::Absent, Lookup::Present)
     }
 
     /// Every job of the workspace that carries an owner's tag, ended ones included.
-    pub async fn jobs(&self, access: &AzureAccess, workspace: &ResourceId, pace: Pace) -> Lookup<JobList> {
+    pub async fn jobs(
+        &self,
+        access: &AzureAccess,
+        workspace: &ResourceId,
+        pace: Pace,
+    ) -> Lookup<JobList> {
         let slot = self.job_slot(access, workspace);
         let mut held = slot.lock().await;
         let now = self.clock.elapsed();
@@ -76,7 +98,10 @@ impl Inventory {
         match list_jobs(access, workspace).await {
             Ok(jobs) => {
                 let what = Arc::new(jobs);
-                *held = Some(Seen { what: Arc::clone(&what), at: now });
+                *held = Some(Seen {
+                    what: Arc::clone(&what),
+                    at: now,
+                });
                 Lookup::Present(what)
             }
             Err(error) if error.is_not_found() => Lookup::Absent,
@@ -88,7 +113,9 @@ impl Inventory {
     pub async fn wrote(&self, access: &AzureAccess, id: &ResourceId, answer: Option<Value>) {
         lock(&self.seen).remove(&(access.principal.clone(), id.clone()));
         let is_job = id.resource_type().eq_ignore_ascii_case(Job::RESOURCE_TYPE);
-        let Some(workspace) = id.parent().filter(|_| is_job) else { return };
+        let Some(workspace) = id.parent().filter(|_| is_job) else {
+            return;
+        };
         let slot = self.job_slot(access, &workspace);
         let mut held = slot.lock().await;
         match (held.as_mut(), answer) {
@@ -105,11 +132,19 @@ impl Inventory {
     }
 }
 
-async fn list_jobs(access: &AzureAccess, workspace: &ResourceId) -> Result<BTreeMap<ResourceId, Value>, Error> {
-    let Ok(collection) = workspace.collection("jobs") else { return Ok(BTreeMap::new()) };
+async fn list_jobs(
+    access: &AzureAccess,
+    workspace: &ResourceId,
+) -> Result<BTreeMap<ResourceId, Value>, Error> {
+    let Ok(collection) = workspace.collection("jobs") else {
+        return Ok(BTreeMap::new());
+    };
     // The filter is by the tag's key alone (contract section 0, 8); archived ones still hold their id.
     let query = [("tag", ownership::OWNER), ("listViewType", "All")];
-    let jobs = access.client.list(&collection, Job::API_VERSION, &query).await?;
+    let jobs = access
+        .client
+        .list(&collection, Job::API_VERSION, &query)
+        .await?;
     let named = jobs.into_iter().filter_map(|job| {
         let id = workspace.child("jobs", job.get("name")?.as_str()?).ok()?;
         Some((id, job))

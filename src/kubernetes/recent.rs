@@ -12,7 +12,9 @@ pub struct RecentWrites<K> {
 
 impl<K> Default for RecentWrites<K> {
     fn default() -> Self {
-        Self { written: Mutex::default() }
+        Self {
+            written: Mutex::default(),
+        }
     }
 }
 
@@ -32,8 +34,12 @@ impl<K: Resource<DynamicType = ()> + Clone> RecentWrites<K> {
     pub fn newest(&self, namespace: &str, name: &str, watched: Option<Arc<K>>) -> Option<Arc<K>> {
         let key = (namespace.to_owned(), name.to_owned());
         let mut written = self.lock();
-        let Some(ours) = written.get(&key) else { return watched };
-        let caught_up = watched.as_ref().is_some_and(|watched| version(&**watched) >= version(&**ours));
+        let Some(ours) = written.get(&key) else {
+            return watched;
+        };
+        let caught_up = watched
+            .as_ref()
+            .is_some_and(|watched| version(&**watched) >= version(&**ours));
         if caught_up {
             written.remove(&key);
             return watched;
@@ -47,7 +53,12 @@ impl<K: Resource<DynamicType = ()> + Clone> RecentWrites<K> {
 }
 
 fn version(object: &impl Resource) -> u64 {
-    object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+    object
+        .meta()
+        .resource_version
+        .as_deref()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -64,12 +75,19 @@ mod tests {
             resource_version: Some(version.into()),
             ..ObjectMeta::default()
         };
-        Service { metadata, ..Service::default() }
+        Service {
+            metadata,
+            ..Service::default()
+        }
     }
 
     fn newest(recent: &RecentWrites<Service>, watched: Option<&str>) -> Option<String> {
         let watched = watched.map(|version| Arc::new(service(version)));
-        recent.newest("n", "s", watched)?.metadata.resource_version.clone()
+        recent
+            .newest("n", "s", watched)?
+            .metadata
+            .resource_version
+            .clone()
     }
 
     #[test]
@@ -78,8 +96,16 @@ mod tests {
         assert_eq!(newest(&recent, Some("5")).as_deref(), Some("5"));
         recent.wrote(service("10"));
         assert_eq!(newest(&recent, Some("9")).as_deref(), Some("10"));
-        assert_eq!(newest(&recent, None).as_deref(), Some("10"), "the watch has not seen it yet");
+        assert_eq!(
+            newest(&recent, None).as_deref(),
+            Some("10"),
+            "the watch has not seen it yet"
+        );
         assert_eq!(newest(&recent, Some("11")).as_deref(), Some("11"));
-        assert_eq!(newest(&recent, None), None, "deleted after the watch had seen it");
+        assert_eq!(
+            newest(&recent, None),
+            None,
+            "deleted after the watch had seen it"
+        );
     }
 }

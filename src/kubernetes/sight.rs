@@ -38,9 +38,14 @@ impl Sight {
     /// The newest that is known of a cluster.
     pub fn cluster(&self, watched: Arc<DaskCluster>) -> Arc<DaskCluster> {
         let (namespace, name) = (watched.namespace().unwrap_or_default(), watched.name_any());
-        let newest = self.recent.clusters.newest(&namespace, &name, Some(Arc::clone(&watched)));
+        let newest = self
+            .recent
+            .clusters
+            .newest(&namespace, &name, Some(Arc::clone(&watched)));
         // One that was deleted and made again under the same name is another one.
-        newest.filter(|newest| newest.uid() == watched.uid()).unwrap_or(watched)
+        newest
+            .filter(|newest| newest.uid() == watched.uid())
+            .unwrap_or(watched)
     }
 
     pub fn namespace_is_going(&self, name: &str) -> bool {
@@ -50,27 +55,38 @@ impl Sight {
     }
 
     pub fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
-        self.recent.services.newest(namespace, name, get(&self.services, namespace, name))
+        self.recent
+            .services
+            .newest(namespace, name, get(&self.services, namespace, name))
     }
 
     pub fn slice(&self, namespace: &str, name: &str) -> Option<Arc<EndpointSlice>> {
-        self.recent.slices.newest(namespace, name, get(&self.slices, namespace, name))
+        self.recent
+            .slices
+            .newest(namespace, name, get(&self.slices, namespace, name))
     }
 
     pub fn connection(&self, namespace: &str, name: &str) -> Option<Arc<Secret>> {
-        self.recent.connections.newest(namespace, name, get(&self.connections, namespace, name))
+        self.recent
+            .connections
+            .newest(namespace, name, get(&self.connections, namespace, name))
     }
 
     /// A Secret that carries our in-use finalizer.
     pub fn in_use(&self, namespace: &str, name: &str) -> Option<Arc<PartialObjectMeta<Secret>>> {
-        let held = self.recent.in_use.newest(namespace, name, get(&self.in_use, namespace, name))?;
+        let held =
+            self.recent
+                .in_use
+                .newest(namespace, name, get(&self.in_use, namespace, name))?;
         held.labels().contains_key(IN_USE_LABEL).then_some(held)
     }
 
     /// Names and UIDs of this namespace's Secrets in use that no DaskCluster names.
     pub fn forgotten_secrets(&self, namespace: &str) -> Vec<(String, String)> {
         let secrets = self.in_use.state();
-        let here = secrets.iter().filter(|secret| secret.namespace().as_deref() == Some(namespace));
+        let here = secrets
+            .iter()
+            .filter(|secret| secret.namespace().as_deref() == Some(namespace));
         here.filter(|secret| self.users(namespace, &secret.name_any()).is_empty())
             .filter(|secret| self.in_use(namespace, &secret.name_any()).is_some())
             .map(|secret| (secret.name_any(), secret.uid().unwrap_or_default()))

@@ -56,9 +56,16 @@ impl ClusterWriter<'_> {
             body["metadata"]["finalizers"] = json!([FINALIZER]);
         }
         let api: Api<DaskCluster> = self.api();
-        match api.patch(&self.cluster.name, &apply(), &Patch::Apply(&body)).await {
+        match api
+            .patch(&self.cluster.name, &apply(), &Patch::Apply(&body))
+            .await
+        {
             Ok(cluster) if on => self.sight.recent.clusters.wrote(cluster),
-            Ok(_) => self.sight.recent.clusters.forget(&self.cluster.namespace, &self.cluster.name),
+            Ok(_) => self
+                .sight
+                .recent
+                .clusters
+                .forget(&self.cluster.namespace, &self.cluster.name),
             Err(error) if !on && is_gone(&error) => {}
             Err(error) => return Err(error),
         }
@@ -71,7 +78,9 @@ impl ClusterWriter<'_> {
         let mut body = self.identified();
         body["status"] = json!(status);
         let api: Api<DaskCluster> = self.api();
-        let written = api.patch_status(&self.cluster.name, &apply(), &Patch::Apply(&body)).await?;
+        let written = api
+            .patch_status(&self.cluster.name, &apply(), &Patch::Apply(&body))
+            .await?;
         self.sight.recent.clusters.wrote(written);
         Ok(())
     }
@@ -81,17 +90,25 @@ impl ClusterWriter<'_> {
     /// # Errors
     /// The API server's; a Secret that is gone needs nothing taken off.
     pub async fn hold_secret(&self, name: &str, uid: &str, on: bool) -> Result<(), kube::Error> {
-        let mut body = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "uid": uid}});
+        let mut body =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "uid": uid}});
         if on {
             body["metadata"]["finalizers"] = json!([IN_USE_FINALIZER]);
             body["metadata"]["labels"] = json!({IN_USE_LABEL: "true"});
         }
         let api: Api<Secret> = self.api();
-        match api.patch_metadata(name, &apply(), &Patch::Apply(&body)).await {
+        match api
+            .patch_metadata(name, &apply(), &Patch::Apply(&body))
+            .await
+        {
             Ok(secret) => {
                 let version = secret.metadata.resource_version.clone();
-                self.access.secret_was_touched(&self.cluster.namespace, name, version);
-                self.sight.recent.in_use.wrote(PartialObjectMeta { types: None, ..secret });
+                self.access
+                    .secret_was_touched(&self.cluster.namespace, name, version);
+                self.sight.recent.in_use.wrote(PartialObjectMeta {
+                    types: None,
+                    ..secret
+                });
                 Ok(())
             }
             Err(error) if !on && is_gone(&error) => Ok(()),
@@ -104,31 +121,52 @@ impl ClusterWriter<'_> {
     pub async fn create(&self, child: &Child) -> Result<(), Trouble> {
         let recent = &self.sight.recent;
         match child {
-            Child::Service(service) => self.create_one(&**service, &recent.services, Reason::ServiceNotOurs).await,
-            Child::EndpointSlice(slice) => self.create_one(&**slice, &recent.slices, Reason::ServiceNotOurs).await,
+            Child::Service(service) => {
+                self.create_one(&**service, &recent.services, Reason::ServiceNotOurs)
+                    .await
+            }
+            Child::EndpointSlice(slice) => {
+                self.create_one(&**slice, &recent.slices, Reason::ServiceNotOurs)
+                    .await
+            }
             Child::ConnectionSecret(held) => {
                 let secret = connection_secret(self.cluster, held);
-                self.create_one(&secret, &recent.connections, Reason::SecretNotOurs).await
+                self.create_one(&secret, &recent.connections, Reason::SecretNotOurs)
+                    .await
             }
         }
     }
 
-    async fn create_one<K>(&self, object: &K, recent: &RecentWrites<K>, not_ours: Reason) -> Result<(), Trouble>
+    async fn create_one<K>(
+        &self,
+        object: &K,
+        recent: &RecentWrites<K>,
+        not_ours: Reason,
+    ) -> Result<(), Trouble>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Serialize
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
         let kind = K::kind(&());
         let name = object.meta().name.clone().unwrap_or_default();
         let doing = format!("creating {kind} {name}");
         let refused = |error: &kube::Error| trouble::of_kubernetes(&doing, error);
         let api: Api<K> = self.api();
-        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(MANAGER.into()),
+            ..PostParams::default()
+        };
         match api.create(&params, object).await {
             Ok(created) => recent.wrote(created),
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let have = api.get(&name).await.map_err(|error| refused(&error))?;
                 if !is_owned_by(have.meta(), self.cluster) {
-                    let message = format!("{kind} {name} exists and belongs to somebody else: delete it, or give the DaskCluster another name");
+                    let message = format!(
+                        "{kind} {name} exists and belongs to somebody else: delete it, or give the DaskCluster another name"
+                    );
                     return Err(Trouble::lasting(not_ours, message));
                 }
                 recent.wrote(have);
@@ -144,14 +182,22 @@ impl ClusterWriter<'_> {
         let recent = &self.sight.recent;
         match child {
             Child::Service(service) => {
-                recent.services.wrote(self.merge::<Service>(&service.metadata.name, &**service).await?);
+                recent.services.wrote(
+                    self.merge::<Service>(&service.metadata.name, &**service)
+                        .await?,
+                );
             }
             Child::EndpointSlice(slice) => {
-                recent.slices.wrote(self.merge::<EndpointSlice>(&slice.metadata.name, &**slice).await?);
+                recent.slices.wrote(
+                    self.merge::<EndpointSlice>(&slice.metadata.name, &**slice)
+                        .await?,
+                );
             }
             Child::ConnectionSecret(held) => {
                 let secret = connection_secret(self.cluster, held);
-                recent.connections.wrote(self.merge::<Secret>(&secret.metadata.name, &secret).await?);
+                recent
+                    .connections
+                    .wrote(self.merge::<Secret>(&secret.metadata.name, &secret).await?);
             }
         }
         Ok(())
@@ -159,17 +205,37 @@ impl ClusterWriter<'_> {
 
     async fn merge<K>(&self, name: &Option<String>, object: &K) -> Result<K, kube::Error>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Serialize
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        self.api::<K>().patch(name.as_deref().unwrap_or_default(), &params, &Patch::Merge(object)).await
+        let params = PatchParams {
+            field_manager: Some(MANAGER.into()),
+            ..PatchParams::default()
+        };
+        self.api::<K>()
+            .patch(
+                name.as_deref().unwrap_or_default(),
+                &params,
+                &Patch::Merge(object),
+            )
+            .await
     }
 
     /// # Errors
     /// The API server's; one that is gone is as wanted.
     pub async fn delete_slice(&self, name: &str) -> Result<(), kube::Error> {
-        self.sight.recent.slices.forget(&self.cluster.namespace, name);
-        match self.api::<EndpointSlice>().delete(name, &DeleteParams::default()).await {
+        self.sight
+            .recent
+            .slices
+            .forget(&self.cluster.namespace, name);
+        match self
+            .api::<EndpointSlice>()
+            .delete(name, &DeleteParams::default())
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if is_gone(&error) => Ok(()),
             Err(error) => Err(error),

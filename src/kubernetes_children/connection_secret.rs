@@ -37,7 +37,11 @@ impl HeldConnection {
         };
         Self {
             ours: is_owned_by(&secret.metadata, cluster),
-            head_run: secret.metadata.annotations.as_ref().and_then(|annotations| annotations.get(HEAD_RUN).cloned()),
+            head_run: secret
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(HEAD_RUN).cloned()),
             token: key(TOKEN).and_then(|token| Token::read(&token)),
             address: key(ADDRESS),
             dashboard: key(DASHBOARD),
@@ -62,17 +66,29 @@ pub fn connection_secret_name(cluster: &ClusterIdentity) -> String {
 /// What a Dask user needs to connect; address and dashboard are empty until the head has published them.
 pub fn connection_secret(cluster: &ClusterIdentity, held: &HeldConnection) -> Secret {
     let mut metadata = metadata(cluster, connection_secret_name(cluster));
-    metadata.annotations = held.head_run.clone().map(|run| BTreeMap::from([(HEAD_RUN.to_owned(), run)]));
+    metadata.annotations = held
+        .head_run
+        .clone()
+        .map(|run| BTreeMap::from([(HEAD_RUN.to_owned(), run)]));
     let entries = [
         (ADDRESS, held.address.clone().unwrap_or_default()),
         (DASHBOARD, held.dashboard.clone().unwrap_or_default()),
-        (TOKEN, held.token.as_ref().map(|token| token.reveal().to_owned()).unwrap_or_default()),
+        (
+            TOKEN,
+            held.token
+                .as_ref()
+                .map(|token| token.reveal().to_owned())
+                .unwrap_or_default(),
+        ),
     ];
     Secret {
         metadata,
         type_: Some(SECRET_TYPE.to_owned()),
         data: Some(
-            entries.into_iter().map(|(name, value)| (name.to_owned(), ByteString(value.into_bytes()))).collect(),
+            entries
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), ByteString(value.into_bytes())))
+                .collect(),
         ),
         ..Secret::default()
     }
@@ -84,7 +100,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_and_debug_hides_the_token() {
-        let cluster = ClusterIdentity { namespace: "weather".into(), name: "noaa-isd".into(), uid: "u1".into() };
+        let cluster = ClusterIdentity {
+            namespace: "weather".into(),
+            name: "noaa-isd".into(),
+            uid: "u1".into(),
+        };
         let token = Token::draw();
         let held = HeldConnection {
             ours: true,
@@ -96,7 +116,10 @@ mod tests {
         let secret = connection_secret(&cluster, &held);
         assert_eq!(HeldConnection::read(&secret, &cluster), held);
         assert!(!format!("{held:?}").contains(token.reveal()));
-        let stranger = ClusterIdentity { uid: "u2".into(), ..cluster };
+        let stranger = ClusterIdentity {
+            uid: "u2".into(),
+            ..cluster
+        };
         assert!(!HeldConnection::read(&secret, &stranger).ours);
     }
 }

@@ -8,17 +8,30 @@ use crate::names::ClusterIdentity;
 
 /// The head node behind the Service. Kubernetes refuses loopback and link-local addresses here, so the caller gives a
 /// routable one.
-pub fn endpoint_slice(cluster: &ClusterIdentity, head: Ipv4Addr, ports: &[(&str, u16)]) -> EndpointSlice {
+pub fn endpoint_slice(
+    cluster: &ClusterIdentity,
+    head: Ipv4Addr,
+    ports: &[(&str, u16)],
+) -> EndpointSlice {
     let mut metadata = metadata(cluster, service_name(cluster));
     let labels = metadata.labels.get_or_insert_default();
-    labels.insert("kubernetes.io/service-name".to_owned(), service_name(cluster));
-    labels.insert("endpointslice.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned());
+    labels.insert(
+        "kubernetes.io/service-name".to_owned(),
+        service_name(cluster),
+    );
+    labels.insert(
+        "endpointslice.kubernetes.io/managed-by".to_owned(),
+        MANAGER.to_owned(),
+    );
     EndpointSlice {
         metadata,
         address_type: "IPv4".to_owned(),
         endpoints: Some(vec![Endpoint {
             addresses: vec![head.to_string()],
-            conditions: Some(EndpointConditions { ready: Some(true), ..EndpointConditions::default() }),
+            conditions: Some(EndpointConditions {
+                ready: Some(true),
+                ..EndpointConditions::default()
+            }),
             ..Endpoint::default()
         }]),
         ports: Some(
@@ -37,8 +50,18 @@ pub fn endpoint_slice(cluster: &ClusterIdentity, head: Ipv4Addr, ports: &[(&str,
 
 pub fn slice_is_as_wanted(wanted: &EndpointSlice, have: &EndpointSlice) -> bool {
     let facts = |slice: &EndpointSlice| {
-        let addresses: Vec<_> = slice.endpoints.iter().flatten().map(|endpoint| endpoint.addresses.clone()).collect();
-        let ports: Vec<_> = slice.ports.iter().flatten().map(|port| (port.name.clone(), port.port)).collect();
+        let addresses: Vec<_> = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .map(|endpoint| endpoint.addresses.clone())
+            .collect();
+        let ports: Vec<_> = slice
+            .ports
+            .iter()
+            .flatten()
+            .map(|port| (port.name.clone(), port.port))
+            .collect();
         (addresses, ports)
     };
     facts(wanted) == facts(have)

@@ -5,9 +5,11 @@ mod connection_secret;
 mod endpoint_slice;
 mod service;
 
-pub use connection_secret::{HeldConnection, SECRET_TYPE, connection_secret, connection_secret_name};
+pub use connection_secret::{
+    HeldConnection, SECRET_TYPE, connection_secret, connection_secret_name,
+};
 pub use endpoint_slice::{endpoint_slice, slice_is_as_wanted};
-pub use service::{SCHEDULER_PORT, DASHBOARD_PORT, service, service_is_as_wanted, service_name};
+pub use service::{DASHBOARD_PORT, SCHEDULER_PORT, service, service_is_as_wanted, service_name};
 
 use std::collections::BTreeMap;
 
@@ -40,13 +42,23 @@ fn metadata(cluster: &ClusterIdentity, name: String) -> ObjectMeta {
 
 fn labels(cluster: &ClusterIdentity) -> BTreeMap<String, String> {
     BTreeMap::from([
-        ("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned()),
+        (
+            "app.kubernetes.io/managed-by".to_owned(),
+            MANAGER.to_owned(),
+        ),
         ("app.kubernetes.io/name".to_owned(), "dask".to_owned()),
-        ("app.kubernetes.io/instance".to_owned(), cluster.name.clone()),
+        (
+            "app.kubernetes.io/instance".to_owned(),
+            cluster.name.clone(),
+        ),
     ])
 }
 
 /// Does this object belong to this cluster?
 pub fn is_owned_by(metadata: &ObjectMeta, cluster: &ClusterIdentity) -> bool {
-    metadata.owner_references.iter().flatten().any(|owner| owner.uid == cluster.uid)
+    metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.uid == cluster.uid)
 }

@@ -25,7 +25,10 @@ pub fn service(cluster: &ClusterIdentity) -> Service {
     Service {
         metadata: metadata(cluster, service_name(cluster)),
         spec: Some(ServiceSpec {
-            ports: Some(vec![port("tcp-comm", SCHEDULER_PORT), port("http-dashboard", DASHBOARD_PORT)]),
+            ports: Some(vec![
+                port("tcp-comm", SCHEDULER_PORT),
+                port("http-dashboard", DASHBOARD_PORT),
+            ]),
             ..ServiceSpec::default()
         }),
         ..Service::default()
@@ -35,10 +38,19 @@ pub fn service(cluster: &ClusterIdentity) -> Service {
 /// Are the ports ours? All else is the API server's to fill in.
 pub fn service_is_as_wanted(wanted: &Service, have: &Service) -> bool {
     let ports = |service: &Service| {
-        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-        ports.map(|port| (port.name.clone(), port.port, port.target_port.clone())).collect::<Vec<_>>()
+        let ports = service
+            .spec
+            .iter()
+            .flat_map(|spec| spec.ports.iter().flatten());
+        ports
+            .map(|port| (port.name.clone(), port.port, port.target_port.clone()))
+            .collect::<Vec<_>>()
     };
-    let selects = have.spec.as_ref().and_then(|spec| spec.selector.as_ref()).is_some_and(|selector| !selector.is_empty());
+    let selects = have
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.selector.as_ref())
+        .is_some_and(|selector| !selector.is_empty());
     ports(wanted) == ports(have) && !selects
 }
 
@@ -48,11 +60,16 @@ mod tests {
 
     #[test]
     fn a_service_with_a_selector_or_other_ports_is_not_as_wanted() {
-        let cluster = ClusterIdentity { namespace: "weather".into(), name: "noaa-isd".into(), uid: "u1".into() };
+        let cluster = ClusterIdentity {
+            namespace: "weather".into(),
+            name: "noaa-isd".into(),
+            uid: "u1".into(),
+        };
         let wanted = service(&cluster);
         assert!(service_is_as_wanted(&wanted, &wanted));
         let mut selecting = wanted.clone();
-        selecting.spec.as_mut().unwrap().selector = Some([("app".to_owned(), "x".to_owned())].into());
+        selecting.spec.as_mut().unwrap().selector =
+            Some([("app".to_owned(), "x".to_owned())].into());
         assert!(!service_is_as_wanted(&wanted, &selecting));
         let mut moved = wanted.clone();
         moved.spec.as_mut().unwrap().ports.as_mut().unwrap()[0].port = 1;

@@ -39,7 +39,9 @@ impl Acted {
     }
 
     pub fn failures(&self) -> impl Iterator<Item = (&Step, &Trouble)> {
-        self.failed.iter().map(|failure| (&failure.step, &failure.trouble))
+        self.failed
+            .iter()
+            .map(|failure| (&failure.step, &failure.trouble))
     }
 
     pub(super) fn failed_mut(&mut self) -> &mut [Failure] {
@@ -79,7 +81,12 @@ pub async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
                 Ok(()) => acted.done.push(step),
                 Err((trouble, retry)) => {
                     stop |= step.gates;
-                    acted.failed.push(Failure { step, trouble, retry, next_try: None });
+                    acted.failed.push(Failure {
+                        step,
+                        trouble,
+                        retry,
+                        next_try: None,
+                    });
                 }
             }
         }
@@ -108,40 +115,85 @@ impl Hands<'_> {
         };
         let doing = step.action.to_string();
         match &step.action {
-            Action::EnsureFinalizer => kubernetes(&doing, self.kubernetes.set_finalizer(true).await),
-            Action::RemoveFinalizer => kubernetes(&doing, self.kubernetes.set_finalizer(false).await),
-            Action::HoldCredentials(secret) => kubernetes(&doing, self.kubernetes.hold_secret(&secret.name, &secret.uid, true).await),
-            Action::ReleaseCredentials(secret) => kubernetes(&doing, self.kubernetes.hold_secret(&secret.name, &secret.uid, false).await),
-            Action::CreateChild(child) => self.kubernetes.create(child).await.map_err(|trouble| (trouble, Retry::Slow)),
+            Action::EnsureFinalizer => {
+                kubernetes(&doing, self.kubernetes.set_finalizer(true).await)
+            }
+            Action::RemoveFinalizer => {
+                kubernetes(&doing, self.kubernetes.set_finalizer(false).await)
+            }
+            Action::HoldCredentials(secret) => kubernetes(
+                &doing,
+                self.kubernetes
+                    .hold_secret(&secret.name, &secret.uid, true)
+                    .await,
+            ),
+            Action::ReleaseCredentials(secret) => kubernetes(
+                &doing,
+                self.kubernetes
+                    .hold_secret(&secret.name, &secret.uid, false)
+                    .await,
+            ),
+            Action::CreateChild(child) => self
+                .kubernetes
+                .create(child)
+                .await
+                .map_err(|trouble| (trouble, Retry::Slow)),
             Action::UpdateChild(child) => kubernetes(&doing, self.kubernetes.update(child).await),
-            Action::DeleteEndpointSlice { name } => kubernetes(&doing, self.kubernetes.delete_slice(name).await),
+            Action::DeleteEndpointSlice { name } => {
+                kubernetes(&doing, self.kubernetes.delete_slice(name).await)
+            }
             Action::RetireWorkers { count } => {
                 self.poller.retire(self.cluster, *count);
                 Ok(())
             }
-            Action::PutAzure { .. } | Action::PatchAzure { .. } | Action::DeleteAzure { .. } | Action::CancelJob { .. } => {
-                self.write_azure(&step.action).await
-            }
+            Action::PutAzure { .. }
+            | Action::PatchAzure { .. }
+            | Action::DeleteAzure { .. }
+            | Action::CancelJob { .. } => self.write_azure(&step.action).await,
         }
     }
 
     async fn write_azure(&self, action: &Action) -> Outcome {
         let Some(azure) = self.azure else {
             let message = "there is no identity to write to Azure with";
-            return Err((Trouble::passing(crate::api::Reason::CredentialsMissing, message), Retry::Slow));
+            return Err((
+                Trouble::passing(crate::api::Reason::CredentialsMissing, message),
+                Retry::Slow,
+            ));
         };
         let written = match action {
-            Action::PutAzure { id, api_version, body, .. } => {
+            Action::PutAzure {
+                id,
+                api_version,
+                body,
+                ..
+            } => {
                 let answer = azure.client.put(id, api_version, body).await;
-                self.inventory.wrote(azure, id, answer.as_ref().ok().and_then(|answer| answer.body.clone())).await;
+                self.inventory
+                    .wrote(
+                        azure,
+                        id,
+                        answer.as_ref().ok().and_then(|answer| answer.body.clone()),
+                    )
+                    .await;
                 answer.map(drop)
             }
-            Action::PatchAzure { id, api_version, body, .. } => {
+            Action::PatchAzure {
+                id,
+                api_version,
+                body,
+                ..
+            } => {
                 let answer = azure.client.patch(id, api_version, body).await;
                 self.inventory.wrote(azure, id, None).await;
                 answer.map(drop)
             }
-            Action::DeleteAzure { id, api_version, query, .. } => {
+            Action::DeleteAzure {
+                id,
+                api_version,
+                query,
+                ..
+            } => {
                 let answer = azure.client.delete(id, api_version, query).await;
                 self.inventory.wrote(azure, id, None).await;
                 match answer {
@@ -174,11 +226,23 @@ impl Setbacks {
             self.0.remove(&step.key());
         }
         for failure in acted.failed_mut() {
-            let failures = self.0.get(&failure.step.key()).map_or(0, |setback| setback.failures).saturating_add(1);
+            let failures = self
+                .0
+                .get(&failure.step.key())
+                .map_or(0, |setback| setback.failures)
+                .saturating_add(1);
             let delay = trouble::delay(failure.retry, failures).max(Duration::from_millis(250));
-            let not_before = now.saturating_add(jiff::SignedDuration::try_from(delay).unwrap_or(jiff::SignedDuration::ZERO)).unwrap_or(now);
+            let not_before = now
+                .saturating_add(
+                    jiff::SignedDuration::try_from(delay).unwrap_or(jiff::SignedDuration::ZERO),
+                )
+                .unwrap_or(now);
             failure.next_try = Some(not_before);
-            let setback = super::observed::Setback { trouble: failure.trouble.clone(), failures, not_before };
+            let setback = super::observed::Setback {
+                trouble: failure.trouble.clone(),
+                failures,
+                not_before,
+            };
             self.0.insert(failure.step.key(), setback);
         }
     }

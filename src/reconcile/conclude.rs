@@ -66,19 +66,47 @@ const STAGES: [ConditionType; 6] = [
 
 /// The very first status of a generation: seen, and not yet known to hold. Written before any call to Azure, so that
 /// nobody takes the old status for the new spec's (kstatus).
-pub fn acknowledge(before: &DaskClusterStatus, generation: i64, now: Timestamp) -> Option<DaskClusterStatus> {
+pub fn acknowledge(
+    before: &DaskClusterStatus,
+    generation: i64,
+    now: Timestamp,
+) -> Option<DaskClusterStatus> {
     if before.observed_generation == Some(generation) {
         return None;
     }
-    let verdict = |status, reason, message: &str| Verdict { status, reason, message: message.to_owned() };
+    let verdict = |status, reason, message: &str| Verdict {
+        status,
+        reason,
+        message: message.to_owned(),
+    };
     let mut verdicts = vec![
-        (ConditionType::Ready, verdict(ConditionStatus::Unknown, Reason::Pending, "the spec has been seen")),
-        (ConditionType::Reconciling, verdict(ConditionStatus::True, Reason::Progressing, "the spec is being worked in")),
-        (ConditionType::Stalled, verdict(ConditionStatus::False, Reason::Progressing, "")),
+        (
+            ConditionType::Ready,
+            verdict(
+                ConditionStatus::Unknown,
+                Reason::Pending,
+                "the spec has been seen",
+            ),
+        ),
+        (
+            ConditionType::Reconciling,
+            verdict(
+                ConditionStatus::True,
+                Reason::Progressing,
+                "the spec is being worked in",
+            ),
+        ),
+        (
+            ConditionType::Stalled,
+            verdict(ConditionStatus::False, Reason::Progressing, ""),
+        ),
     ];
     verdicts.extend(STAGES.into_iter().map(|stage| {
         let held = held(before, stage);
-        let verdict = held.map_or_else(|| verdict(ConditionStatus::Unknown, Reason::Pending, ""), Verdict::of);
+        let verdict = held.map_or_else(
+            || verdict(ConditionStatus::Unknown, Reason::Pending, ""),
+            Verdict::of,
+        );
         (stage, verdict)
     }));
     Some(DaskClusterStatus {
@@ -104,7 +132,10 @@ impl Verdict {
                 "False" => ConditionStatus::False,
                 _ => ConditionStatus::Unknown,
             },
-            reason: Reason::ALL.into_iter().find(|reason| reason.as_str() == condition.reason).unwrap_or(Reason::Pending),
+            reason: Reason::ALL
+                .into_iter()
+                .find(|reason| reason.as_str() == condition.reason)
+                .unwrap_or(Reason::Pending),
             message: condition.message.clone(),
         }
     }
@@ -116,7 +147,10 @@ impl Verdict {
 
 pub fn conclude(outcome: &Outcome<'_>) -> Conclusion {
     let troubles = troubles(outcome);
-    let stages: Vec<_> = STAGES.into_iter().map(|stage| (stage, stage_verdict(outcome, stage, &troubles))).collect();
+    let stages: Vec<_> = STAGES
+        .into_iter()
+        .map(|stage| (stage, stage_verdict(outcome, stage, &troubles)))
+        .collect();
     let facts = Facts::gather(outcome);
     let summary = summarize(outcome, &stages, &troubles, &facts);
     let mut verdicts = vec![
@@ -132,18 +166,37 @@ pub fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         ..details(outcome, &facts)
     };
     let events = events(outcome, &status);
-    Conclusion { status, events, next: next(outcome) }
+    Conclusion {
+        status,
+        events,
+        next: next(outcome),
+    }
 }
 
 /// What stands in the way: planned, or found while acting.
 fn troubles(outcome: &Outcome<'_>) -> Vec<(ConditionType, Trouble)> {
-    let planned = outcome.plan.blocked.iter().map(|blocked| (blocked.stage, blocked.trouble.clone()));
-    let met = outcome.acted.failures().map(|(step, trouble)| (step.stage, trouble.clone()));
+    let planned = outcome
+        .plan
+        .blocked
+        .iter()
+        .map(|blocked| (blocked.stage, blocked.trouble.clone()));
+    let met = outcome
+        .acted
+        .failures()
+        .map(|(step, trouble)| (step.stage, trouble.clone()));
     planned.chain(met).collect()
 }
 
-fn stage_verdict(outcome: &Outcome<'_>, stage: ConditionType, troubles: &[(ConditionType, Trouble)]) -> Verdict {
-    let verdict = |status, reason, message: String| Verdict { status, reason, message };
+fn stage_verdict(
+    outcome: &Outcome<'_>,
+    stage: ConditionType,
+    troubles: &[(ConditionType, Trouble)],
+) -> Verdict {
+    let verdict = |status, reason, message: String| Verdict {
+        status,
+        reason,
+        message,
+    };
     if let Wanted::Nothing(_) = outcome.wanted {
         let leaving = [ConditionType::SchedulerReady, ConditionType::WorkersReady].contains(&stage);
         return match held(outcome.before, stage).filter(|_| !leaving) {
@@ -152,22 +205,41 @@ fn stage_verdict(outcome: &Outcome<'_>, stage: ConditionType, troubles: &[(Condi
         };
     }
     if let Some((_, trouble)) = troubles.iter().find(|(at, _)| *at == stage) {
-        return verdict(ConditionStatus::False, trouble.reason, trouble.message.clone());
+        return verdict(
+            ConditionStatus::False,
+            trouble.reason,
+            trouble.message.clone(),
+        );
     }
     if let Some(wait) = outcome.plan.waits.iter().find(|wait| wait.stage == stage) {
         return verdict(ConditionStatus::False, wait.reason, wait.message.clone());
     }
-    if let Some(step) = outcome.plan.steps.iter().find(|step| step.stage == stage && step.action.provisions()) {
-        return verdict(ConditionStatus::False, Reason::Provisioning, step.action.to_string());
+    if let Some(step) = outcome
+        .plan
+        .steps
+        .iter()
+        .find(|step| step.stage == stage && step.action.provisions())
+    {
+        return verdict(
+            ConditionStatus::False,
+            Reason::Provisioning,
+            step.action.to_string(),
+        );
     }
     // Something stands in the way of everything: what the stage was like is the best that is known.
     let was_looked_at = !troubles.iter().any(|(at, _)| *at == ConditionType::Ready)
-        && !outcome.plan.waits.iter().any(|wait| wait.stage == ConditionType::Ready);
+        && !outcome
+            .plan
+            .waits
+            .iter()
+            .any(|wait| wait.stage == ConditionType::Ready);
     if was_looked_at {
         return verdict(ConditionStatus::True, Reason::Ready, String::new());
     }
-    held(outcome.before, stage)
-        .map_or_else(|| verdict(ConditionStatus::Unknown, Reason::Pending, String::new()), Verdict::of)
+    held(outcome.before, stage).map_or_else(
+        || verdict(ConditionStatus::Unknown, Reason::Pending, String::new()),
+        Verdict::of,
+    )
 }
 
 struct Summary {
@@ -183,58 +255,130 @@ fn summarize(
     troubles: &[(ConditionType, Trouble)],
     facts: &Facts,
 ) -> Summary {
-    let verdict = |status, reason, message: String| Verdict { status, reason, message };
+    let verdict = |status, reason, message: String| Verdict {
+        status,
+        reason,
+        message,
+    };
     let deleting = matches!(outcome.wanted, Wanted::Nothing(_));
     let first_wait = outcome.plan.waits.first();
     let first_unready = stages.iter().find(|(_, stage)| !stage.is_true());
     let everything_holds = !deleting && troubles.is_empty() && first_unready.is_none();
     // Once reached within a generation it is lost only with the scheduler or with the last wanted worker.
-    let was_ready = held(outcome.before, ConditionType::Ready)
-        .is_some_and(|ready| ready.status == "True" && ready.observed_generation == Some(outcome.generation));
-    let has_scheduler = stages.iter().any(|(stage, verdict)| *stage == ConditionType::SchedulerReady && verdict.is_true());
+    let was_ready = held(outcome.before, ConditionType::Ready).is_some_and(|ready| {
+        ready.status == "True" && ready.observed_generation == Some(outcome.generation)
+    });
+    let has_scheduler = stages
+        .iter()
+        .any(|(stage, verdict)| *stage == ConditionType::SchedulerReady && verdict.is_true());
     let has_a_worker = facts.desired_workers == 0 || facts.ready_workers > 0;
     let still_ready = was_ready && !deleting && has_scheduler && has_a_worker;
-    let lasting = troubles.iter().find(|(_, trouble)| trouble.lasting).filter(|_| !deleting);
+    let lasting = troubles
+        .iter()
+        .find(|(_, trouble)| trouble.lasting)
+        .filter(|_| !deleting);
     let ready = if everything_holds || still_ready {
-        verdict(ConditionStatus::True, Reason::Ready, format!("the scheduler answers and {} workers are wanted", facts.desired_workers))
+        verdict(
+            ConditionStatus::True,
+            Reason::Ready,
+            format!(
+                "the scheduler answers and {} workers are wanted",
+                facts.desired_workers
+            ),
+        )
     } else if deleting {
         let message = troubles.first().map(|(_, trouble)| trouble.message.clone());
         let message = message.or_else(|| first_wait.map(|wait| wait.message.clone()));
-        let message = message.or_else(|| outcome.plan.steps.first().map(|step| step.action.to_string()));
-        verdict(ConditionStatus::False, Reason::Deleting, message.unwrap_or_default())
+        let message = message.or_else(|| {
+            outcome
+                .plan
+                .steps
+                .first()
+                .map(|step| step.action.to_string())
+        });
+        verdict(
+            ConditionStatus::False,
+            Reason::Deleting,
+            message.unwrap_or_default(),
+        )
     } else if let Some((_, trouble)) = lasting.or(troubles.first()) {
-        verdict(ConditionStatus::False, trouble.reason, trouble.message.clone())
+        verdict(
+            ConditionStatus::False,
+            trouble.reason,
+            trouble.message.clone(),
+        )
     } else if let Some((stage, unready)) = first_unready {
-        verdict(ConditionStatus::False, unready.reason, format!("{stage}: {}", unready.message))
+        verdict(
+            ConditionStatus::False,
+            unready.reason,
+            format!("{stage}: {}", unready.message),
+        )
     } else {
-        verdict(ConditionStatus::Unknown, Reason::Pending, first_wait.map(|wait| wait.message.clone()).unwrap_or_default())
+        verdict(
+            ConditionStatus::Unknown,
+            Reason::Pending,
+            first_wait
+                .map(|wait| wait.message.clone())
+                .unwrap_or_default(),
+        )
     };
     let is_ready = ready.is_true();
     let stalled = match lasting {
-        Some((_, trouble)) if !is_ready => verdict(ConditionStatus::True, trouble.reason, trouble.message.clone()),
-        _ => verdict(ConditionStatus::False, if is_ready { Reason::Ready } else { Reason::Progressing }, String::new()),
+        Some((_, trouble)) if !is_ready => verdict(
+            ConditionStatus::True,
+            trouble.reason,
+            trouble.message.clone(),
+        ),
+        _ => verdict(
+            ConditionStatus::False,
+            if is_ready {
+                Reason::Ready
+            } else {
+                Reason::Progressing
+            },
+            String::new(),
+        ),
     };
     let reconciling = if is_ready || stalled.is_true() {
         verdict(ConditionStatus::False, ready.reason, String::new())
     } else {
-        verdict(ConditionStatus::True, if deleting { Reason::Deleting } else { Reason::Progressing }, ready.message.clone())
+        verdict(
+            ConditionStatus::True,
+            if deleting {
+                Reason::Deleting
+            } else {
+                Reason::Progressing
+            },
+            ready.message.clone(),
+        )
     };
     let scheduler_wanted_soon = stages.iter().all(|(stage, verdict)| {
-        verdict.is_true() || [ConditionType::SchedulerReady, ConditionType::WorkersReady].contains(stage)
+        verdict.is_true()
+            || [ConditionType::SchedulerReady, ConditionType::WorkersReady].contains(stage)
     });
     let phase = match () {
         () if deleting => Phase::Deleting,
         () if stalled.is_true() => Phase::Stalled,
         () if is_ready => Phase::Running,
         () if scheduler_wanted_soon => Phase::Starting,
-        () if first_unready.is_some_and(|(_, stage)| stage.status == ConditionStatus::Unknown) => Phase::Pending,
+        () if first_unready.is_some_and(|(_, stage)| stage.status == ConditionStatus::Unknown) => {
+            Phase::Pending
+        }
         () => Phase::Provisioning,
     };
-    Summary { ready, reconciling, stalled, phase }
+    Summary {
+        ready,
+        reconciling,
+        stalled,
+        phase,
+    }
 }
 
 fn held(status: &DaskClusterStatus, condition: ConditionType) -> Option<&Condition> {
-    status.conditions.iter().find(|held| held.type_ == condition.as_str())
+    status
+        .conditions
+        .iter()
+        .find(|held| held.type_ == condition.as_str())
 }
 
 /// The longest message that Kubernetes takes into a condition.
@@ -250,7 +394,9 @@ fn conditions(
         .into_iter()
         .map(|(kind, verdict)| {
             let status = verdict.status.as_str().to_owned();
-            let since = held(before, kind).filter(|held| held.status == status).map(|held| held.last_transition_time.clone());
+            let since = held(before, kind)
+                .filter(|held| held.status == status)
+                .map(|held| held.last_transition_time.clone());
             let mut message = verdict.message;
             message.truncate(message.floor_char_boundary(MAX_MESSAGE));
             Condition {
@@ -273,8 +419,13 @@ fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<Event> {
             continue;
         }
         let verdict = Verdict::of(condition);
-        let known = outcome.before.conditions.iter().find(|held| held.type_ == condition.type_);
-        let same = known.is_some_and(|held| held.status == condition.status && held.reason == condition.reason);
+        let known = outcome
+            .before
+            .conditions
+            .iter()
+            .find(|held| held.type_ == condition.type_);
+        let same = known
+            .is_some_and(|held| held.status == condition.status && held.reason == condition.reason);
         let quiet = matches!(verdict.reason, Reason::Pending | Reason::Progressing)
             || is(ConditionType::Stalled) && !verdict.is_true();
         if same || quiet {
@@ -284,7 +435,11 @@ fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<Event> {
         if is(ConditionType::Ready) && !verdict.is_true() && verdict.reason != Reason::Deleting {
             continue;
         }
-        let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
+        let message = if condition.message.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", condition.message)
+        };
         events.push(Event {
             warning: verdict.reason.is_warning(),
             reason: verdict.reason,
@@ -292,7 +447,10 @@ fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<Event> {
             note: format!("{} is {}{message}", condition.type_, condition.status),
         });
     }
-    let deleted = outcome.acted.done().any(|step| matches!(step.action, Action::RemoveFinalizer));
+    let deleted = outcome
+        .acted
+        .done()
+        .any(|step| matches!(step.action, Action::RemoveFinalizer));
     if deleted && let Wanted::Nothing(_) = outcome.wanted {
         events.push(farewell(outcome));
     }
@@ -313,22 +471,42 @@ fn action_word(condition: &str) -> &'static str {
 
 /// The last event names what stays in Azure: versions are shared.
 fn farewell(outcome: &Outcome<'_>) -> Event {
-    let datasets = outcome.before.datasets.iter().map(|dataset| format!("{}:{}", dataset.name, dataset.version.as_deref().unwrap_or("?")));
+    let datasets = outcome.before.datasets.iter().map(|dataset| {
+        format!(
+            "{}:{}",
+            dataset.name,
+            dataset.version.as_deref().unwrap_or("?")
+        )
+    });
     let kept: Vec<_> = datasets.collect();
-    let kept = if kept.is_empty() { String::new() } else { format!("data assets {} and ", kept.join(", ")) };
+    let kept = if kept.is_empty() {
+        String::new()
+    } else {
+        format!("data assets {} and ", kept.join(", "))
+    };
     Event {
         warning: false,
         reason: Reason::Deleting,
         action: "Delete",
-        note: format!("nothing that costs money is left in Azure; {kept}the environment version stay in the workspace, as they are shared"),
+        note: format!(
+            "nothing that costs money is left in Azure; {kept}the environment version stay in the workspace, as they are shared"
+        ),
     }
 }
 
 /// Says once why the Service has no endpoint.
 fn unroutable(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event> {
-    let address = |status: &DaskClusterStatus| status.scheduler.as_ref().and_then(|scheduler| scheduler.address.clone());
+    let address = |status: &DaskClusterStatus| {
+        status
+            .scheduler
+            .as_ref()
+            .and_then(|scheduler| scheduler.address.clone())
+    };
     let now = address(status)?;
-    let has_service = status.scheduler.as_ref().is_some_and(|scheduler| scheduler.service.is_some());
+    let has_service = status
+        .scheduler
+        .as_ref()
+        .is_some_and(|scheduler| scheduler.service.is_some());
     (!has_service && address(outcome.before).as_deref() != Some(&now)).then(|| Event {
         warning: false,
         reason: Reason::Ready,
@@ -344,7 +522,10 @@ const SLOWEST: Duration = Duration::from_secs(15);
 
 fn next(outcome: &Outcome<'_>) -> Next {
     let acted = outcome.acted;
-    if acted.done().any(|step| matches!(step.action, Action::RemoveFinalizer)) {
+    if acted
+        .done()
+        .any(|step| matches!(step.action, Action::RemoveFinalizer))
+    {
         return Next::Never;
     }
     if acted.failures().next().is_none() && acted.done().next().is_some() {
@@ -353,7 +534,8 @@ fn next(outcome: &Outcome<'_>) -> Next {
     if outcome.plan.is_settled() {
         return Next::After(outcome.resync);
     }
-    let age = Duration::try_from(outcome.now.duration_since(outcome.changed_at)).unwrap_or_default();
+    let age =
+        Duration::try_from(outcome.now.duration_since(outcome.changed_at)).unwrap_or_default();
     let moving = (age / 4).clamp(QUICKEST, SLOWEST);
     let due = outcome
         .observed
@@ -375,23 +557,56 @@ fn next(outcome: &Outcome<'_>) -> Next {
 
 /// When this status may be written. What people and tools wait for goes out at once; steps of progress at most every
 /// two seconds, mere numbers at most every five.
-pub fn write_not_before(before: &DaskClusterStatus, after: &DaskClusterStatus, last_write: Option<Timestamp>) -> Option<Timestamp> {
+pub fn write_not_before(
+    before: &DaskClusterStatus,
+    after: &DaskClusterStatus,
+    last_write: Option<Timestamp>,
+) -> Option<Timestamp> {
     if before == after {
         return None;
     }
     let key = |status: &DaskClusterStatus| {
         let summary = [ConditionType::Ready, ConditionType::Stalled];
-        let told = summary.map(|kind| held(status, kind).map(|held| (held.status.clone(), held.observed_generation)));
-        (told, status.observed_generation, status.scheduler.as_ref().and_then(|scheduler| scheduler.address.clone()).is_some() && status.phase == Some(Phase::Running))
+        let told = summary.map(|kind| {
+            held(status, kind).map(|held| (held.status.clone(), held.observed_generation))
+        });
+        (
+            told,
+            status.observed_generation,
+            status
+                .scheduler
+                .as_ref()
+                .and_then(|scheduler| scheduler.address.clone())
+                .is_some()
+                && status.phase == Some(Phase::Running),
+        )
     };
-    let Some(last_write) = last_write else { return Some(Timestamp::MIN) };
+    let Some(last_write) = last_write else {
+        return Some(Timestamp::MIN);
+    };
     if key(before) != key(after) {
         return Some(Timestamp::MIN);
     }
     let stages = |status: &DaskClusterStatus| {
-        let told: Vec<_> = status.conditions.iter().map(|held| (held.type_.clone(), held.status.clone(), held.reason.clone())).collect();
-        (told, status.phase, status.run.as_ref().map(|run| run.name.clone()))
+        let told: Vec<_> = status
+            .conditions
+            .iter()
+            .map(|held| (held.type_.clone(), held.status.clone(), held.reason.clone()))
+            .collect();
+        (
+            told,
+            status.phase,
+            status.run.as_ref().map(|run| run.name.clone()),
+        )
     };
-    let spacing = if stages(before) == stages(after) { 5 } else { 2 };
-    Some(last_write.saturating_add(SignedDuration::from_secs(spacing)).unwrap_or(Timestamp::MAX))
+    let spacing = if stages(before) == stages(after) {
+        5
+    } else {
+        2
+    };
+    Some(
+        last_write
+            .saturating_add(SignedDuration::from_secs(spacing))
+            .unwrap_or(Timestamp::MAX),
+    )
 }

@@ -20,12 +20,14 @@ pub use error::Error;
 pub use memory::ClusterMemory;
 pub use observe::{VmSizes, identity};
 pub use observed::{
-    Credentials, JobFailure, Observed, SecretReference, Setback, VmSize, WorkerSubmission, Workspace,
+    Credentials, JobFailure, Observed, SecretReference, Setback, VmSize, WorkerSubmission,
+    Workspace,
 };
 pub(crate) use plan::CONNECTION;
 pub use plan::{Action as PlannedAction, Blocked, Child, Plan, SchedulerStage, Step, Wait, plan};
 pub use validate::{
-    Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted, validate,
+    Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
+    validate,
 };
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,11 +70,17 @@ pub struct Memories(Mutex<std::collections::HashMap<String, ClusterMemory>>);
 
 impl Memories {
     fn take(&self, uid: &str) -> Option<ClusterMemory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid)
     }
 
     fn put(&self, uid: String, memory: ClusterMemory) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, memory);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid, memory);
     }
 }
 
@@ -83,7 +91,10 @@ impl Memories {
 pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
     let cluster = context.sight.cluster(cluster);
     let uid = cluster.uid().unwrap_or_default();
-    let mut memory = context.memories.take(&uid).unwrap_or_else(|| ClusterMemory::new(context.clock.now()));
+    let mut memory = context
+        .memories
+        .take(&uid)
+        .unwrap_or_else(|| ClusterMemory::new(context.clock.now()));
     let result = Box::pin(pipeline(&context, &cluster, &mut memory)).await;
     let is_over = matches!(&result, Ok(action) if *action == Action::await_change());
     if !is_over {
@@ -92,11 +103,20 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
     result
 }
 
-async fn pipeline(context: &Context, cluster: &DaskCluster, memory: &mut ClusterMemory) -> Result<Action, Error> {
+async fn pipeline(
+    context: &Context,
+    cluster: &DaskCluster,
+    memory: &mut ClusterMemory,
+) -> Result<Action, Error> {
     let identity = identity(cluster);
     let generation = cluster.metadata.generation.unwrap_or_default();
     memory.see_generation(generation);
-    let writer = ClusterWriter { client: &context.client, sight: &context.sight, access: &context.access, cluster: &identity };
+    let writer = ClusterWriter {
+        client: &context.client,
+        sight: &context.sight,
+        access: &context.access,
+        cluster: &identity,
+    };
     let before = cluster.status.clone().unwrap_or_default();
     let wanted = wanted(cluster, &context.defaults);
     if let Some(status) = conclude::acknowledge(&before, generation, context.clock.now()) {
@@ -139,7 +159,10 @@ fn wanted(cluster: &DaskCluster, defaults: &Defaults) -> Wanted {
     if cluster.metadata.deletion_timestamp.is_some() {
         return match Place::of(cluster) {
             Ok(place) => Wanted::Nothing(place),
-            Err(error) => Wanted::Unknown(SpecErrors(vec![SpecError { path: "spec".into(), message: error.to_string() }])),
+            Err(error) => Wanted::Unknown(SpecErrors(vec![SpecError {
+                path: "spec".into(),
+                message: error.to_string(),
+            }])),
         };
     }
     match validate(cluster, defaults) {

@@ -15,7 +15,9 @@ use crate::access::{AzureAccess, Granted};
 use crate::api::DaskCluster;
 use crate::azure::ResourceId;
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
-use crate::azure_resources::{AzureKind as _, ComputeCluster, KINDS, PoolNode, PoolNodes, Scene, Subnet};
+use crate::azure_resources::{
+    AzureKind as _, ComputeCluster, KINDS, PoolNode, PoolNodes, Scene, Subnet,
+};
 use crate::cluster::Place;
 use crate::kubernetes::FINALIZER;
 use crate::kubernetes_children::{HeldConnection, connection_secret_name, service_name};
@@ -34,20 +36,35 @@ pub struct Look {
     pub access: Option<AzureAccess>,
 }
 
-pub async fn observe(context: &Context, cluster: &DaskCluster, wanted: &Wanted, memory: &mut ClusterMemory) -> Look {
+pub async fn observe(
+    context: &Context,
+    cluster: &DaskCluster,
+    wanted: &Wanted,
+    memory: &mut ClusterMemory,
+) -> Look {
     let identity = identity(cluster);
     let (credentials, access) = credentials(context, cluster, &identity).await;
     let mut observed = kubernetes_sight(context, cluster, &identity, credentials, memory);
     let Some(access) = access else {
-        return Look { observed, access: None };
+        return Look {
+            observed,
+            access: None,
+        };
     };
-    let reader = Reader { context, access: &access, memory };
+    let reader = Reader {
+        context,
+        access: &access,
+        memory,
+    };
     match wanted {
         Wanted::Cluster(valid) => reader.look_at_cluster(valid, &mut observed).await,
         Wanted::Nothing(place) => reader.look_at_place(place, &mut observed).await,
         Wanted::Unknown(_) => {}
     }
-    Look { observed, access: Some(access) }
+    Look {
+        observed,
+        access: Some(access),
+    }
 }
 
 pub fn identity(cluster: &DaskCluster) -> ClusterIdentity {
@@ -66,21 +83,35 @@ async fn credentials(
     let namespace = &identity.namespace;
     let name = cluster.spec.credentials_secret_name.as_deref();
     let in_use = name.and_then(|name| context.sight.in_use(namespace, name));
-    let version = in_use.as_ref().and_then(|secret| secret.metadata.resource_version.clone());
+    let version = in_use
+        .as_ref()
+        .and_then(|secret| secret.metadata.resource_version.clone());
     let granted = context.access.of(cluster, version.as_deref()).await;
     let (trouble, granted) = match granted {
         Ok(granted) => (None, Some(granted)),
         Err(trouble) => (Some(trouble), None),
     };
-    let reference = |uid: &str| Some(SecretReference { name: name?.to_owned(), uid: uid.to_owned() });
-    let others = name.map(|name| context.sight.users(namespace, name)).unwrap_or_default();
+    let reference = |uid: &str| {
+        Some(SecretReference {
+            name: name?.to_owned(),
+            uid: uid.to_owned(),
+        })
+    };
+    let others = name
+        .map(|name| context.sight.users(namespace, name))
+        .unwrap_or_default();
     let forgotten = context.sight.forgotten_secrets(namespace);
     let credentials = Credentials {
-        secret: granted.as_ref().and_then(|granted| reference(granted.secret_uid.as_deref()?)),
+        secret: granted
+            .as_ref()
+            .and_then(|granted| reference(granted.secret_uid.as_deref()?)),
         held: in_use.is_some(),
         trouble,
         last_user: others.iter().all(|user| *user == identity.name),
-        releasable: forgotten.into_iter().map(|(name, uid)| SecretReference { name, uid }).collect(),
+        releasable: forgotten
+            .into_iter()
+            .map(|(name, uid)| SecretReference { name, uid })
+            .collect(),
     };
     (credentials, granted.map(|Granted { access, .. }| access))
 }
@@ -100,7 +131,10 @@ fn kubernetes_sight(
         seen_at: context.clock.now(),
         worker_submission: context.worker_submission,
         namespace_is_going: sight.namespace_is_going(namespace),
-        has_finalizer: cluster.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+        has_finalizer: cluster
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == FINALIZER),
         credentials,
         workspace: Lookup::NotAsked,
         vm_sizes: Lookup::NotAsked,
@@ -110,7 +144,9 @@ fn kubernetes_sight(
         pool_nodes: Lookup::NotAsked,
         service: present(sight.service(namespace, &service)),
         endpoint_slice: present(sight.slice(namespace, &service)),
-        connection: connection.map_or(Lookup::Absent, |secret| Lookup::Present(HeldConnection::read(&secret, identity))),
+        connection: connection.map_or(Lookup::Absent, |secret| {
+            Lookup::Present(HeldConnection::read(&secret, identity))
+        }),
         scheduler: context.poller.sight(identity),
         setbacks: memory.setbacks.0.clone(),
         fresh_token: Token::draw(),
@@ -137,32 +173,57 @@ impl Reader<'_> {
         if place.compute_is_ours {
             self.look_at_vm_sizes(place, observed).await;
         }
-        let scene = Scene { cluster, observed, lineup: None };
-        let ids: Vec<_> = KINDS.iter().flat_map(|kind| (kind.look_at)(&scene).into_iter().map(|id| (id, kind.api_version))).collect();
+        let scene = Scene {
+            cluster,
+            observed,
+            lineup: None,
+        };
+        let ids: Vec<_> = KINDS
+            .iter()
+            .flat_map(|kind| {
+                (kind.look_at)(&scene)
+                    .into_iter()
+                    .map(|id| (id, kind.api_version))
+            })
+            .collect();
         self.look_at(ids, observed).await;
         if place.network.is_none()
             && let Some(subnet) = observed.pool_subnet(place)
         {
-            self.look_at(vec![(subnet, Subnet::API_VERSION)], observed).await;
+            self.look_at(vec![(subnet, Subnet::API_VERSION)], observed)
+                .await;
         }
         self.look_at_jobs(place, observed).await;
-        let Ok(lineup) = observed.lineup(place, cluster.worker.replicas) else { return };
+        let Ok(lineup) = observed.lineup(place, cluster.worker.replicas) else {
+            return;
+        };
         self.look_at_pool_nodes(cluster, &lineup, observed).await;
         self.look_at_failures(place, &lineup, observed).await;
     }
 
     async fn look_at_place(self, place: &Place, observed: &mut Observed) {
         self.look_at_workspace(place, observed).await;
-        let ids = KINDS.iter().flat_map(|kind| (kind.places)(place).into_iter().map(|id| (id, kind.api_version)));
+        let ids = KINDS.iter().flat_map(|kind| {
+            (kind.places)(place)
+                .into_iter()
+                .map(|id| (id, kind.api_version))
+        });
         self.look_at(ids.collect(), observed).await;
         self.look_at_jobs(place, observed).await;
     }
 
     async fn look_at_workspace(&self, place: &Place, observed: &mut Observed) {
-        let found = self.read(&place.workspace, ComputeCluster::API_VERSION).await;
+        let found = self
+            .read(&place.workspace, ComputeCluster::API_VERSION)
+            .await;
         observed.workspace = match found {
             Lookup::Present(body) => Workspace::read(&body).map_or_else(
-                || Lookup::Unavailable(Trouble::passing(crate::api::Reason::AzureError, "Azure's answer for the workspace names no location")),
+                || {
+                    Lookup::Unavailable(Trouble::passing(
+                        crate::api::Reason::AzureError,
+                        "Azure's answer for the workspace names no location",
+                    ))
+                },
                 Lookup::Present,
             ),
             Lookup::Absent => Lookup::Absent,
@@ -172,9 +233,18 @@ impl Reader<'_> {
     }
 
     async fn look_at_vm_sizes(&self, place: &Place, observed: &mut Observed) {
-        let Some(location) = observed.location() else { return };
-        let sizes = self.context.vm_sizes.of(self.access, &place.workspace, location).await;
-        observed.vm_sizes = sizes.map_or_else(|error| Lookup::Unavailable(trouble::of_azure(&error)), Lookup::Present);
+        let Some(location) = observed.location() else {
+            return;
+        };
+        let sizes = self
+            .context
+            .vm_sizes
+            .of(self.access, &place.workspace, location)
+            .await;
+        observed.vm_sizes = sizes.map_or_else(
+            |error| Lookup::Unavailable(trouble::of_azure(&error)),
+            Lookup::Present,
+        );
     }
 
     async fn look_at(&self, ids: Vec<(ResourceId, &'static str)>, observed: &mut Observed) {
@@ -182,18 +252,32 @@ impl Reader<'_> {
             let found = self.read(&id, api_version).await;
             (id, found)
         });
-        observed.resources.extend(futures::future::join_all(looks).await);
+        observed
+            .resources
+            .extend(futures::future::join_all(looks).await);
     }
 
     async fn read(&self, id: &ResourceId, api_version: &str) -> Lookup<Value> {
-        self.context.inventory.resource(self.access, id, api_version, self.memory.pace).await
+        self.context
+            .inventory
+            .resource(self.access, id, api_version, self.memory.pace)
+            .await
     }
 
     async fn look_at_jobs(&self, place: &Place, observed: &mut Observed) {
-        match self.context.inventory.jobs(self.access, &place.workspace, self.memory.pace).await {
+        match self
+            .context
+            .inventory
+            .jobs(self.access, &place.workspace, self.memory.pace)
+            .await
+        {
             Lookup::Present(jobs) => {
-                let ours = jobs.iter().filter(|(id, _)| place.identity.parse_job_id(id.name()).is_some());
-                observed.resources.extend(ours.map(|(id, body)| (id.clone(), Lookup::Present(body.clone()))));
+                let ours = jobs
+                    .iter()
+                    .filter(|(id, _)| place.identity.parse_job_id(id.name()).is_some());
+                observed
+                    .resources
+                    .extend(ours.map(|(id, body)| (id.clone(), Lookup::Present(body.clone()))));
                 observed.jobs_listed = Lookup::Present(());
             }
             // The workspace is gone, and its jobs with it.
@@ -204,18 +288,39 @@ impl Reader<'_> {
     }
 
     /// Lists the nodes when only they can say whether the head's address is one of theirs, once a head.
-    async fn look_at_pool_nodes(&mut self, cluster: &ValidCluster, lineup: &Lineup, observed: &mut Observed) {
+    async fn look_at_pool_nodes(
+        &mut self,
+        cluster: &ValidCluster,
+        lineup: &Lineup,
+        observed: &mut Observed,
+    ) {
         let head = cluster.place.identity.job_id(lineup.head.name());
         if let Some((of, nodes)) = &self.memory.pool_nodes
             && *of == head
         {
             observed.pool_nodes = Lookup::Present(nodes.clone());
         }
-        let scene = Scene { cluster, observed, lineup: Some(lineup) };
-        if !matches!(SchedulerStage::of(&scene, lineup), SchedulerStage::Doubted(_)) {
+        let scene = Scene {
+            cluster,
+            observed,
+            lineup: Some(lineup),
+        };
+        if !matches!(
+            SchedulerStage::of(&scene, lineup),
+            SchedulerStage::Doubted(_)
+        ) {
             return;
         }
-        let answer = self.access.client.post(&cluster.place.compute, "listNodes", ComputeCluster::API_VERSION, None).await;
+        let answer = self
+            .access
+            .client
+            .post(
+                &cluster.place.compute,
+                "listNodes",
+                ComputeCluster::API_VERSION,
+                None,
+            )
+            .await;
         observed.pool_nodes = match answer {
             Ok(answer) => {
                 let nodes: Vec<PoolNode> = answer
@@ -235,11 +340,17 @@ impl Reader<'_> {
         let vacant = std::iter::once(&lineup.head).chain(&lineup.workers);
         let failed: Vec<&JobFacts> = vacant
             .filter_map(|occupant| match occupant {
-                Occupant::Vacant { last: Some(last), failures: 1.., .. } => Some(last),
+                Occupant::Vacant {
+                    last: Some(last),
+                    failures: 1..,
+                    ..
+                } => Some(last),
                 Occupant::Vacant { .. } | Occupant::Alive(_) => None,
             })
             .collect();
-        self.memory.job_failures.retain(|id, _| failed.iter().any(|job| job.id == *id));
+        self.memory
+            .job_failures
+            .retain(|id, _| failed.iter().any(|job| job.id == *id));
         for job in failed.into_iter().take(FAILURES_AT_MOST) {
             if !self.memory.job_failures.contains_key(&job.id)
                 && let Some(failure) = self.why_failed(place, observed, &job.id).await
@@ -250,18 +361,30 @@ impl Reader<'_> {
         observed.job_failures.clone_from(&self.memory.job_failures);
     }
 
-    async fn why_failed(&self, place: &Place, observed: &Observed, job: &str) -> Option<JobFailure> {
+    async fn why_failed(
+        &self,
+        place: &Place,
+        observed: &Observed,
+        job: &str,
+    ) -> Option<JobFailure> {
         let discovery = observed.workspace.present()?.discovery_url.clone()?;
         // The data plane may be private while ARM is not: then the job's state alone is told.
         let told = async {
-            let plane = self.access.client.data_plane(&place.workspace, &discovery).await?;
+            let plane = self
+                .access
+                .client
+                .data_plane(&place.workspace, &discovery)
+                .await?;
             let details = plane.run_details(job).await?;
             let log_tail = match details.logs.get(JOB_LOG) {
-                Some(log) => Some(plane.log_tail(log, LOG_TAIL).await?).filter(|tail| !tail.trim().is_empty()),
+                Some(log) => Some(plane.log_tail(log, LOG_TAIL).await?)
+                    .filter(|tail| !tail.trim().is_empty()),
                 None => None,
             };
             Ok::<_, crate::azure::Error>(JobFailure {
-                error: details.error.map(|error| format!("{}: {}", error.code, error.message)),
+                error: details
+                    .error
+                    .map(|error| format!("{}: {}", error.code, error.message)),
                 log_tail: log_tail.map(|tail| tail.trim().to_owned()),
             })
         };
@@ -269,7 +392,10 @@ impl Reader<'_> {
             Ok(failure) => Some(failure),
             Err(error) => {
                 tracing::warn!(%error, job, "why the job failed could not be read");
-                Some(JobFailure { error: None, log_tail: None })
+                Some(JobFailure {
+                    error: None,
+                    log_tail: None,
+                })
             }
         }
     }
@@ -289,12 +415,24 @@ const VM_SIZES_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(24 
 
 impl VmSizes {
     pub fn new(clock: crate::clock::Clock) -> Self {
-        Self { clock: Some(clock), ..Self::default() }
+        Self {
+            clock: Some(clock),
+            ..Self::default()
+        }
     }
 
-    async fn of(&self, access: &AzureAccess, workspace: &ResourceId, location: &str) -> Result<Vec<VmSize>, crate::azure::Error> {
+    async fn of(
+        &self,
+        access: &AzureAccess,
+        workspace: &ResourceId,
+        location: &str,
+    ) -> Result<Vec<VmSize>, crate::azure::Error> {
         let key = (workspace.subscription_id().to_owned(), location.to_owned());
-        let now = self.clock.as_ref().map(crate::clock::Clock::elapsed).unwrap_or_default();
+        let now = self
+            .clock
+            .as_ref()
+            .map(crate::clock::Clock::elapsed)
+            .unwrap_or_default();
         let mut held = self.held.lock().await;
         if let Some((at, sizes)) = held.get(&key)
             && now.saturating_sub(*at) < VM_SIZES_MAX_AGE
@@ -302,11 +440,21 @@ impl VmSizes {
             return Ok(sizes.clone());
         }
         let collection = ResourceId::subscription(workspace.subscription_id())
-            .and_then(|subscription| subscription.resource("Microsoft.MachineLearningServices", "locations", location))
+            .and_then(|subscription| {
+                subscription.resource("Microsoft.MachineLearningServices", "locations", location)
+            })
             .and_then(|location| location.collection("vmSizes"));
-        let Ok(collection) = collection else { return Ok(Vec::new()) };
-        let listed = access.client.list(&collection, ComputeCluster::API_VERSION, &[]).await?;
-        let sizes: Vec<VmSize> = listed.into_iter().filter_map(|size| serde_json::from_value(size).ok()).collect();
+        let Ok(collection) = collection else {
+            return Ok(Vec::new());
+        };
+        let listed = access
+            .client
+            .list(&collection, ComputeCluster::API_VERSION, &[])
+            .await?;
+        let sizes: Vec<VmSize> = listed
+            .into_iter()
+            .filter_map(|size| serde_json::from_value(size).ok())
+            .collect();
         held.insert(key, (now, sizes.clone()));
         Ok(sizes)
     }

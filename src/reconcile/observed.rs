@@ -100,7 +100,10 @@ impl Workspace {
                 .and_then(Value::as_str)
                 .unwrap_or("Disabled")
                 .to_owned(),
-            discovery_url: body.pointer("/properties/discoveryUrl").and_then(Value::as_str).map(str::to_owned),
+            discovery_url: body
+                .pointer("/properties/discoveryUrl")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
         })
     }
 }
@@ -156,19 +159,27 @@ impl Observed {
     }
 
     pub fn location(&self) -> Option<&str> {
-        self.workspace.present().map(|workspace| workspace.location.as_str())
+        self.workspace
+            .present()
+            .map(|workspace| workspace.location.as_str())
     }
 
     /// The address range that the nodes lie in, as far as it is known.
     pub fn subnet_prefix(&self, cluster: &ValidCluster) -> Option<Ipv4Net> {
-        if let Some(prefix) = cluster.network.as_ref().and_then(|network| network.subnet_address_prefix) {
+        if let Some(prefix) = cluster
+            .network
+            .as_ref()
+            .and_then(|network| network.subnet_address_prefix)
+        {
             return Some(prefix);
         }
         let subnet = match &cluster.place.network {
             Some(network) => network.subnet.clone(),
             None => self.pool_subnet(&cluster.place)?,
         };
-        let Lookup::Present(body) = self.resource(&subnet) else { return None };
+        let Lookup::Present(body) = self.resource(&subnet) else {
+            return None;
+        };
         let one = body.pointer("/properties/addressPrefix");
         let many = body.pointer("/properties/addressPrefixes/0");
         one.or(many)?.as_str()?.parse().ok()
@@ -176,8 +187,13 @@ impl Observed {
 
     /// The subnet that an existing pool lies in.
     pub fn pool_subnet(&self, place: &Place) -> Option<ResourceId> {
-        let Lookup::Present(pool) = self.resource(&place.compute) else { return None };
-        pool.pointer("/properties/properties/subnet/id")?.as_str()?.parse().ok()
+        let Lookup::Present(pool) = self.resource(&place.compute) else {
+            return None;
+        };
+        pool.pointer("/properties/properties/subnet/id")?
+            .as_str()?
+            .parse()
+            .ok()
     }
 
     /// The jobs of this cluster, put in order.
@@ -189,7 +205,10 @@ impl Observed {
             Lookup::Present(()) => {}
             Lookup::Unavailable(trouble) => return Err(trouble.clone()),
             Lookup::Absent | Lookup::NotAsked => {
-                return Err(Trouble::passing(Reason::Pending, "the jobs of the workspace have not been listed yet"));
+                return Err(Trouble::passing(
+                    Reason::Pending,
+                    "the jobs of the workspace have not been listed yet",
+                ));
             }
         }
         let jobs = self.resources.iter().filter_map(|(id, body)| {
@@ -197,7 +216,9 @@ impl Observed {
             (id == &place.job(name)).then_some(())?;
             Some((name, JobFacts::read(body.present()?)?))
         });
-        Ok(Lineup::of(jobs.collect(), replicas, |name| place.identity.job_id(name)))
+        Ok(Lineup::of(jobs.collect(), replicas, |name| {
+            place.identity.job_id(name)
+        }))
     }
 }
 

@@ -6,10 +6,10 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Event as KubernetesEvent, EventType};
 use kube::{Resource as _, ResourceExt as _};
 
+use super::Context;
 use super::conclude::{Conclusion, Event, Next, write_not_before};
 use super::error::Error;
 use super::memory::ClusterMemory;
-use super::Context;
 use crate::api::{DaskCluster, DaskClusterStatus};
 use crate::kubernetes::ClusterWriter;
 
@@ -47,7 +47,12 @@ pub async fn write(
     status: &DaskClusterStatus,
     memory: &mut ClusterMemory,
 ) -> Result<(), Error> {
-    writer.set_status(status).await.map_err(|source| Error::Report { source: Box::new(source) })?;
+    writer
+        .set_status(status)
+        .await
+        .map_err(|source| Error::Report {
+            source: Box::new(source),
+        })?;
     context.metrics.status_writes.inc();
     memory.last_status_write = Some(context.clock.now());
     Ok(())
@@ -58,7 +63,11 @@ async fn publish(context: &Context, cluster: &DaskCluster, events: &[Event]) {
     let regarding = cluster.object_ref(&());
     for event in events {
         let told = KubernetesEvent {
-            type_: if event.warning { EventType::Warning } else { EventType::Normal },
+            type_: if event.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
             reason: event.reason.as_str().to_owned(),
             note: Some(event.note.chars().take(MAX_NOTE).collect()),
             action: event.action.to_owned(),

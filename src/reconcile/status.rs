@@ -8,7 +8,8 @@ use super::observed::Observed;
 use super::plan::{SchedulerStage, registered_workers};
 use super::validate::{ValidCluster, Wanted};
 use crate::api::{
-    ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, RunStatus, SchedulerStatus, WorkerCounts,
+    ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, RunStatus, SchedulerStatus,
+    WorkerCounts,
 };
 use crate::azure_resources::job::{JobFacts, Lineup};
 use crate::azure_resources::{ComputeHave, Scene};
@@ -26,14 +27,31 @@ pub struct Facts {
 impl Facts {
     pub fn gather(outcome: &Outcome<'_>) -> Self {
         let Wanted::Cluster(cluster) = outcome.wanted else {
-            return Self { desired_workers: 0, ready_workers: 0, lineup: None };
+            return Self {
+                desired_workers: 0,
+                ready_workers: 0,
+                lineup: None,
+            };
         };
-        let lineup = outcome.observed.lineup(&cluster.place, cluster.worker.replicas).ok();
+        let lineup = outcome
+            .observed
+            .lineup(&cluster.place, cluster.worker.replicas)
+            .ok();
         let state = lineup.as_ref().and_then(|lineup| {
-            let scene = Scene { cluster, observed: outcome.observed, lineup: Some(lineup) };
-            SchedulerStage::of(&scene, lineup).answering(&scene).map(|state| registered_workers(state, lineup))
+            let scene = Scene {
+                cluster,
+                observed: outcome.observed,
+                lineup: Some(lineup),
+            };
+            SchedulerStage::of(&scene, lineup)
+                .answering(&scene)
+                .map(|state| registered_workers(state, lineup))
         });
-        Self { desired_workers: cluster.desired_dask_workers(), ready_workers: state.unwrap_or(0), lineup }
+        Self {
+            desired_workers: cluster.desired_dask_workers(),
+            ready_workers: state.unwrap_or(0),
+            lineup,
+        }
     }
 }
 
@@ -57,7 +75,11 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         })
         .collect();
     if let Some(lineup) = &facts.lineup {
-        let scene = Scene { cluster, observed: outcome.observed, lineup: Some(lineup) };
+        let scene = Scene {
+            cluster,
+            observed: outcome.observed,
+            lineup: Some(lineup),
+        };
         let stage = SchedulerStage::of(&scene, lineup);
         status.run = lineup.head_facts().map(run);
         status.scheduler = scheduler(cluster, &stage);
@@ -68,18 +90,31 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
 }
 
 fn compute(cluster: &ValidCluster, observed: &Observed) -> Option<(ComputeStatus, NodeCounts)> {
-    let Lookup::Present(body) = observed.resource(&cluster.place.compute) else { return None };
+    let Lookup::Present(body) = observed.resource(&cluster.place.compute) else {
+        return None;
+    };
     let have: ComputeHave = serde_json::from_value(body.clone()).ok()?;
     let inner = have.properties.properties;
     let compute = ComputeStatus {
         id: Some(cluster.place.compute.to_string()),
         provisioning_state: have.properties.provisioning_state,
-        allocation_state: inner.as_ref().and_then(|inner| inner.allocation_state.clone()),
+        allocation_state: inner
+            .as_ref()
+            .and_then(|inner| inner.allocation_state.clone()),
     };
-    let counts = inner.as_ref().and_then(|inner| inner.node_state_counts).unwrap_or_default();
+    let counts = inner
+        .as_ref()
+        .and_then(|inner| inner.node_state_counts)
+        .unwrap_or_default();
     let nodes = NodeCounts {
-        target: inner.as_ref().and_then(|inner| inner.target_node_count).unwrap_or(0),
-        current: inner.as_ref().and_then(|inner| inner.current_node_count).unwrap_or(0),
+        target: inner
+            .as_ref()
+            .and_then(|inner| inner.target_node_count)
+            .unwrap_or(0),
+        current: inner
+            .as_ref()
+            .and_then(|inner| inner.current_node_count)
+            .unwrap_or(0),
         idle: counts.idle_node_count.unwrap_or(0),
         running: counts.running_node_count.unwrap_or(0),
         preparing: counts.preparing_node_count.unwrap_or(0),
@@ -112,14 +147,24 @@ fn scheduler(cluster: &ValidCluster, stage: &SchedulerStage) -> Option<Scheduler
         dashboard: Some(address.dashboard.clone()),
         jupyter: address.jupyter.clone(),
         head_node: Some(address.head_node.clone()),
-        service: address.is_routable().then(|| format!("{}.{}.svc", service_name(identity), identity.namespace)),
+        service: address
+            .is_routable()
+            .then(|| format!("{}.{}.svc", service_name(identity), identity.namespace)),
     })
 }
 
-fn workers(scene: &Scene<'_>, stage: &SchedulerStage, lineup: &Lineup, facts: &Facts) -> WorkerCounts {
+fn workers(
+    scene: &Scene<'_>,
+    stage: &SchedulerStage,
+    lineup: &Lineup,
+    facts: &Facts,
+) -> WorkerCounts {
     let state = stage.answering(scene);
-    let registered: Vec<&str> =
-        state.iter().flat_map(|state| &state.workers).map(crate::dask::Worker::job_id).collect();
+    let registered: Vec<&str> = state
+        .iter()
+        .flat_map(|state| &state.workers)
+        .map(crate::dask::Worker::job_id)
+        .collect();
     let pending = lineup
         .alive_workers
         .iter()
@@ -130,7 +175,11 @@ fn workers(scene: &Scene<'_>, stage: &SchedulerStage, lineup: &Lineup, facts: &F
         desired: facts.desired_workers,
         pending: u32::try_from(pending).unwrap_or(u32::MAX),
         ready: facts.ready_workers,
-        cores: state.map_or(0, |state| u32::try_from(state.total_threads).unwrap_or(u32::MAX)),
-        memory: Some(Quantity(quantity::of_bytes(state.map_or(0, |state| state.total_memory)))),
+        cores: state.map_or(0, |state| {
+            u32::try_from(state.total_threads).unwrap_or(u32::MAX)
+        }),
+        memory: Some(Quantity(quantity::of_bytes(
+            state.map_or(0, |state| state.total_memory),
+        ))),
     }
 }

@@ -11,11 +11,15 @@ pub fn of_azure(error: &Error) -> Trouble {
     let code = error.code().unwrap_or_default();
     let (reason, lasting) = match error.class() {
         Class::NotFound if code == "ResourceGroupNotFound" => (Reason::ResourceGroupNotFound, true),
-        Class::NotFound | Class::Conflict | Class::Unavailable | Class::Undecodable => (Reason::AzureError, false),
+        Class::NotFound | Class::Conflict | Class::Unavailable | Class::Undecodable => {
+            (Reason::AzureError, false)
+        }
         Class::Throttled => (Reason::Throttled, false),
         Class::Unauthenticated | Class::CredentialsRefused => (Reason::CredentialsRefused, true),
         Class::Denied => match code {
-            "RequestDisallowedByPolicy" | "RequestDisallowedByAzure" => (Reason::PolicyDenied, true),
+            "RequestDisallowedByPolicy" | "RequestDisallowedByAzure" => {
+                (Reason::PolicyDenied, true)
+            }
             "ScopeLocked" => (Reason::ScopeLocked, false),
             "SubscriptionNotFound" => (Reason::SubscriptionNotFound, true),
             // Roles take minutes to be seen everywhere.
@@ -26,8 +30,15 @@ pub fn of_azure(error: &Error) -> Trouble {
         Class::Invalid => (Reason::RejectedByAzure, true),
         Class::Unreachable => (Reason::AzureUnreachable, false),
     };
-    let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
-    Trouble { reason, message: format!("{error}{hint}"), lasting, retry_after: error.retry_after() }
+    let hint = error
+        .hint()
+        .map_or_else(String::new, |hint| format!("; {hint}"));
+    Trouble {
+        reason,
+        message: format!("{error}{hint}"),
+        lasting,
+        retry_after: error.retry_after(),
+    }
 }
 
 const QUICK: Duration = Duration::from_secs(1);
@@ -38,7 +49,9 @@ const SLOW_AT_MOST: Duration = Duration::from_secs(600);
 /// How long to wait before the next try after so many failures in a row, the last one included.
 pub fn delay(retry: Retry, failures: u32) -> Duration {
     let doubled = |first: Duration, most: Duration| {
-        first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most)
+        first
+            .saturating_mul(1 << failures.saturating_sub(1).min(16))
+            .min(most)
     };
     match retry {
         Retry::Backoff => doubled(QUICK, QUICK_AT_MOST),
@@ -52,8 +65,18 @@ pub fn delay(retry: Retry, failures: u32) -> Duration {
 pub fn of_kubernetes(doing: &str, error: &kube::Error) -> Trouble {
     let (reason, message) = match error {
         kube::Error::Api(status) => {
-            let reason = if status.code == 403 { Reason::AuthorizationFailed } else { Reason::AzureError };
-            (reason, format!("{doing}: the API server answered {} {}: {}", status.code, status.reason, status.message))
+            let reason = if status.code == 403 {
+                Reason::AuthorizationFailed
+            } else {
+                Reason::AzureError
+            };
+            (
+                reason,
+                format!(
+                    "{doing}: the API server answered {} {}: {}",
+                    status.code, status.reason, status.message
+                ),
+            )
         }
         other => (Reason::AzureError, format!("{doing}: {other}")),
     };
@@ -70,7 +93,10 @@ mod tests {
         assert_eq!(delay(Retry::Backoff, 4), Duration::from_secs(8));
         assert_eq!(delay(Retry::Backoff, u32::MAX), QUICK_AT_MOST);
         assert_eq!(delay(Retry::Slow, 2), Duration::from_secs(60));
-        assert_eq!(delay(Retry::After(Duration::from_secs(17)), 1), Duration::from_secs(17));
+        assert_eq!(
+            delay(Retry::After(Duration::from_secs(17)), 1),
+            Duration::from_secs(17)
+        );
         assert_eq!(delay(Retry::OnChange, 1), SLOW_AT_MOST);
     }
 }

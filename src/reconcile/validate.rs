@@ -147,7 +147,12 @@ impl ValidCluster {
 /// Every rule that the spec breaks.
 pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidCluster, SpecErrors> {
     let mut errors = Vec::new();
-    let mut refuse = |path: &str, message: String| errors.push(SpecError { path: path.into(), message });
+    let mut refuse = |path: &str, message: String| {
+        errors.push(SpecError {
+            path: path.into(),
+            message,
+        })
+    };
     let spec = &cluster.spec;
     let place = match Place::of(cluster) {
         Ok(place) => place,
@@ -180,19 +185,32 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
             .map_err(|error| refuse("spec.worker.memoryLimit", error.to_string()))
             .ok()
     });
-    if let Some(conda_file) = spec.environment.as_ref().and_then(|environment| environment.conda_file.as_ref())
+    if let Some(conda_file) = spec
+        .environment
+        .as_ref()
+        .and_then(|environment| environment.conda_file.as_ref())
         && let Err(message) = check_conda_file(conda_file)
     {
         refuse("spec.environment.condaFile", message);
     }
     let environment = environment(spec.environment.as_ref(), &place, defaults);
-    let datasets: Result<Vec<_>, _> = spec.datasets.iter().map(|dataset| valid_dataset(dataset, &place)).collect();
+    let datasets: Result<Vec<_>, _> = spec
+        .datasets
+        .iter()
+        .map(|dataset| valid_dataset(dataset, &place))
+        .collect();
     let (environment, datasets) = match (environment, datasets) {
         (Ok(environment), Ok(datasets)) if errors.is_empty() => (environment, datasets),
         (environment, datasets) => {
-            let ids = [("spec.environment", environment.err()), ("spec.datasets", datasets.err())];
+            let ids = [
+                ("spec.environment", environment.err()),
+                ("spec.datasets", datasets.err()),
+            ];
             errors.extend(ids.into_iter().filter_map(|(path, error)| {
-                Some(SpecError { path: path.into(), message: error?.to_string() })
+                Some(SpecError {
+                    path: path.into(),
+                    message: error?.to_string(),
+                })
             }));
             return Err(SpecErrors(errors));
         }
@@ -236,7 +254,12 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
 fn env(variables: &[EnvVar]) -> BTreeMap<String, String> {
     variables
         .iter()
-        .map(|variable| (variable.name.clone(), variable.value.clone().unwrap_or_default()))
+        .map(|variable| {
+            (
+                variable.name.clone(),
+                variable.value.clone().unwrap_or_default(),
+            )
+        })
         .collect()
 }
 
@@ -245,9 +268,15 @@ fn env(variables: &[EnvVar]) -> BTreeMap<String, String> {
 const FIRST_VERSION: &str = "1";
 
 fn valid_dataset(dataset: &Dataset, place: &Place) -> Result<ValidDataset, InvalidResourceId> {
-    let version = dataset.version.clone().unwrap_or_else(|| FIRST_VERSION.to_owned());
+    let version = dataset
+        .version
+        .clone()
+        .unwrap_or_else(|| FIRST_VERSION.to_owned());
     Ok(ValidDataset {
-        id: place.workspace.child("data", &dataset.name)?.child("versions", &version)?,
+        id: place
+            .workspace
+            .child("data", &dataset.name)?
+            .child("versions", &version)?,
         name: dataset.name.clone(),
         version,
         uri: dataset.uri.clone(),
@@ -267,24 +296,52 @@ fn environment(
     defaults: &Defaults,
 ) -> Result<ValidEnvironment, InvalidResourceId> {
     let version_id = |name: &str, version: &str| {
-        place.workspace.child("environments", name)?.child("versions", version)
+        place
+            .workspace
+            .child("environments", name)?
+            .child("versions", version)
     };
-    if let Some(Environment { name: Some(name), version: Some(version), .. }) = spec {
-        return Ok(ValidEnvironment { id: version_id(name, version)?, definition: None });
+    if let Some(Environment {
+        name: Some(name),
+        version: Some(version),
+        ..
+    }) = spec
+    {
+        return Ok(ValidEnvironment {
+            id: version_id(name, version)?,
+            definition: None,
+        });
     }
     let definition = match spec {
         None => defaults.environment.clone(),
         Some(spec) => EnvironmentDefinition {
-            image: spec.image.clone().unwrap_or_else(|| defaults.environment.image.clone()),
+            image: spec
+                .image
+                .clone()
+                .unwrap_or_else(|| defaults.environment.image.clone()),
             conda_file: spec.conda_file.clone(),
         },
     };
     let mut hash = Sha256::new();
     hash.update(definition.image.as_bytes());
     hash.update([0]);
-    hash.update(definition.conda_file.as_deref().unwrap_or_default().as_bytes());
-    let version: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Ok(ValidEnvironment { id: version_id(ENVIRONMENT_NAME, &version)?, definition: Some(definition) })
+    hash.update(
+        definition
+            .conda_file
+            .as_deref()
+            .unwrap_or_default()
+            .as_bytes(),
+    );
+    let version: String = hash
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok(ValidEnvironment {
+        id: version_id(ENVIRONMENT_NAME, &version)?,
+        definition: Some(definition),
+    })
 }
 
 /// Azure ML takes a conda file as YAML text and builds it minutes later: a typo is better told now.

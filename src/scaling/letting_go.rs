@@ -38,27 +38,53 @@ pub struct Cancelled {
 pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) -> LettingGo {
     let mut going = LettingGo::default();
     for name in &lineup.stale_workers {
-        going.cancel.push(Cancelled { job: *name, why: "its scheduler is gone".into() });
+        going.cancel.push(Cancelled {
+            job: *name,
+            why: "its scheduler is gone".into(),
+        });
     }
     let wanted = usize::try_from(scene.cluster.worker.replicas).unwrap_or(usize::MAX);
-    let Some(mut surplus) = lineup.alive_workers.len().checked_sub(wanted).filter(|surplus| *surplus > 0) else {
+    let Some(mut surplus) = lineup
+        .alive_workers
+        .len()
+        .checked_sub(wanted)
+        .filter(|surplus| *surplus > 0)
+    else {
         return going;
     };
-    let not_started = lineup.alive_workers.iter().rev().filter(|name| lineup.jobs[*name].status.has_not_started());
+    let not_started = lineup
+        .alive_workers
+        .iter()
+        .rev()
+        .filter(|name| lineup.jobs[*name].status.has_not_started());
     for name in not_started.take(surplus) {
         surplus -= 1;
-        going.cancel.push(Cancelled { job: *name, why: format!("{wanted} workers are wanted, and it has not started") });
+        going.cancel.push(Cancelled {
+            job: *name,
+            why: format!("{wanted} workers are wanted, and it has not started"),
+        });
     }
     if surplus == 0 {
         return going;
     }
     let Some(state) = stage.answering(scene) else {
-        going.waiting = Some(format!("{surplus} workers are to go, and only the scheduler can tell which may"));
+        going.waiting = Some(format!(
+            "{surplus} workers are to go, and only the scheduler can tell which may"
+        ));
         return going;
     };
-    let registered: BTreeSet<&str> = state.workers.iter().map(crate::dask::Worker::job_id).collect();
+    let registered: BTreeSet<&str> = state
+        .workers
+        .iter()
+        .map(crate::dask::Worker::job_id)
+        .collect();
     let worker_jobs = |facts: &&JobFacts| registered.contains(facts.id.as_str());
-    let registered_jobs = lineup.alive_workers.iter().map(|name| &lineup.jobs[name]).filter(worker_jobs).count();
+    let registered_jobs = lineup
+        .alive_workers
+        .iter()
+        .map(|name| &lineup.jobs[name])
+        .filter(worker_jobs)
+        .count();
     let to_retire = registered_jobs.saturating_sub(wanted).min(surplus);
     let retirement = scene.observed.scheduler.retirement.as_ref();
     if to_retire > 0 {
@@ -70,35 +96,59 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
     let gone: Vec<_> = lineup
         .alive_workers
         .iter()
-        .filter(|name| !registered.contains(lineup.jobs[*name].id.as_str()) && matches!(name.slot, Slot::Worker(_)))
+        .filter(|name| {
+            !registered.contains(lineup.jobs[*name].id.as_str())
+                && matches!(name.slot, Slot::Worker(_))
+        })
         .collect();
     for name in gone.iter().take(surplus) {
         let facts = &lineup.jobs[*name];
         let retired = retired_at(retirement, &facts.id).map(|at| (at, RETIRED_JOB_ENDS_WITHIN));
-        let never_registered = facts.started_at.map(|at| (at, start_timeout + RETIRED_JOB_ENDS_WITHIN));
-        let overdue = retired.or(never_registered).is_some_and(|(since, within)| now.duration_since(since) > jiff::SignedDuration::try_from(within).unwrap_or(jiff::SignedDuration::MAX));
+        let never_registered = facts
+            .started_at
+            .map(|at| (at, start_timeout + RETIRED_JOB_ENDS_WITHIN));
+        let overdue = retired.or(never_registered).is_some_and(|(since, within)| {
+            now.duration_since(since)
+                > jiff::SignedDuration::try_from(within).unwrap_or(jiff::SignedDuration::MAX)
+        });
         if overdue {
-            going.cancel.push(Cancelled { job: **name, why: "it holds no data and has not ended by itself".into() });
+            going.cancel.push(Cancelled {
+                job: **name,
+                why: "it holds no data and has not ended by itself".into(),
+            });
         }
     }
-    going.waiting = Some(format!("{surplus} workers have handed over their data, and their jobs end"));
+    going.waiting = Some(format!(
+        "{surplus} workers have handed over their data, and their jobs end"
+    ));
     going
 }
 
-fn retire(count: usize, retirement: Option<&Retirement>, now: Timestamp, mut going: LettingGo) -> LettingGo {
+fn retire(
+    count: usize,
+    retirement: Option<&Retirement>,
+    now: Timestamp,
+    mut going: LettingGo,
+) -> LettingGo {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     let waits = match retirement.map(|retirement| &retirement.outcome) {
         None => None,
         Some(RetirementOutcome::UnderWay) => Some("they hand over their data".to_owned()),
-        Some(RetirementOutcome::Answered { at, retired }) if too_soon(*at, now) => Some(if retired.refused.is_empty() && !retired.retired.is_empty() {
-            "some have left".to_owned()
-        } else {
-            "the others cannot hold their data now".to_owned()
-        }),
-        Some(RetirementOutcome::Failed { at, message }) if too_soon(*at, now) => Some(message.clone()),
+        Some(RetirementOutcome::Answered { at, retired }) if too_soon(*at, now) => Some(
+            if retired.refused.is_empty() && !retired.retired.is_empty() {
+                "some have left".to_owned()
+            } else {
+                "the others cannot hold their data now".to_owned()
+            },
+        ),
+        Some(RetirementOutcome::Failed { at, message }) if too_soon(*at, now) => {
+            Some(message.clone())
+        }
         Some(RetirementOutcome::Answered { .. } | RetirementOutcome::Failed { .. }) => None,
     };
-    let why = waits.clone().unwrap_or_else(|| "they are asked to hand over their data".into());
+    let why = waits
+        .clone()
+        .unwrap_or_else(|| "they are asked to hand over their data".into());
     going.waiting = Some(format!("{count} workers are to go: {why}"));
     if waits.is_none() {
         going.retire = count;
@@ -107,11 +157,19 @@ fn retire(count: usize, retirement: Option<&Retirement>, now: Timestamp, mut goi
 }
 
 fn too_soon(at: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(at) < jiff::SignedDuration::try_from(BETWEEN_RETIREMENTS).unwrap_or(jiff::SignedDuration::ZERO)
+    now.duration_since(at)
+        < jiff::SignedDuration::try_from(BETWEEN_RETIREMENTS).unwrap_or(jiff::SignedDuration::ZERO)
 }
 
 fn retired_at(retirement: Option<&Retirement>, job: &str) -> Option<Timestamp> {
-    let RetirementOutcome::Answered { at, retired } = &retirement?.outcome else { return None };
-    let of_job = |worker: &String| worker.split_once('.').map_or(worker.as_str(), |(job, _)| job) == job;
+    let RetirementOutcome::Answered { at, retired } = &retirement?.outcome else {
+        return None;
+    };
+    let of_job = |worker: &String| {
+        worker
+            .split_once('.')
+            .map_or(worker.as_str(), |(job, _)| job)
+            == job
+    };
     retired.retired.iter().any(of_job).then_some(*at)
 }

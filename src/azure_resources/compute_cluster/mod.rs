@@ -4,8 +4,8 @@
 mod tests;
 mod wire;
 
-pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 use wire::{Have, Inner, InnerWant, OuterWant, ScaleSettings, SubnetReference, Want};
+pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 
 use jiff::{Span, SpanRelativeTo};
 use serde_json::json;
@@ -24,7 +24,8 @@ impl AzureKind for ComputeCluster {
     const API_VERSION: &'static str = super::MACHINE_LEARNING_API_VERSION;
     const STAGE: ConditionType = ConditionType::ComputeReady;
     const AFTER: &'static [&'static str] = &["Subnet"];
-    const DELETE_QUERY: &'static [(&'static str, &'static str)] = &[("underlyingResourceAction", "Delete")];
+    const DELETE_QUERY: &'static [(&'static str, &'static str)] =
+        &[("underlyingResourceAction", "Delete")];
     const LEAVING: LeavingRule = LeavingRule::Delete;
     type Want = Want;
     type Have = Have;
@@ -32,17 +33,27 @@ impl AzureKind for ComputeCluster {
     fn want(scene: &Scene<'_>) -> Vec<Wanted<Want>> {
         let cluster = scene.cluster;
         let id = cluster.place.compute.clone();
-        let standing = match (&cluster.compute.vm_size, scene.observed.location(), &cluster.place.network) {
+        let standing = match (
+            &cluster.compute.vm_size,
+            scene.observed.location(),
+            &cluster.place.network,
+        ) {
             (Some(vm_size), Some(location), Some(network)) if cluster.place.compute_is_ours => {
                 Standing::Own(body(scene, vm_size, location, &network.subnet))
             }
-            _ => Standing::Use { absent: Reason::PoolNotFound },
+            _ => Standing::Use {
+                absent: Reason::PoolNotFound,
+            },
         };
         vec![Wanted { id, standing }]
     }
 
     fn places(place: &Place) -> Vec<ResourceId> {
-        if place.compute_is_ours { vec![place.compute.clone()] } else { Vec::new() }
+        if place.compute_is_ours {
+            vec![place.compute.clone()]
+        } else {
+            Vec::new()
+        }
     }
 
     fn drift(want: &Want, have: &Have) -> Drift {
@@ -62,29 +73,56 @@ impl AzureKind for ComputeCluster {
             for (name, value) in have.tags.iter().flatten() {
                 all.entry(name.clone()).or_insert_with(|| value.clone());
             }
-            let body = Want { tags: all, ..want.clone() };
+            let body = Want {
+                tags: all,
+                ..want.clone()
+            };
             return match serde_json::to_value(&body) {
-                Ok(body) => Drift::Update { fields: [tags, scale].concat(), change: Change::Put(body) },
+                Ok(body) => Drift::Update {
+                    fields: [tags, scale].concat(),
+                    change: Change::Put(body),
+                },
                 Err(_) => Drift::None,
             };
         }
         if !scale.is_empty() {
-            let body = json!({"properties": {"properties": {"scaleSettings": wanted.scale_settings}}});
-            return Drift::Update { fields: scale, change: Change::Patch(body) };
+            let body =
+                json!({"properties": {"properties": {"scaleSettings": wanted.scale_settings}}});
+            return Drift::Update {
+                fields: scale,
+                change: Change::Patch(body),
+            };
         }
         Drift::None
     }
 
     fn health(have: &Have) -> Health {
         let properties = &have.properties;
-        if properties.compute_type.as_deref().is_some_and(|kind| kind != "AmlCompute") {
+        if properties
+            .compute_type
+            .as_deref()
+            .is_some_and(|kind| kind != "AmlCompute")
+        {
             return Health::Failed {
                 reason: Reason::PoolNotFound,
-                message: format!("the compute is a {}, not an AmlCompute: name another one", properties.compute_type.as_deref().unwrap_or_default()),
+                message: format!(
+                    "the compute is a {}, not an AmlCompute: name another one",
+                    properties.compute_type.as_deref().unwrap_or_default()
+                ),
             };
         }
-        let errors = properties.provisioning_errors.iter().flatten().map(wire::ProvisioningError::to_string).collect::<Vec<_>>().join("; ");
-        let health = Health::of_provisioning_state(properties.provisioning_state.as_deref(), "the pool", &errors);
+        let errors = properties
+            .provisioning_errors
+            .iter()
+            .flatten()
+            .map(wire::ProvisioningError::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        let health = Health::of_provisioning_state(
+            properties.provisioning_state.as_deref(),
+            "the pool",
+            &errors,
+        );
         match health {
             Health::Failed { message, .. } if errors.contains("Quota") => Health::Failed { reason: Reason::QuotaExceeded, message },
             Health::Failed { .. } | Health::Settling(_) => health,
@@ -119,10 +157,19 @@ fn body(scene: &Scene<'_>, vm_size: &str, location: &str, subnet: &ResourceId) -
                 scale_settings: ScaleSettings {
                     min_node_count: Some(compute.min_nodes),
                     max_node_count: Some(compute.max_nodes),
-                    node_idle_time_before_scale_down: Some(format!("PT{}S", compute.idle_seconds_before_scale_down)),
+                    node_idle_time_before_scale_down: Some(format!(
+                        "PT{}S",
+                        compute.idle_seconds_before_scale_down
+                    )),
                 },
-                subnet: SubnetReference { id: subnet.to_string() },
-                enable_node_public_ip: scene.cluster.network.as_ref().is_none_or(|network| network.node_public_ip),
+                subnet: SubnetReference {
+                    id: subnet.to_string(),
+                },
+                enable_node_public_ip: scene
+                    .cluster
+                    .network
+                    .as_ref()
+                    .is_none_or(|network| network.node_public_ip),
                 remote_login_port_public_access: "Disabled",
             },
         },
@@ -131,11 +178,25 @@ fn body(scene: &Scene<'_>, vm_size: &str, location: &str, subnet: &ResourceId) -
 
 /// Fields that Azure gives no way to change (contract section 6, life cycle 4).
 fn fixed_drift(wanted: &InnerWant, have: &Inner) -> Vec<String> {
-    let differs = |held: Option<&str>, wanted: &str| held.is_some_and(|held| !held.eq_ignore_ascii_case(wanted));
+    let differs = |held: Option<&str>, wanted: &str| {
+        held.is_some_and(|held| !held.eq_ignore_ascii_case(wanted))
+    };
     [
-        ("properties.properties.vmSize", differs(have.vm_size.as_deref(), &wanted.vm_size)),
-        ("properties.properties.vmPriority", differs(have.vm_priority.as_deref(), wanted.vm_priority)),
-        ("properties.properties.subnet.id", differs(have.subnet.as_ref().map(|subnet| subnet.id.as_str()), &wanted.subnet.id)),
+        (
+            "properties.properties.vmSize",
+            differs(have.vm_size.as_deref(), &wanted.vm_size),
+        ),
+        (
+            "properties.properties.vmPriority",
+            differs(have.vm_priority.as_deref(), wanted.vm_priority),
+        ),
+        (
+            "properties.properties.subnet.id",
+            differs(
+                have.subnet.as_ref().map(|subnet| subnet.id.as_str()),
+                &wanted.subnet.id,
+            ),
+        ),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)
@@ -150,7 +211,8 @@ fn scale_drift(wanted: &ScaleSettings, have: Option<&ScaleSettings>) -> Vec<Stri
         ("maxNodeCount", have.max_node_count != wanted.max_node_count),
         (
             "nodeIdleTimeBeforeScaleDown",
-            seconds(have.node_idle_time_before_scale_down.as_deref()) != seconds(wanted.node_idle_time_before_scale_down.as_deref()),
+            seconds(have.node_idle_time_before_scale_down.as_deref())
+                != seconds(wanted.node_idle_time_before_scale_down.as_deref()),
         ),
     ]
     .into_iter()
@@ -162,5 +224,9 @@ fn scale_drift(wanted: &ScaleSettings, have: Option<&ScaleSettings>) -> Vec<Stri
 /// Seconds of an ISO 8601 duration: Azure writes `PT2M` where `PT120S` was asked for.
 fn seconds(duration: Option<&str>) -> Option<i64> {
     let span: Span = duration?.parse().ok()?;
-    Some(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.as_secs())
+    Some(
+        span.to_duration(SpanRelativeTo::days_are_24_hours())
+            .ok()?
+            .as_secs(),
+    )
 }

@@ -18,7 +18,9 @@ fn want() -> Want {
                     max_node_count: Some(100),
                     node_idle_time_before_scale_down: Some("PT120S".into()),
                 },
-                subnet: SubnetReference { id: "/subscriptions/s/x/subnets/default".into() },
+                subnet: SubnetReference {
+                    id: "/subscriptions/s/x/subnets/default".into(),
+                },
                 enable_node_public_ip: true,
                 remote_login_port_public_access: "Disabled",
             },
@@ -65,7 +67,10 @@ fn a_pool_as_azure_echoes_it_shows_no_drift() {
 
 #[test]
 fn changed_limits_are_patched_with_the_doubled_nesting() {
-    let have = have(set("/properties/properties/scaleSettings/maxNodeCount", json!(8)));
+    let have = have(set(
+        "/properties/properties/scaleSettings/maxNodeCount",
+        json!(8),
+    ));
     assert_eq!(
         ComputeCluster::drift(&want(), &have),
         Drift::Update {
@@ -79,19 +84,31 @@ fn changed_limits_are_patched_with_the_doubled_nesting() {
 #[test]
 fn a_tag_is_mended_by_put_which_keeps_the_tags_of_others() {
     let have = have(set("/tags", json!({"cost": "7"})));
-    let Drift::Update { fields, change: Change::Put(body) } = ComputeCluster::drift(&want(), &have) else {
+    let Drift::Update {
+        fields,
+        change: Change::Put(body),
+    } = ComputeCluster::drift(&want(), &have)
+    else {
         unreachable!("a missing tag is a drift")
     };
     assert_eq!(fields, ["tags.dask-azureml-owner"]);
-    assert_eq!(body["tags"], json!({"cost": "7", "dask-azureml-owner": "u1"}));
+    assert_eq!(
+        body["tags"],
+        json!({"cost": "7", "dask-azureml-owner": "u1"})
+    );
 }
 
 #[test]
 fn what_azure_cannot_change_is_told_and_not_written() {
-    let have = have(set("/properties/properties/vmSize", json!("STANDARD_DS3_V2")));
+    let have = have(set(
+        "/properties/properties/vmSize",
+        json!("STANDARD_DS3_V2"),
+    ));
     assert_eq!(
         ComputeCluster::drift(&want(), &have),
-        Drift::Replace { fields: vec!["properties.properties.vmSize".into()] }
+        Drift::Replace {
+            fields: vec!["properties.properties.vmSize".into()]
+        }
     );
 }
 
@@ -99,26 +116,37 @@ fn what_azure_cannot_change_is_told_and_not_written() {
 fn health_names_the_cause_in_azures_own_words() {
     for (pool, expected) in [
         (have(|_| {}), Health::Ready),
-        (have(set("/properties/provisioningState", json!("Creating"))), Health::Settling("the pool is Creating".into())),
+        (
+            have(set("/properties/provisioningState", json!("Creating"))),
+            Health::Settling("the pool is Creating".into()),
+        ),
         (
             have(|body| {
                 body["properties"]["provisioningState"] = json!("Failed");
-                body["properties"]["provisioningErrors"] =
-                    json!([{"error": {"code": "ClusterMinNodesExceedCoreQuota", "message": "quota of 6"}}]);
+                body["properties"]["provisioningErrors"] = json!([{"error": {"code": "ClusterMinNodesExceedCoreQuota", "message": "quota of 6"}}]);
             }),
             Health::Failed {
                 reason: Reason::QuotaExceeded,
-                message: "the pool failed to provision: ClusterMinNodesExceedCoreQuota: quota of 6".into(),
+                message: "the pool failed to provision: ClusterMinNodesExceedCoreQuota: quota of 6"
+                    .into(),
             },
         ),
     ] {
         assert_eq!(ComputeCluster::health(&pool), expected);
     }
     for (pool, expected) in [
-        (have(set("/properties/properties/subnet", Value::Null)), Reason::NoSubnet),
-        (have(set("/properties/computeType", json!("ComputeInstance"))), Reason::PoolNotFound),
+        (
+            have(set("/properties/properties/subnet", Value::Null)),
+            Reason::NoSubnet,
+        ),
+        (
+            have(set("/properties/computeType", json!("ComputeInstance"))),
+            Reason::PoolNotFound,
+        ),
     ] {
-        assert!(matches!(ComputeCluster::health(&pool), Health::Failed { reason, .. } if reason == expected));
+        assert!(
+            matches!(ComputeCluster::health(&pool), Health::Failed { reason, .. } if reason == expected)
+        );
     }
 }
 
@@ -129,5 +157,8 @@ fn what_stays_behind_is_written_back_without_what_is_read_only() {
         "properties": {"vmSize": "A", "currentNodeCount": 0, "errors": null, "subnet": null},
     });
     ComputeCluster::writable(&mut properties);
-    assert_eq!(properties, json!({"computeType": "AmlCompute", "properties": {"vmSize": "A"}}));
+    assert_eq!(
+        properties,
+        json!({"computeType": "AmlCompute", "properties": {"vmSize": "A"}})
+    );
 }

@@ -86,7 +86,12 @@ impl fmt::Display for ProvisioningError {
         if let Some(error) = &self.error {
             return error.fmt(f);
         }
-        write!(f, "{}: {}", self.code.as_deref().unwrap_or("no code"), self.message.as_deref().unwrap_or("no message"))
+        write!(
+            f,
+            "{}: {}",
+            self.code.as_deref().unwrap_or("no code"),
+            self.message.as_deref().unwrap_or("no message")
+        )
     }
 }
 
@@ -160,8 +165,12 @@ const WRITABLE_INNER: [&str; 8] = [
 ];
 
 pub(super) fn keep_writable(properties: &mut Value) {
-    let Some(outer) = properties.as_object_mut() else { return };
-    outer.retain(|name, value| ["computeType", "description", "properties"].contains(&name.as_str()) && !value.is_null());
+    let Some(outer) = properties.as_object_mut() else {
+        return;
+    };
+    outer.retain(|name, value| {
+        ["computeType", "description", "properties"].contains(&name.as_str()) && !value.is_null()
+    });
     if let Some(inner) = outer.get_mut("properties").and_then(Value::as_object_mut) {
         inner.retain(|name, value| WRITABLE_INNER.contains(&name.as_str()) && !value.is_null());
     }

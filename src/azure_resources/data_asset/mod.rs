@@ -49,7 +49,8 @@ pub(super) fn wire_type(kind: DatasetType) -> &'static str {
 
 impl AzureKind for DataAsset {
     const NAME: &'static str = "DataAsset";
-    const RESOURCE_TYPE: &'static str = "Microsoft.MachineLearningServices/workspaces/data/versions";
+    const RESOURCE_TYPE: &'static str =
+        "Microsoft.MachineLearningServices/workspaces/data/versions";
     const API_VERSION: &'static str = super::MACHINE_LEARNING_API_VERSION;
     const STAGE: ConditionType = ConditionType::DatasetsReady;
     const AFTER: &'static [&'static str] = &[];
@@ -64,7 +65,9 @@ impl AzureKind for DataAsset {
             .map(|dataset| Wanted {
                 id: dataset.id.clone(),
                 standing: match &dataset.uri {
-                    None => Standing::Use { absent: Reason::DatasetNotFound },
+                    None => Standing::Use {
+                        absent: Reason::DatasetNotFound,
+                    },
                     Some(uri) => Standing::Shared(Want {
                         properties: WantProperties {
                             data_type: wire_type(dataset.kind),
@@ -82,8 +85,18 @@ impl AzureKind for DataAsset {
     }
 
     fn drift(want: &Want, have: &Have) -> Drift {
-        let same = have.properties.data_uri.as_deref().is_none_or(|uri| uri == want.properties.data_uri);
-        if same { Drift::None } else { Drift::Replace { fields: vec!["uri".into()] } }
+        let same = have
+            .properties
+            .data_uri
+            .as_deref()
+            .is_none_or(|uri| uri == want.properties.data_uri);
+        if same {
+            Drift::None
+        } else {
+            Drift::Replace {
+                fields: vec!["uri".into()],
+            }
+        }
     }
 
     fn health(_: &Have) -> Health {

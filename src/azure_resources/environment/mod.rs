@@ -42,7 +42,8 @@ pub struct HaveProperties {
 
 impl AzureKind for Environment {
     const NAME: &'static str = "Environment";
-    const RESOURCE_TYPE: &'static str = "Microsoft.MachineLearningServices/workspaces/environments/versions";
+    const RESOURCE_TYPE: &'static str =
+        "Microsoft.MachineLearningServices/workspaces/environments/versions";
     const API_VERSION: &'static str = super::MACHINE_LEARNING_API_VERSION;
     const STAGE: ConditionType = ConditionType::EnvironmentReady;
     const AFTER: &'static [&'static str] = &[];
@@ -54,7 +55,9 @@ impl AzureKind for Environment {
     fn want(scene: &Scene<'_>) -> Vec<Wanted<Want>> {
         let environment = &scene.cluster.environment;
         let standing = match &environment.definition {
-            None => Standing::Use { absent: Reason::EnvironmentNotFound },
+            None => Standing::Use {
+                absent: Reason::EnvironmentNotFound,
+            },
             Some(definition) => Standing::Shared(Want {
                 properties: WantProperties {
                     image: definition.image.clone(),
@@ -64,7 +67,10 @@ impl AzureKind for Environment {
                 },
             }),
         };
-        vec![Wanted { id: environment.id.clone(), standing }]
+        vec![Wanted {
+            id: environment.id.clone(),
+            standing,
+        }]
     }
 
     fn places(_: &Place) -> Vec<ResourceId> {
@@ -74,8 +80,18 @@ impl AzureKind for Environment {
     /// The version's name is the hash of its content, so only somebody else's version of that name differs. The
     /// conda file is not compared: Azure ML may write it anew.
     fn drift(want: &Want, have: &Have) -> Drift {
-        let same = have.properties.image.as_deref().is_none_or(|image| image == want.properties.image);
-        if same { Drift::None } else { Drift::Replace { fields: vec!["image".into()] } }
+        let same = have
+            .properties
+            .image
+            .as_deref()
+            .is_none_or(|image| image == want.properties.image);
+        if same {
+            Drift::None
+        } else {
+            Drift::Replace {
+                fields: vec!["image".into()],
+            }
+        }
     }
 
     fn health(_: &Have) -> Health {

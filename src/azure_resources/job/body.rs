@@ -24,8 +24,11 @@ pub const BOOTSTRAP: &str = include_str!("../../bootstrap/dask_azureml.py");
 /// gzip + base64 of [`BOOTSTRAP`]: it travels in one environment variable, so that no blob has to be uploaded.
 static ENCODED_BOOTSTRAP: LazyLock<String> = LazyLock::new(|| {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    let written = encoder.write_all(BOOTSTRAP.as_bytes()).and_then(|()| encoder.finish());
-    base64::engine::general_purpose::STANDARD.encode(written.expect("writing to memory does not fail"))
+    let written = encoder
+        .write_all(BOOTSTRAP.as_bytes())
+        .and_then(|()| encoder.finish());
+    base64::engine::general_purpose::STANDARD
+        .encode(written.expect("writing to memory does not fail"))
 });
 
 /// POSIX shell without `$` (Azure ML replaces `${{…}}`); `exec` so that signals reach Python.
@@ -43,10 +46,16 @@ pub(super) fn body(scene: &Scene<'_>, lineup: &Lineup, name: JobName) -> Want {
     let head = identity.job_id(lineup.head.name());
     let mut tags = cluster.owner.tags(&cluster.user_tags);
     let (display_name, mut environment_variables) = match name.slot {
-        Slot::Head => (format!("{} head", identity.name), head_variables(scene, lineup)),
+        Slot::Head => (
+            format!("{} head", identity.name),
+            head_variables(scene, lineup),
+        ),
         Slot::Worker(slot) => {
             tags.insert(HEAD_TAG.into(), head.clone());
-            (format!("{} worker {slot:02}", identity.name), worker_variables(cluster, head))
+            (
+                format!("{} worker {slot:02}", identity.name),
+                worker_variables(cluster, head),
+            )
         }
     };
     environment_variables.extend(shared_variables(scene));
@@ -72,10 +81,22 @@ fn head_variables(scene: &Scene<'_>, lineup: &Lineup) -> BTreeMap<String, String
     let token = scene.head_token(lineup);
     let own: [(&str, String); 5] = [
         ("DASK_AZUREML_ROLE", "head".into()),
-        ("DASK_AZUREML_TOKEN_SHA256", token.map(|token| token.sha256()).unwrap_or_default()),
-        ("DASK_AZUREML_RUN_WORKER", cluster.scheduler.run_worker.to_string()),
-        ("DASK_AZUREML_JUPYTER", cluster.scheduler.jupyter.to_string()),
-        ("DASK_AZUREML_WORKER_ENV", json!(cluster.worker.env).to_string()),
+        (
+            "DASK_AZUREML_TOKEN_SHA256",
+            token.map(|token| token.sha256()).unwrap_or_default(),
+        ),
+        (
+            "DASK_AZUREML_RUN_WORKER",
+            cluster.scheduler.run_worker.to_string(),
+        ),
+        (
+            "DASK_AZUREML_JUPYTER",
+            cluster.scheduler.jupyter.to_string(),
+        ),
+        (
+            "DASK_AZUREML_WORKER_ENV",
+            json!(cluster.worker.env).to_string(),
+        ),
     ];
     variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
     variables
@@ -110,13 +131,30 @@ fn shared_variables(scene: &Scene<'_>) -> BTreeMap<String, String> {
         })
         .collect();
     let optional = [
-        ("DASK_AZUREML_SUBNET", scene.observed.subnet_prefix(cluster).map(|prefix| prefix.to_string())),
-        ("DASK_AZUREML_WORKER_THREADS", cluster.worker.threads.map(|threads| threads.to_string())),
-        ("DASK_AZUREML_WORKER_MEMORY_LIMIT", cluster.worker.memory_limit.map(|bytes| bytes.to_string())),
+        (
+            "DASK_AZUREML_SUBNET",
+            scene
+                .observed
+                .subnet_prefix(cluster)
+                .map(|prefix| prefix.to_string()),
+        ),
+        (
+            "DASK_AZUREML_WORKER_THREADS",
+            cluster.worker.threads.map(|threads| threads.to_string()),
+        ),
+        (
+            "DASK_AZUREML_WORKER_MEMORY_LIMIT",
+            cluster.worker.memory_limit.map(|bytes| bytes.to_string()),
+        ),
     ];
-    let mut variables: BTreeMap<String, String> =
-        optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    variables.insert("DASK_AZUREML_BOOTSTRAP".into(), encoded_bootstrap().to_owned());
+    let mut variables: BTreeMap<String, String> = optional
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect();
+    variables.insert(
+        "DASK_AZUREML_BOOTSTRAP".into(),
+        encoded_bootstrap().to_owned(),
+    );
     variables.insert(
         "DASK_AZUREML_START_TIMEOUT_SECONDS".into(),
         cluster.scheduler.start_timeout_seconds.to_string(),
@@ -136,7 +174,11 @@ fn input(dataset: &ValidDataset) -> (String, Input) {
         DatasetMode::Download => "Download",
         DatasetMode::Direct => "Direct",
     };
-    let input = Input { job_input_type: wire_type(dataset.kind), uri: dataset.id.to_string(), mode };
+    let input = Input {
+        job_input_type: wire_type(dataset.kind),
+        uri: dataset.id.to_string(),
+        mode,
+    };
     (input_name(&dataset.name), input)
 }
 

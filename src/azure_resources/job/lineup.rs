@@ -58,11 +58,16 @@ pub struct Lineup {
 
 impl Lineup {
     /// `jobs` are all jobs of this cluster, ended ones included.
-    pub fn of(jobs: BTreeMap<JobName, JobFacts>, replicas: u32, head_id: impl Fn(JobName) -> String) -> Self {
+    pub fn of(
+        jobs: BTreeMap<JobName, JobFacts>,
+        replicas: u32,
+        head_id: impl Fn(JobName) -> String,
+    ) -> Self {
         let head = occupant(&jobs, Slot::Head, None);
         let serves = head_id(head.name());
         let serves = serves.as_str();
-        let (mut alive_workers, mut stale_workers, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut alive_workers, mut stale_workers, mut leaving) =
+            (Vec::new(), Vec::new(), Vec::new());
         for (name, facts) in &jobs {
             if facts.status.is_terminal() {
                 continue;
@@ -76,8 +81,22 @@ impl Lineup {
                 stale_workers.push(*name);
             }
         }
-        let workers = fill(&jobs, &alive_workers, &leaving, &stale_workers, replicas, serves);
-        Self { head, workers, alive_workers, leaving, stale_workers, jobs }
+        let workers = fill(
+            &jobs,
+            &alive_workers,
+            &leaving,
+            &stale_workers,
+            replicas,
+            serves,
+        );
+        Self {
+            head,
+            workers,
+            alive_workers,
+            leaving,
+            stale_workers,
+            jobs,
+        }
     }
 
     pub fn head_facts(&self) -> Option<&JobFacts> {
@@ -91,7 +110,9 @@ impl Lineup {
     pub fn worker_jobs_that_have_not_ended(&self) -> usize {
         self.jobs
             .iter()
-            .filter(|(name, facts)| matches!(name.slot, Slot::Worker(_)) && !facts.status.is_terminal())
+            .filter(|(name, facts)| {
+                matches!(name.slot, Slot::Worker(_)) && !facts.status.is_terminal()
+            })
             .count()
     }
 
@@ -103,12 +124,17 @@ impl Lineup {
         match &self.head {
             Occupant::Alive(_) => {
                 scene.observed.worker_submission == WorkerSubmission::AfterHead
-                    && self.head_facts().is_none_or(|head| head.status != JobStatus::Running)
+                    && self
+                        .head_facts()
+                        .is_none_or(|head| head.status != JobStatus::Running)
             }
             Occupant::Vacant { not_before, .. } => {
                 scene.observed.worker_submission == WorkerSubmission::AfterHead
                     || not_before.is_some_and(|at| at > scene.observed.seen_at)
-                    || self.leaving.iter().any(|leaving| leaving.slot == Slot::Head)
+                    || self
+                        .leaving
+                        .iter()
+                        .any(|leaving| leaving.slot == Slot::Head)
             }
         }
     }
@@ -124,12 +150,26 @@ fn fill(
     serves: &str,
 ) -> Vec<Occupant> {
     let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);
-    let mut workers: Vec<Occupant> = alive.iter().copied().take(wanted).map(Occupant::Alive).collect();
-    let taken: BTreeSet<Slot> =
-        alive.iter().chain(leaving).chain(stale).map(|name| name.slot).collect();
-    let free = (0..=u16::MAX).map(Slot::Worker).filter(|slot| !taken.contains(slot));
+    let mut workers: Vec<Occupant> = alive
+        .iter()
+        .copied()
+        .take(wanted)
+        .map(Occupant::Alive)
+        .collect();
+    let taken: BTreeSet<Slot> = alive
+        .iter()
+        .chain(leaving)
+        .chain(stale)
+        .map(|name| name.slot)
+        .collect();
+    let free = (0..=u16::MAX)
+        .map(Slot::Worker)
+        .filter(|slot| !taken.contains(slot));
     let missing = wanted.saturating_sub(workers.len());
-    workers.extend(free.take(missing).map(|slot| occupant(jobs, slot, Some(serves))));
+    workers.extend(
+        free.take(missing)
+            .map(|slot| occupant(jobs, slot, Some(serves))),
+    );
     workers
 }
 
@@ -137,10 +177,24 @@ fn fill(
 /// workers: that a head went down is no failure of theirs.
 fn occupant(jobs: &BTreeMap<JobName, JobFacts>, slot: Slot, serves: Option<&str>) -> Occupant {
     let incarnations = || {
-        jobs.range(JobName { slot, incarnation: 0 }..=JobName { slot, incarnation: u32::MAX }).rev()
+        jobs.range(
+            JobName {
+                slot,
+                incarnation: 0,
+            }..=JobName {
+                slot,
+                incarnation: u32::MAX,
+            },
+        )
+        .rev()
     };
     let Some((newest, facts)) = incarnations().next() else {
-        return Occupant::Vacant { next: JobName::first(slot), not_before: None, last: None, failures: 0 };
+        return Occupant::Vacant {
+            next: JobName::first(slot),
+            not_before: None,
+            last: None,
+            failures: 0,
+        };
     };
     if !facts.status.is_terminal() {
         return Occupant::Alive(*newest);
@@ -150,23 +204,43 @@ fn occupant(jobs: &BTreeMap<JobName, JobFacts>, slot: Slot, serves: Option<&str>
         None => true,
         Some(serves) => facts.status != JobStatus::Completed && facts.head() == Some(serves),
     };
-    let failures = incarnations().take_while(|(_, facts)| failed(facts)).count();
+    let failures = incarnations()
+        .take_while(|(_, facts)| failed(facts))
+        .count();
     let failures = u32::try_from(failures).unwrap_or(u32::MAX);
     let not_before = restart_delay(failures)
         .and_then(|delay| facts.ended_at.or(facts.created_at)?.checked_add(delay).ok());
-    Occupant::Vacant { next: newest.next(), not_before, last: Some(facts.clone()), failures }
+    Occupant::Vacant {
+        next: newest.next(),
+        not_before,
+        last: Some(facts.clone()),
+        failures,
+    }
 }
 
 fn restart_delay(failures: u32) -> Option<Duration> {
     let doublings = failures.checked_sub(1)?;
-    Some(RESTART_DELAY.saturating_mul(1 << doublings.min(16)).min(MAX_RESTART_DELAY))
+    Some(
+        RESTART_DELAY
+            .saturating_mul(1 << doublings.min(16))
+            .min(MAX_RESTART_DELAY),
+    )
 }
 
-pub(super) fn delay_message(name: JobName, at: Timestamp, last: Option<&JobFacts>, scene: &Scene<'_>) -> String {
+pub(super) fn delay_message(
+    name: JobName,
+    at: Timestamp,
+    last: Option<&JobFacts>,
+    scene: &Scene<'_>,
+) -> String {
     let last = last.map_or_else(String::new, |last| {
         let failure = scene.observed.job_failures.get(&last.id);
         let detail = failure.map_or_else(String::new, |failure| format!(": {failure}"));
         format!("job {} ended {}{detail}; ", last.id, last.status)
     });
-    format!("{last}job {} starts at {}", scene.cluster.place.identity.job_id(name), at.strftime("%H:%M:%S UTC"))
+    format!(
+        "{last}job {} starts at {}",
+        scene.cluster.place.identity.job_id(name),
+        at.strftime("%H:%M:%S UTC")
+    )
 }

@@ -6,11 +6,8 @@ mod failure;
 mod lineup;
 mod wire;
 
-#[cfg(test)]
-mod tests;
-
 pub use failure::lasting_failure;
-pub use lineup::{Occupant, Lineup, MAX_RESTART_DELAY};
+pub use lineup::{Lineup, MAX_RESTART_DELAY, Occupant};
 pub use wire::{JobFacts, JobStatus, tags};
 
 use serde_json::Value;
@@ -30,16 +27,21 @@ impl AzureKind for Job {
     const RESOURCE_TYPE: &'static str = "Microsoft.MachineLearningServices/workspaces/jobs";
     const API_VERSION: &'static str = super::MACHINE_LEARNING_API_VERSION;
     const STAGE: ConditionType = ConditionType::WorkersReady;
-    const AFTER: &'static [&'static str] = &["ComputeCluster", "DataAsset", "Environment", CONNECTION];
+    const AFTER: &'static [&'static str] =
+        &["ComputeCluster", "DataAsset", "Environment", CONNECTION];
     const LEAVING: LeavingRule = LeavingRule::End;
     type Want = wire::Want;
     type Have = wire::Have;
 
     fn want(scene: &Scene<'_>) -> Vec<Wanted<wire::Want>> {
         // Without the LIST nobody knows which ids are wanted; its own trouble is told by the plan.
-        let Some(lineup) = scene.lineup else { return Vec::new() };
+        let Some(lineup) = scene.lineup else {
+            return Vec::new();
+        };
         let occupants = std::iter::once(&lineup.head).chain(&lineup.workers);
-        occupants.map(|occupant| want_occupant(scene, lineup, occupant)).collect()
+        occupants
+            .map(|occupant| want_occupant(scene, lineup, occupant))
+            .collect()
     }
 
     fn places(_: &Place) -> Vec<ResourceId> {
@@ -47,8 +49,15 @@ impl AzureKind for Job {
     }
 
     fn stage(id: &ResourceId) -> ConditionType {
-        let is_head = id.name().rsplit_once('-').is_some_and(|(slot, _)| slot.ends_with("-head"));
-        if is_head { ConditionType::SchedulerReady } else { ConditionType::WorkersReady }
+        let is_head = id
+            .name()
+            .rsplit_once('-')
+            .is_some_and(|(slot, _)| slot.ends_with("-head"));
+        if is_head {
+            ConditionType::SchedulerReady
+        } else {
+            ConditionType::WorkersReady
+        }
     }
 
     fn tags(have: &Value) -> Tags {
@@ -73,15 +82,25 @@ fn want_occupant(scene: &Scene<'_>, lineup: &Lineup, occupant: &Occupant) -> Wan
     let standing = match occupant {
         Occupant::Alive(_) => Standing::Keep,
         Occupant::Vacant { .. } if let Some(trouble) = lasting_failure(scene, occupant) => {
-            Standing::Later { reason: trouble.reason, message: trouble.message }
+            Standing::Later {
+                reason: trouble.reason,
+                message: trouble.message,
+            }
         }
-        Occupant::Vacant { not_before: Some(at), last, .. } if *at > scene.observed.seen_at => Standing::Later {
+        Occupant::Vacant {
+            not_before: Some(at),
+            last,
+            ..
+        } if *at > scene.observed.seen_at => Standing::Later {
             reason: later_reason(name),
             message: lineup::delay_message(name, *at, last.as_ref(), scene),
         },
         Occupant::Vacant { .. } if lineup.worker_must_wait(name, scene) => Standing::Later {
             reason: Reason::WorkersStarting,
-            message: format!("worker jobs wait for the head job {}", scene.cluster.place.job(lineup.head.name()).name()),
+            message: format!(
+                "worker jobs wait for the head job {}",
+                scene.cluster.place.job(lineup.head.name()).name()
+            ),
         },
         Occupant::Vacant { .. } => Standing::Own(body::body(scene, lineup, name)),
     };

@@ -137,7 +137,10 @@ impl JobStatus {
 
     /// Its command has not begun: cancelling it costs nobody anything.
     pub fn has_not_started(&self) -> bool {
-        matches!(self, Self::NotStarted | Self::Starting | Self::Provisioning | Self::Preparing | Self::Queued)
+        matches!(
+            self,
+            Self::NotStarted | Self::Starting | Self::Provisioning | Self::Preparing | Self::Queued
+        )
     }
 }
 
@@ -184,7 +187,10 @@ impl JobFacts {
                 .and_then(|services| services.get("Studio")?.as_ref()?.endpoint.clone()),
             started_at: time("StartTimeUtc"),
             ended_at: time("EndTimeUtc"),
-            created_at: body.pointer("/systemData/createdAt").and_then(Value::as_str).and_then(parse_time),
+            created_at: body
+                .pointer("/systemData/createdAt")
+                .and_then(Value::as_str)
+                .and_then(parse_time),
         })
     }
 

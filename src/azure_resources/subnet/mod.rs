@@ -62,31 +62,54 @@ impl AzureKind for Subnet {
     type Have = Have;
 
     fn want(scene: &Scene<'_>) -> Vec<Wanted<Want>> {
-        let (Some(place), Some(network)) = (&scene.cluster.place.network, &scene.cluster.network) else {
+        let (Some(place), Some(network)) = (&scene.cluster.place.network, &scene.cluster.network)
+        else {
             return Vec::new();
         };
         let standing = match (place.is_ours, &network.subnet_address_prefix) {
             (true, Some(prefix)) => Standing::OwnThroughParent(Want {
-                properties: WantProperties { address_prefix: prefix.to_string() },
+                properties: WantProperties {
+                    address_prefix: prefix.to_string(),
+                },
             }),
-            _ => Standing::Use { absent: Reason::NetworkNotFound },
+            _ => Standing::Use {
+                absent: Reason::NetworkNotFound,
+            },
         };
-        vec![Wanted { id: place.subnet.clone(), standing }]
+        vec![Wanted {
+            id: place.subnet.clone(),
+            standing,
+        }]
     }
 
     fn places(place: &Place) -> Vec<ResourceId> {
-        place.network.iter().filter(|network| network.is_ours).map(|network| network.subnet.clone()).collect()
+        place
+            .network
+            .iter()
+            .filter(|network| network.is_ours)
+            .map(|network| network.subnet.clone())
+            .collect()
     }
 
     fn drift(want: &Want, have: &Have) -> Drift {
-        if have.properties.prefixes().any(|prefix| prefix == want.properties.address_prefix) {
+        if have
+            .properties
+            .prefixes()
+            .any(|prefix| prefix == want.properties.address_prefix)
+        {
             Drift::None
         } else {
-            Drift::Replace { fields: vec!["properties.addressPrefix".into()] }
+            Drift::Replace {
+                fields: vec!["properties.addressPrefix".into()],
+            }
         }
     }
 
     fn health(have: &Have) -> Health {
-        Health::of_provisioning_state(have.properties.provisioning_state.as_deref(), "the subnet", "")
+        Health::of_provisioning_state(
+            have.properties.provisioning_state.as_deref(),
+            "the subnet",
+            "",
+        )
     }
 }

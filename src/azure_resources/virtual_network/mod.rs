@@ -66,49 +66,93 @@ impl AzureKind for VirtualNetwork {
     type Have = Have;
 
     fn want(scene: &Scene<'_>) -> Vec<Wanted<Want>> {
-        let (Some(place), Some(network)) = (&scene.cluster.place.network, &scene.cluster.network) else {
+        let (Some(place), Some(network)) = (&scene.cluster.place.network, &scene.cluster.network)
+        else {
             return Vec::new();
         };
-        let standing = match (place.is_ours, &network.address_prefix, scene.observed.location()) {
+        let standing = match (
+            place.is_ours,
+            &network.address_prefix,
+            scene.observed.location(),
+        ) {
             (true, Some(prefix), Some(location)) => Standing::Own(Want {
                 location: location.to_owned(),
                 tags: scene.cluster.owner.tags(&scene.cluster.user_tags),
                 properties: WantProperties {
-                    address_space: AddressSpace { address_prefixes: Some(vec![prefix.to_string()]) },
+                    address_space: AddressSpace {
+                        address_prefixes: Some(vec![prefix.to_string()]),
+                    },
                 },
             }),
-            _ => Standing::Use { absent: Reason::NetworkNotFound },
+            _ => Standing::Use {
+                absent: Reason::NetworkNotFound,
+            },
         };
-        vec![Wanted { id: place.virtual_network.clone(), standing }]
+        vec![Wanted {
+            id: place.virtual_network.clone(),
+            standing,
+        }]
     }
 
     fn places(place: &Place) -> Vec<ResourceId> {
-        place.network.iter().filter(|network| network.is_ours).map(|network| network.virtual_network.clone()).collect()
+        place
+            .network
+            .iter()
+            .filter(|network| network.is_ours)
+            .map(|network| network.virtual_network.clone())
+            .collect()
     }
 
     fn drift(want: &Want, have: &Have) -> Drift {
-        let held = have.properties.address_space.clone().unwrap_or_default().address_prefixes.unwrap_or_default();
-        let wanted = want.properties.address_space.address_prefixes.iter().flatten();
+        let held = have
+            .properties
+            .address_space
+            .clone()
+            .unwrap_or_default()
+            .address_prefixes
+            .unwrap_or_default();
+        let wanted = want
+            .properties
+            .address_space
+            .address_prefixes
+            .iter()
+            .flatten();
         let mut fields: Vec<String> = wanted
             .filter(|prefix| !held.contains(prefix))
             .map(|_| "properties.addressSpace.addressPrefixes".to_owned())
             .collect();
-        fields.extend(tag_drift(&want.tags, have.tags.as_ref().unwrap_or(&Tags::new())));
+        fields.extend(tag_drift(
+            &want.tags,
+            have.tags.as_ref().unwrap_or(&Tags::new()),
+        ));
         if fields.is_empty() {
             return Drift::None;
         }
-        Drift::Update { fields, change: Change::Put(with_what_others_put_there(want, have, held)) }
+        Drift::Update {
+            fields,
+            change: Change::Put(with_what_others_put_there(want, have, held)),
+        }
     }
 
     fn health(have: &Have) -> Health {
-        Health::of_provisioning_state(have.properties.provisioning_state.as_deref(), "the virtual network", "")
+        Health::of_provisioning_state(
+            have.properties.provisioning_state.as_deref(),
+            "the virtual network",
+            "",
+        )
     }
 }
 
 /// PUT of a network replaces it, subnets included (contract section 11): everything that is there goes back in.
 fn with_what_others_put_there(want: &Want, have: &Have, held: Vec<String>) -> Value {
     let mut prefixes = held;
-    for prefix in want.properties.address_space.address_prefixes.iter().flatten() {
+    for prefix in want
+        .properties
+        .address_space
+        .address_prefixes
+        .iter()
+        .flatten()
+    {
         if !prefixes.contains(prefix) {
             prefixes.push(prefix.clone());
         }
@@ -117,7 +161,10 @@ fn with_what_others_put_there(want: &Want, have: &Have, held: Vec<String>) -> Va
     tags.extend(want.tags.clone());
     let mut properties = have.properties.rest.clone();
     properties.remove("resourceGuid");
-    properties.insert("addressSpace".into(), serde_json::json!({ "addressPrefixes": prefixes }));
+    properties.insert(
+        "addressSpace".into(),
+        serde_json::json!({ "addressPrefixes": prefixes }),
+    );
     serde_json::json!({
         "location": have.location.as_ref().unwrap_or(&want.location),
         "tags": tags,

@@ -7,7 +7,9 @@ fn want() -> Want {
         location: "eastus".into(),
         tags: Tags::from([("dask-azureml-owner".into(), "u1".into())]),
         properties: WantProperties {
-            address_space: AddressSpace { address_prefixes: Some(vec!["10.20.0.0/16".into()]) },
+            address_space: AddressSpace {
+                address_prefixes: Some(vec!["10.20.0.0/16".into()]),
+            },
         },
     }
 }
@@ -39,7 +41,11 @@ fn mending_a_tag_carries_subnets_and_prefixes_of_others_along() {
             "provisioningState": "Succeeded",
         },
     }));
-    let Drift::Update { fields, change: Change::Put(body) } = VirtualNetwork::drift(&want(), &have) else {
+    let Drift::Update {
+        fields,
+        change: Change::Put(body),
+    } = VirtualNetwork::drift(&want(), &have)
+    else {
         unreachable!("a missing owner's tag is a drift")
     };
     assert_eq!(fields, ["tags.dask-azureml-owner"]);
@@ -62,12 +68,23 @@ fn health_follows_the_provisioning_state() {
     for (state, expected) in [
         (json!("Succeeded"), Health::Ready),
         (json!(null), Health::Ready),
-        (json!("Updating"), Health::Settling("the virtual network is Updating".into())),
+        (
+            json!("Updating"),
+            Health::Settling("the virtual network is Updating".into()),
+        ),
     ] {
-        assert_eq!(VirtualNetwork::health(&have(json!({"properties": {"provisioningState": state}}))), expected);
+        assert_eq!(
+            VirtualNetwork::health(&have(json!({"properties": {"provisioningState": state}}))),
+            expected
+        );
     }
     assert!(matches!(
-        VirtualNetwork::health(&have(json!({"properties": {"provisioningState": "Failed"}}))),
-        Health::Failed { reason: Reason::AzureError, .. }
+        VirtualNetwork::health(&have(
+            json!({"properties": {"provisioningState": "Failed"}})
+        )),
+        Health::Failed {
+            reason: Reason::AzureError,
+            ..
+        }
     ));
 }

@@ -6,15 +6,20 @@ use crate::api::{ConditionType, Reason};
 use crate::azure_resources::Scene;
 use crate::azure_resources::job::{Lineup, Occupant};
 use crate::kubernetes_children::{
-    HeldConnection, connection_secret_name, endpoint_slice, is_owned_by, service, service_is_as_wanted, service_name,
-    slice_is_as_wanted,
+    HeldConnection, connection_secret_name, endpoint_slice, is_owned_by, service,
+    service_is_as_wanted, service_name, slice_is_as_wanted,
 };
 use crate::lookup::{Lookup, Trouble};
 
 const STAGE: ConditionType = ConditionType::SchedulerReady;
 
 /// Says whether the head's token is in place, so that jobs may be submitted.
-pub(super) fn plan(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, plan: &mut Plan) -> bool {
+pub(super) fn plan(
+    scene: &Scene<'_>,
+    lineup: &Lineup,
+    stage: &SchedulerStage,
+    plan: &mut Plan,
+) -> bool {
     plan_service(scene, plan);
     plan_slice(scene, stage, plan);
     plan_connection(scene, lineup, stage, plan)
@@ -66,7 +71,9 @@ fn plan_slice(scene: &Scene<'_>, stage: &SchedulerStage, plan: &mut Plan) {
             Step::new(action, STAGE, "the scheduler has another address")
         }
         (None, Some(_)) => {
-            let action = Action::DeleteEndpointSlice { name: service_name(identity) };
+            let action = Action::DeleteEndpointSlice {
+                name: service_name(identity),
+            };
             Step::new(action, STAGE, "the scheduler has no address")
         }
         (Some(_), Some(_)) | (None, None) => return,
@@ -74,7 +81,12 @@ fn plan_slice(scene: &Scene<'_>, stage: &SchedulerStage, plan: &mut Plan) {
     plan.steps.push(step);
 }
 
-fn plan_connection(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, plan: &mut Plan) -> bool {
+fn plan_connection(
+    scene: &Scene<'_>,
+    lineup: &Lineup,
+    stage: &SchedulerStage,
+    plan: &mut Plan,
+) -> bool {
     let identity = &scene.cluster.place.identity;
     let held = match &scene.observed.connection {
         Lookup::Absent => None,
@@ -121,7 +133,9 @@ fn plan_connection(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, p
     };
     let step = match held {
         None => Action::CreateChild(Child::ConnectionSecret(wanted)),
-        Some(held) if !same_connection(&wanted, held) => Action::UpdateChild(Child::ConnectionSecret(wanted)),
+        Some(held) if !same_connection(&wanted, held) => {
+            Action::UpdateChild(Child::ConnectionSecret(wanted))
+        }
         Some(_) => return true,
     };
     plan.steps.push(Step::new(step, STAGE, why).gating());
@@ -140,6 +154,9 @@ fn same_connection(wanted: &HeldConnection, held: &HeldConnection) -> bool {
 impl HeadAddress {
     /// The ports behind the Service's ports of the same names.
     fn service_ports(&self) -> [(&'static str, u16); 2] {
-        [("tcp-comm", self.scheduler_port), ("http-dashboard", self.dashboard_port)]
+        [
+            ("tcp-comm", self.scheduler_port),
+            ("http-dashboard", self.dashboard_port),
+        ]
     }
 }

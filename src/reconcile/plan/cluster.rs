@@ -14,12 +14,17 @@ use crate::scaling::letting_go;
 pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     if observed.namespace_is_going {
-        plan.wait(ConditionType::Ready, Reason::Deleting, "the namespace is being deleted: nothing is created in it");
+        plan.wait(
+            ConditionType::Ready,
+            Reason::Deleting,
+            "the namespace is being deleted: nothing is created in it",
+        );
         return plan;
     }
     if !observed.has_finalizer {
         let why = "what it makes in Azure must go before it does";
-        plan.steps.push(Step::new(Action::EnsureFinalizer, ConditionType::Ready, why).gating());
+        plan.steps
+            .push(Step::new(Action::EnsureFinalizer, ConditionType::Ready, why).gating());
     }
     plan_credentials(observed, &mut plan);
     if !may_touch_azure(cluster, observed, &mut plan) {
@@ -33,7 +38,11 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
             None
         }
     };
-    let scene = Scene { cluster, observed, lineup: lineup.as_ref() };
+    let scene = Scene {
+        cluster,
+        observed,
+        lineup: lineup.as_ref(),
+    };
     let Some(lineup) = &lineup else {
         plan_kinds(&scene, &mut plan, false);
         return plan;
@@ -43,12 +52,25 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     plan_kinds(&scene, &mut plan, connected);
     let going = letting_go(&scene, lineup, &stage);
     for name in &going.cancel {
-        let action = Action::CancelJob { id: cluster.place.job(name.job), api_version: Job::API_VERSION };
-        plan.steps.push(Step::new(action, ConditionType::WorkersReady, name.why.clone()));
+        let action = Action::CancelJob {
+            id: cluster.place.job(name.job),
+            api_version: Job::API_VERSION,
+        };
+        plan.steps.push(Step::new(
+            action,
+            ConditionType::WorkersReady,
+            name.why.clone(),
+        ));
     }
     if going.retire > 0 {
         let why = format!("{} workers are wanted", cluster.worker.replicas);
-        plan.steps.push(Step::new(Action::RetireWorkers { count: going.retire }, ConditionType::WorkersReady, why));
+        plan.steps.push(Step::new(
+            Action::RetireWorkers {
+                count: going.retire,
+            },
+            ConditionType::WorkersReady,
+            why,
+        ));
     }
     plan_stages(&scene, lineup, &stage, &going, &mut plan);
     plan.follow = stage.target(&scene, lineup);
@@ -57,13 +79,22 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
 
 fn plan_credentials(observed: &Observed, plan: &mut Plan) {
     let credentials = &observed.credentials;
-    if let Some(secret) = credentials.secret.as_ref().filter(|_| !credentials.held && credentials.trouble.is_none()) {
+    if let Some(secret) = credentials
+        .secret
+        .as_ref()
+        .filter(|_| !credentials.held && credentials.trouble.is_none())
+    {
         let action = Action::HoldCredentials(secret.clone());
-        plan.steps.push(Step::new(action, ConditionType::Ready, "deletion needs it").gating());
+        plan.steps
+            .push(Step::new(action, ConditionType::Ready, "deletion needs it").gating());
     }
     for secret in &credentials.releasable {
         let action = Action::ReleaseCredentials(secret.clone());
-        plan.steps.push(Step::new(action, ConditionType::Ready, "no DaskCluster names it any more"));
+        plan.steps.push(Step::new(
+            action,
+            ConditionType::Ready,
+            "no DaskCluster names it any more",
+        ));
     }
 }
 
@@ -81,12 +112,22 @@ fn may_touch_azure(cluster: &ValidCluster, observed: &Observed, plan: &mut Plan)
         }
         Lookup::Absent => {
             let name = cluster.place.workspace.name();
-            let message = format!("workspace {name} does not exist in resource group {}: create it, or correct spec.workspace", cluster.place.workspace.resource_group().unwrap_or_default());
-            plan.block(ConditionType::Ready, Trouble::lasting(Reason::WorkspaceNotFound, message));
+            let message = format!(
+                "workspace {name} does not exist in resource group {}: create it, or correct spec.workspace",
+                cluster.place.workspace.resource_group().unwrap_or_default()
+            );
+            plan.block(
+                ConditionType::Ready,
+                Trouble::lasting(Reason::WorkspaceNotFound, message),
+            );
             return false;
         }
         Lookup::NotAsked => {
-            plan.wait(ConditionType::Ready, Reason::Pending, "the workspace has not been looked at yet");
+            plan.wait(
+                ConditionType::Ready,
+                Reason::Pending,
+                "the workspace has not been looked at yet",
+            );
             return false;
         }
     };
@@ -96,22 +137,39 @@ fn may_touch_azure(cluster: &ValidCluster, observed: &Observed, plan: &mut Plan)
             cluster.place.workspace.name(),
             workspace.isolation_mode
         );
-        plan.block(ConditionType::Ready, Trouble::lasting(Reason::ManagedNetwork, message));
+        plan.block(
+            ConditionType::Ready,
+            Trouble::lasting(Reason::ManagedNetwork, message),
+        );
         return false;
     }
     vm_size_is_known(cluster, observed, &workspace.location, plan)
 }
 
 /// Refuses a size that the region does not offer. Sizes that could not be listed refuse nothing: Azure says it too.
-fn vm_size_is_known(cluster: &ValidCluster, observed: &Observed, location: &str, plan: &mut Plan) -> bool {
-    let (Some(wanted), Lookup::Present(sizes)) = (&cluster.compute.vm_size, &observed.vm_sizes) else {
+fn vm_size_is_known(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    location: &str,
+    plan: &mut Plan,
+) -> bool {
+    let (Some(wanted), Lookup::Present(sizes)) = (&cluster.compute.vm_size, &observed.vm_sizes)
+    else {
         return true;
     };
-    if sizes.iter().any(|size| size.name.eq_ignore_ascii_case(wanted)) {
+    if sizes
+        .iter()
+        .any(|size| size.name.eq_ignore_ascii_case(wanted))
+    {
         return true;
     }
-    let message = format!("{location} offers no VM size {wanted} to Azure ML: choose another spec.compute.vmSize (az ml compute list-sizes --location {location})");
-    plan.block(ConditionType::ComputeReady, Trouble::lasting(Reason::VmSizeUnknown, message));
+    let message = format!(
+        "{location} offers no VM size {wanted} to Azure ML: choose another spec.compute.vmSize (az ml compute list-sizes --location {location})"
+    );
+    plan.block(
+        ConditionType::ComputeReady,
+        Trouble::lasting(Reason::VmSizeUnknown, message),
+    );
     false
 }
 

@@ -2,9 +2,9 @@
 
 use super::{Action, Plan, Step};
 use crate::api::{ConditionType, Reason};
-use crate::azure_resources::{AzureKind as _, Job, KINDS, Leaving};
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::owner_uid;
+use crate::azure_resources::{AzureKind as _, Job, KINDS, Leaving};
 use crate::cluster::Place;
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::observed::Observed;
@@ -19,19 +19,39 @@ pub(super) fn plan(place: &Place, observed: &Observed) -> Plan {
     }
     if azure_is_clean(place, observed, &mut plan) {
         let credentials = &observed.credentials;
-        let own = credentials.secret.iter().filter(|_| credentials.held && credentials.last_user);
+        let own = credentials
+            .secret
+            .iter()
+            .filter(|_| credentials.held && credentials.last_user);
         for secret in credentials.releasable.iter().chain(own) {
             let action = Action::ReleaseCredentials(secret.clone());
-            plan.steps.push(Step::new(action, STAGE, "nothing is left in Azure that it is needed for").gating());
+            plan.steps.push(
+                Step::new(
+                    action,
+                    STAGE,
+                    "nothing is left in Azure that it is needed for",
+                )
+                .gating(),
+            );
         }
-        plan.steps.push(Step::new(Action::RemoveFinalizer, STAGE, "nothing is left in Azure"));
+        plan.steps.push(Step::new(
+            Action::RemoveFinalizer,
+            STAGE,
+            "nothing is left in Azure",
+        ));
     }
     plan
 }
 
 fn azure_is_clean(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
     if let Some(trouble) = &observed.credentials.trouble {
-        plan.block(STAGE, Trouble { lasting: false, ..trouble.clone() });
+        plan.block(
+            STAGE,
+            Trouble {
+                lasting: false,
+                ..trouble.clone()
+            },
+        );
         return false;
     }
     match &observed.workspace {
@@ -39,11 +59,21 @@ fn azure_is_clean(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
         // A workspace takes its jobs and computes with it; the network may lie elsewhere.
         Lookup::Absent => return leave_kinds(place, observed, plan),
         Lookup::Unavailable(trouble) => {
-            plan.block(STAGE, Trouble { lasting: false, ..trouble.clone() });
+            plan.block(
+                STAGE,
+                Trouble {
+                    lasting: false,
+                    ..trouble.clone()
+                },
+            );
             return false;
         }
         Lookup::NotAsked => {
-            plan.wait(STAGE, Reason::Deleting, "the workspace has not been looked at yet");
+            plan.wait(
+                STAGE,
+                Reason::Deleting,
+                "the workspace has not been looked at yet",
+            );
             return false;
         }
     }
@@ -55,19 +85,40 @@ fn end_jobs(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
     let lineup = match observed.lineup(place, 0) {
         Ok(lineup) => lineup,
         Err(trouble) => {
-            plan.block(STAGE, Trouble { lasting: false, ..trouble });
+            plan.block(
+                STAGE,
+                Trouble {
+                    lasting: false,
+                    ..trouble
+                },
+            );
             return false;
         }
     };
     let ours = |facts: &&JobFacts| owner_uid(&facts.tags) == Some(place.identity.uid.as_str());
-    let alive: Vec<_> = lineup.jobs.values().filter(|facts| !facts.status.is_terminal()).filter(ours).collect();
+    let alive: Vec<_> = lineup
+        .jobs
+        .values()
+        .filter(|facts| !facts.status.is_terminal())
+        .filter(ours)
+        .collect();
     for job in &alive {
-        let Some(name) = place.identity.parse_job_id(&job.id) else { continue };
+        let Some(name) = place.identity.parse_job_id(&job.id) else {
+            continue;
+        };
         if job.status.is_leaving() {
-            plan.wait(STAGE, Reason::Deleting, format!("job {} is {}", job.id, job.status));
+            plan.wait(
+                STAGE,
+                Reason::Deleting,
+                format!("job {} is {}", job.id, job.status),
+            );
         } else {
-            let action = Action::CancelJob { id: place.job(name), api_version: Job::API_VERSION };
-            plan.steps.push(Step::new(action, STAGE, "the DaskCluster is being deleted"));
+            let action = Action::CancelJob {
+                id: place.job(name),
+                api_version: Job::API_VERSION,
+            };
+            plan.steps
+                .push(Step::new(action, STAGE, "the DaskCluster is being deleted"));
         }
     }
     alive.is_empty()

@@ -6,9 +6,6 @@ mod leaving;
 mod stages;
 mod step;
 
-#[cfg(test)]
-mod tests;
-
 pub(crate) use cluster::CONNECTION;
 pub use stages::{SchedulerStage, registered_workers};
 pub use step::{Action, Child, Step};
@@ -50,7 +47,11 @@ pub struct Blocked {
 
 impl Plan {
     fn wait(&mut self, stage: ConditionType, reason: Reason, message: impl Into<String>) {
-        self.waits.push(Wait { stage, reason, message: message.into() });
+        self.waits.push(Wait {
+            stage,
+            reason,
+            message: message.into(),
+        });
     }
 
     fn block(&mut self, stage: ConditionType, trouble: Trouble) {
@@ -86,7 +87,10 @@ pub fn plan(wanted: &Wanted, observed: &Observed) -> Plan {
         Wanted::Nothing(place) => leaving::plan(place, observed),
         Wanted::Unknown(errors) => {
             let mut plan = Plan::default();
-            plan.block(ConditionType::Ready, Trouble::lasting(Reason::InvalidSpec, errors.to_string()));
+            plan.block(
+                ConditionType::Ready,
+                Trouble::lasting(Reason::InvalidSpec, errors.to_string()),
+            );
             plan
         }
     };
@@ -106,8 +110,16 @@ impl fmt::Display for Plan {
             writeln!(f, "wait  {} {}: {}", wait.stage, wait.reason, wait.message)?;
         }
         for Blocked { stage, trouble } in &self.blocked {
-            let lasting = if trouble.lasting { " (until somebody mends it)" } else { "" };
-            writeln!(f, "block {stage} {}{lasting}: {}", trouble.reason, trouble.message)?;
+            let lasting = if trouble.lasting {
+                " (until somebody mends it)"
+            } else {
+                ""
+            };
+            writeln!(
+                f,
+                "block {stage} {}{lasting}: {}",
+                trouble.reason, trouble.message
+            )?;
         }
         Ok(())
     }

@@ -36,7 +36,11 @@ impl HeadAddress {
         (ip == dashboard_ip).then(|| Self {
             scheduler: format!("tcp://{ip}:{scheduler_port}"),
             dashboard: format!("http://{ip}:{dashboard_port}"),
-            jupyter: head.tags.get("jupyter").filter(|url| url.starts_with(&format!("http://{ip}:"))).cloned(),
+            jupyter: head
+                .tags
+                .get("jupyter")
+                .filter(|url| url.starts_with(&format!("http://{ip}:")))
+                .cloned(),
             head_node: ip.to_string(),
             ip,
             scheduler_port,
@@ -46,12 +50,18 @@ impl HeadAddress {
 
     /// Kubernetes takes it into an EndpointSlice.
     pub fn is_routable(&self) -> bool {
-        !self.ip.is_loopback() && !self.ip.is_link_local() && !self.ip.is_unspecified() && !self.ip.is_multicast()
+        !self.ip.is_loopback()
+            && !self.ip.is_link_local()
+            && !self.ip.is_unspecified()
+            && !self.ip.is_multicast()
     }
 }
 
 fn host_and_port(url: &str, scheme: &str) -> Option<(Ipv4Addr, u16)> {
-    let (host, port) = url.strip_prefix(scheme)?.trim_end_matches('/').rsplit_once(':')?;
+    let (host, port) = url
+        .strip_prefix(scheme)?
+        .trim_end_matches('/')
+        .rsplit_once(':')?;
     Some((host.parse().ok()?, port.parse().ok()?))
 }
 
@@ -63,7 +73,9 @@ pub enum SchedulerStage {
     /// The job has not begun, or is on its way out.
     Job(JobStatus),
     /// It runs and has published nothing.
-    Silent { running_since: Option<jiff::Timestamp> },
+    Silent {
+        running_since: Option<jiff::Timestamp>,
+    },
     /// The address lies where no node of ours is known to be.
     Doubted(HeadAddress),
     /// The address is believed.
@@ -72,21 +84,32 @@ pub enum SchedulerStage {
 
 impl SchedulerStage {
     pub fn of(scene: &Scene<'_>, lineup: &Lineup) -> Self {
-        let Some(head) = lineup.head_facts() else { return Self::NoHead };
+        let Some(head) = lineup.head_facts() else {
+            return Self::NoHead;
+        };
         if !matches!(head.status, JobStatus::Running | JobStatus::NotResponding) {
             return Self::Job(head.status.clone());
         }
         let Some(address) = HeadAddress::published(head) else {
-            return Self::Silent { running_since: head.started_at };
+            return Self::Silent {
+                running_since: head.started_at,
+            };
         };
-        let in_subnet = scene.observed.subnet_prefix(scene.cluster).is_some_and(|prefix| prefix.contains(&address.ip));
+        let in_subnet = scene
+            .observed
+            .subnet_prefix(scene.cluster)
+            .is_some_and(|prefix| prefix.contains(&address.ip));
         let is_node = scene.observed.pool_nodes.present().is_some_and(|nodes| {
             nodes.iter().any(|node| {
                 node.private_ip_address.as_deref() == Some(address.head_node.as_str())
                     && node.run_id.as_deref().is_none_or(|run| run == head.id)
             })
         });
-        if in_subnet || is_node { Self::Published(address) } else { Self::Doubted(address) }
+        if in_subnet || is_node {
+            Self::Published(address)
+        } else {
+            Self::Doubted(address)
+        }
     }
 
     pub fn believed(&self) -> Option<&HeadAddress> {
@@ -110,9 +133,13 @@ impl SchedulerStage {
     pub fn answering<'a>(&self, scene: &Scene<'a>) -> Option<&'a State> {
         let sight = &scene.observed.scheduler;
         let is_present = sight.target.as_ref().is_some_and(|target| {
-            self.believed().is_some_and(|address| address.dashboard == target.dashboard)
+            self.believed()
+                .is_some_and(|address| address.dashboard == target.dashboard)
         });
-        sight.state.as_ref().filter(|_| is_present && sight.silence.is_none())
+        sight
+            .state
+            .as_ref()
+            .filter(|_| is_present && sight.silence.is_none())
     }
 }
 
@@ -166,23 +193,48 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
             let (reason, message) = waiting_job(scene, &head, status);
             plan.wait(SCHEDULER, reason, message);
         }
-        SchedulerStage::Job(status) => plan.wait(SCHEDULER, Reason::HeadFailed, format!("job {head} is {status}; a new head follows when it has ended")),
+        SchedulerStage::Job(status) => plan.wait(
+            SCHEDULER,
+            Reason::HeadFailed,
+            format!("job {head} is {status}; a new head follows when it has ended"),
+        ),
         SchedulerStage::Silent { running_since } => {
-            let late = running_since.is_some_and(|since| scene.observed.seen_at.duration_since(since).as_secs() > timeout);
+            let late = running_since.is_some_and(|since| {
+                scene.observed.seen_at.duration_since(since).as_secs() > timeout
+            });
             if late {
-                let message = format!("job {head} has run for more than startTimeoutSeconds ({timeout} s) and has published no address: see its log (user_logs/std_log_process_00.txt) in the studio");
-                plan.block(SCHEDULER, Trouble::passing(Reason::HeadStartTimeout, message));
+                let message = format!(
+                    "job {head} has run for more than startTimeoutSeconds ({timeout} s) and has published no address: see its log (user_logs/std_log_process_00.txt) in the studio"
+                );
+                plan.block(
+                    SCHEDULER,
+                    Trouble::passing(Reason::HeadStartTimeout, message),
+                );
             } else {
-                plan.wait(SCHEDULER, Reason::Starting, format!("job {head} runs; its scheduler has not published its address yet"));
+                plan.wait(
+                    SCHEDULER,
+                    Reason::Starting,
+                    format!("job {head} runs; its scheduler has not published its address yet"),
+                );
             }
         }
         SchedulerStage::Doubted(address) => match &scene.observed.pool_nodes {
             Lookup::Present(_) => {
-                let message = format!("job {head} published {}, which is neither in the subnet nor a node of the pool: nobody connects to it", address.scheduler);
-                plan.block(SCHEDULER, Trouble::passing(Reason::SchedulerUntrusted, message));
+                let message = format!(
+                    "job {head} published {}, which is neither in the subnet nor a node of the pool: nobody connects to it",
+                    address.scheduler
+                );
+                plan.block(
+                    SCHEDULER,
+                    Trouble::passing(Reason::SchedulerUntrusted, message),
+                );
             }
             Lookup::Unavailable(trouble) => plan.block(SCHEDULER, trouble.clone()),
-            Lookup::Absent | Lookup::NotAsked => plan.wait(SCHEDULER, Reason::Starting, "the nodes of the pool have not been listed yet"),
+            Lookup::Absent | Lookup::NotAsked => plan.wait(
+                SCHEDULER,
+                Reason::Starting,
+                "the nodes of the pool have not been listed yet",
+            ),
         },
         SchedulerStage::Published(address) => plan_published(scene, address, plan),
     }
@@ -192,48 +244,86 @@ fn plan_published(scene: &Scene<'_>, address: &HeadAddress, plan: &mut Plan) {
     let sight = &scene.observed.scheduler;
     let Some(silence) = &sight.silence else {
         if sight.state.is_none() {
-            plan.wait(SCHEDULER, Reason::Starting, format!("the scheduler at {} is being asked for the first time", address.dashboard));
+            plan.wait(
+                SCHEDULER,
+                Reason::Starting,
+                format!(
+                    "the scheduler at {} is being asked for the first time",
+                    address.dashboard
+                ),
+            );
         }
         return;
     };
     let trouble = match silence.category {
         "Untrusted" => Trouble::passing(
             Reason::SchedulerUntrusted,
-            format!("{}: what listens there is not this cluster's scheduler", silence.message),
+            format!(
+                "{}: what listens there is not this cluster's scheduler",
+                silence.message
+            ),
         ),
-        _ if sight.state.is_some() => Trouble::passing(Reason::SchedulerLost, format!("the scheduler has fallen silent: {}", silence.message)),
+        _ if sight.state.is_some() => Trouble::passing(
+            Reason::SchedulerLost,
+            format!("the scheduler has fallen silent: {}", silence.message),
+        ),
         _ => Trouble::passing(
             Reason::SchedulerUnreachable,
-            format!("{}; open TCP ports {} and {} from the operator's network to {} (peering, routes, network security groups)", silence.message, address.scheduler_port, address.dashboard_port, address.ip),
+            format!(
+                "{}; open TCP ports {} and {} from the operator's network to {} (peering, routes, network security groups)",
+                silence.message, address.scheduler_port, address.dashboard_port, address.ip
+            ),
         ),
     };
     plan.block(SCHEDULER, trouble);
 }
 
-fn plan_workers(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, going: &LettingGo, plan: &mut Plan) {
+fn plan_workers(
+    scene: &Scene<'_>,
+    lineup: &Lineup,
+    stage: &SchedulerStage,
+    going: &LettingGo,
+    plan: &mut Plan,
+) {
     let desired = scene.cluster.desired_dask_workers();
     if let Some(message) = &going.waiting {
         plan.wait(WORKERS, Reason::Retiring, message.clone());
         return;
     }
-    let failing = lineup.workers.iter().find_map(|worker| lasting_failure(scene, worker));
+    let failing = lineup
+        .workers
+        .iter()
+        .find_map(|worker| lasting_failure(scene, worker));
     if let Some(trouble) = failing {
         plan.block(WORKERS, trouble);
         return;
     }
-    let registered = stage.answering(scene).map_or(0, |state| registered_workers(state, lineup));
+    let registered = stage
+        .answering(scene)
+        .map_or(0, |state| registered_workers(state, lineup));
     if registered >= desired {
         return;
     }
     let told = format!("{registered} of {desired} workers have registered");
-    let occupants = lineup.workers.iter().filter(|worker| matches!(worker, Occupant::Vacant { failures: 1.., .. })).count();
-    let queued = lineup.workers.iter().filter_map(|worker| lineup.jobs.get(&worker.name())).find(|job| job.status.has_not_started());
+    let occupants = lineup
+        .workers
+        .iter()
+        .filter(|worker| matches!(worker, Occupant::Vacant { failures: 1.., .. }))
+        .count();
+    let queued = lineup
+        .workers
+        .iter()
+        .filter_map(|worker| lineup.jobs.get(&worker.name()))
+        .find(|job| job.status.has_not_started());
     let (reason, message) = match queued {
         Some(job) => {
             let (reason, why) = waiting_job(scene, &job.id, &job.status);
             (reason, format!("{told}; {why}"))
         }
-        None if occupants > 0 => (Reason::WorkersFailing, format!("{told}; {occupants} worker jobs failed and are started again")),
+        None if occupants > 0 => (
+            Reason::WorkersFailing,
+            format!("{told}; {occupants} worker jobs failed and are started again"),
+        ),
         None => (Reason::WorkersStarting, told),
     };
     plan.wait(WORKERS, reason, message);
@@ -247,27 +337,49 @@ pub fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
         .filter(|(name, facts)| name.slot == Slot::Head || !facts.status.is_terminal())
         .map(|(_, facts)| facts.id.as_str())
         .collect();
-    let count = state.workers.iter().filter(|worker| worker.is_running() && jobs.contains(worker.job_id())).count();
+    let count = state
+        .workers
+        .iter()
+        .filter(|worker| worker.is_running() && jobs.contains(worker.job_id()))
+        .count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Why a job that has not started has not: the pool's own words where it has any.
 fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, String) {
     if *status == JobStatus::Preparing {
-        return (Reason::Starting, format!("job {job} is Preparing: Azure ML builds the environment's image, which takes 10 to 20 minutes the first time"));
+        return (
+            Reason::Starting,
+            format!(
+                "job {job} is Preparing: Azure ML builds the environment's image, which takes 10 to 20 minutes the first time"
+            ),
+        );
     }
     let pool = match scene.observed.resource(&scene.cluster.place.compute) {
         Lookup::Present(body) => serde_json::from_value::<ComputeHave>(body.clone()).ok(),
         Lookup::Absent | Lookup::NotAsked | Lookup::Unavailable(_) => None,
     };
     let inner = pool.and_then(|pool| pool.properties.properties);
-    let errors = inner.as_ref().and_then(|inner| inner.errors.as_ref()).into_iter().flatten();
-    let errors = errors.map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let errors = inner
+        .as_ref()
+        .and_then(|inner| inner.errors.as_ref())
+        .into_iter()
+        .flatten();
+    let errors = errors
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
     if errors.contains("Quota") {
-        return (Reason::QuotaExceeded, format!("job {job} is {status}; the pool gets no more nodes: {errors}"));
+        return (
+            Reason::QuotaExceeded,
+            format!("job {job} is {status}; the pool gets no more nodes: {errors}"),
+        );
     }
     if !errors.is_empty() {
-        return (Reason::AzureError, format!("job {job} is {status}; the pool has errors: {errors}"));
+        return (
+            Reason::AzureError,
+            format!("job {job} is {status}; the pool has errors: {errors}"),
+        );
     }
     (Reason::WaitingForNodes, format!("job {job} is {status}"))
 }

@@ -28,14 +28,36 @@ pub enum Action {
     /// Puts the in-use finalizer on the credentials Secret.
     HoldCredentials(SecretReference),
     ReleaseCredentials(SecretReference),
-    PutAzure { kind: &'static str, id: ResourceId, api_version: &'static str, body: Value },
-    PatchAzure { kind: &'static str, id: ResourceId, api_version: &'static str, body: Value },
-    DeleteAzure { kind: &'static str, id: ResourceId, api_version: &'static str, query: &'static [(&'static str, &'static str)] },
-    CancelJob { id: ResourceId, api_version: &'static str },
+    PutAzure {
+        kind: &'static str,
+        id: ResourceId,
+        api_version: &'static str,
+        body: Value,
+    },
+    PatchAzure {
+        kind: &'static str,
+        id: ResourceId,
+        api_version: &'static str,
+        body: Value,
+    },
+    DeleteAzure {
+        kind: &'static str,
+        id: ResourceId,
+        api_version: &'static str,
+        query: &'static [(&'static str, &'static str)],
+    },
+    CancelJob {
+        id: ResourceId,
+        api_version: &'static str,
+    },
     CreateChild(Child),
     UpdateChild(Child),
-    DeleteEndpointSlice { name: String },
-    RetireWorkers { count: u32 },
+    DeleteEndpointSlice {
+        name: String,
+    },
+    RetireWorkers {
+        count: u32,
+    },
 }
 
 /// A child of the cluster in Kubernetes.
@@ -58,30 +80,52 @@ impl Child {
 
 impl Step {
     pub fn new(action: Action, stage: ConditionType, why: impl Into<String>) -> Self {
-        Self { action, why: why.into(), stage, gates: false }
+        Self {
+            action,
+            why: why.into(),
+            stage,
+            gates: false,
+        }
     }
 
     #[must_use]
     pub fn gating(self) -> Self {
-        Self { gates: true, ..self }
+        Self {
+            gates: true,
+            ..self
+        }
     }
 
     pub fn put<K: AzureKind>(id: ResourceId, body: Value, why: &str) -> Self {
         let stage = K::stage(&id);
-        let action = Action::PutAzure { kind: K::NAME, id, api_version: K::API_VERSION, body };
+        let action = Action::PutAzure {
+            kind: K::NAME,
+            id,
+            api_version: K::API_VERSION,
+            body,
+        };
         Self::new(action, stage, why)
     }
 
     pub fn patch<K: AzureKind>(id: ResourceId, body: Value, why: &str) -> Self {
         let stage = K::stage(&id);
-        let action = Action::PatchAzure { kind: K::NAME, id, api_version: K::API_VERSION, body };
+        let action = Action::PatchAzure {
+            kind: K::NAME,
+            id,
+            api_version: K::API_VERSION,
+            body,
+        };
         Self::new(action, stage, why)
     }
 
     pub fn delete<K: AzureKind>(id: ResourceId, why: &str) -> Self {
         let stage = K::stage(&id);
-        let action =
-            Action::DeleteAzure { kind: K::NAME, id, api_version: K::API_VERSION, query: K::DELETE_QUERY };
+        let action = Action::DeleteAzure {
+            kind: K::NAME,
+            id,
+            api_version: K::API_VERSION,
+            query: K::DELETE_QUERY,
+        };
         Self::new(action, stage, why)
     }
 
@@ -95,7 +139,10 @@ impl Action {
     /// Makes or changes something, so that a stage is not ready while it is in the plan.
     pub fn provisions(&self) -> bool {
         match self {
-            Self::PutAzure { .. } | Self::PatchAzure { .. } | Self::CreateChild(_) | Self::UpdateChild(_) => true,
+            Self::PutAzure { .. }
+            | Self::PatchAzure { .. }
+            | Self::CreateChild(_)
+            | Self::UpdateChild(_) => true,
             Self::EnsureFinalizer
             | Self::RemoveFinalizer
             | Self::HoldCredentials(_)
