@@ -25,7 +25,7 @@ pub struct Acted {
 }
 
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     pub step: Step,
     pub trouble: Trouble,
     pub retry: Retry,
@@ -54,7 +54,7 @@ impl Acted {
 }
 
 /// The hands: who writes to Kubernetes, to Azure, and asks the scheduler.
-pub struct Hands<'a> {
+pub(super) struct Hands<'a> {
     pub cluster: &'a ClusterIdentity,
     pub kubernetes: &'a ClusterWriter<'a>,
     pub azure: Option<&'a AzureAccess>,
@@ -63,7 +63,7 @@ pub struct Hands<'a> {
 }
 
 /// Gates one after the other, then everything else in order, with Azure writes of one kind side by side.
-pub async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
+pub(super) async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
     let mut acted = Acted::default();
     hands.poller.follow(hands.cluster, plan.follow.clone());
     for batch in plan.steps.chunk_by(may_run_together) {

@@ -40,7 +40,7 @@ pub struct Event {
 }
 
 /// What a conclusion is made from.
-pub struct Outcome<'a> {
+pub(super) struct Outcome<'a> {
     pub generation: i64,
     pub wanted: &'a Wanted,
     pub observed: &'a Observed,
@@ -66,7 +66,7 @@ const STAGES: [ConditionType; 6] = [
 
 /// The very first status of a generation: seen, and not yet known to hold. Written before any call to Azure, so that
 /// nobody takes the old status for the new spec's (kstatus).
-pub fn acknowledge(
+pub(super) fn acknowledge(
     before: &DaskClusterStatus,
     generation: i64,
     now: Timestamp,
@@ -145,7 +145,7 @@ impl Verdict {
     }
 }
 
-pub fn conclude(outcome: &Outcome<'_>) -> Conclusion {
+pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
     let troubles = troubles(outcome);
     let stages: Vec<_> = STAGES
         .into_iter()
@@ -557,7 +557,7 @@ fn next(outcome: &Outcome<'_>) -> Next {
 
 /// When this status may be written. What people and tools wait for goes out at once; steps of progress at most every
 /// two seconds, mere numbers at most every five.
-pub fn write_not_before(
+pub(super) fn write_not_before(
     before: &DaskClusterStatus,
     after: &DaskClusterStatus,
     last_write: Option<Timestamp>,

@@ -18,7 +18,7 @@ pub use act::Acted;
 pub use conclude::{Conclusion, Next};
 pub use error::Error;
 pub use memory::ClusterMemory;
-pub use observe::{VmSizes, identity};
+pub use observe::identity;
 pub use observed::{
     Credentials, JobFailure, Observed, SecretReference, Setback, VmSize, WorkerSubmission,
     Workspace,
@@ -42,7 +42,7 @@ use crate::api::DaskCluster;
 use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, VmSizes};
 use crate::kubernetes::{ClusterWriter, Sight};
 use crate::metrics::Metrics;
 
@@ -158,7 +158,7 @@ async fn pipeline(
 fn wanted(cluster: &DaskCluster, defaults: &Defaults) -> Wanted {
     if cluster.metadata.deletion_timestamp.is_some() {
         return match Place::of(cluster) {
-            Ok(place) => Wanted::Nothing(place),
+            Ok(place) => Wanted::Nothing(Box::new(place)),
             Err(error) => Wanted::Unknown(SpecErrors(vec![SpecError {
                 path: "spec".into(),
                 message: error.to_string(),

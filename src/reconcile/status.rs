@@ -18,14 +18,14 @@ use crate::lookup::Lookup;
 use crate::quantity;
 
 /// What the summary needs to know of scheduler and workers.
-pub struct Facts {
+pub(super) struct Facts {
     pub desired_workers: u32,
     pub ready_workers: u32,
     lineup: Option<Lineup>,
 }
 
 impl Facts {
-    pub fn gather(outcome: &Outcome<'_>) -> Self {
+    pub(super) fn gather(outcome: &Outcome<'_>) -> Self {
         let Wanted::Cluster(cluster) = outcome.wanted else {
             return Self {
                 desired_workers: 0,

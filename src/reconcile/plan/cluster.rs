@@ -157,6 +157,10 @@ fn vm_size_is_known(
     else {
         return true;
     };
+    // An empty list is no answer.
+    if sizes.is_empty() {
+        return true;
+    }
     if sizes
         .iter()
         .any(|size| size.name.eq_ignore_ascii_case(wanted))

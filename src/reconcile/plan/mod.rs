@@ -7,7 +7,8 @@ mod stages;
 mod step;
 
 pub(crate) use cluster::CONNECTION;
-pub use stages::{SchedulerStage, registered_workers};
+pub use stages::SchedulerStage;
+pub(crate) use stages::registered_workers;
 pub use step::{Action, Child, Step};
 
 use std::fmt;

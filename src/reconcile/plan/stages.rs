@@ -330,7 +330,7 @@ fn plan_workers(
 }
 
 /// Workers of this cluster's jobs that take work, the head's own among them.
-pub fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
+pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
     let jobs: BTreeSet<&str> = lineup
         .jobs
         .iter()
