@@ -28,6 +28,9 @@ LINE := $(PYTHON) -m line
 # command that follows.
 WITH_LINE := $(LINE) run --
 
+# Each by itself, as they are programs of their own with settings of their own.
+PYTHON_TESTS := $(sort $(dir $(wildcard tests/*/test_*.py)))
+
 CRD := crds/daskclusters.azureml.dask.dev.yaml
 
 .PHONY: help
@@ -46,7 +49,7 @@ demo: build ## Run examples/noaa-isd on a simulated Azure, from manifest to empt
 .PHONY: test
 test: build ## Run all tests
 	$(WITH_LINE) cargo test --workspace --locked
-	$(WITH_LINE) python -m pytest tests
+	for folder in $(PYTHON_TESTS); do $(WITH_LINE) python -m pytest "$$folder"; done
 
 .PHONY: up
 up: build ## Leave control plane, simulator and operator running (SIMULATOR_ARGS=, OPERATOR_ARGS=)
