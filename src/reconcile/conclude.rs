@@ -50,6 +50,8 @@ pub(super) struct Outcome<'a> {
     pub now: Timestamp,
     /// When anything of this cluster last changed.
     pub changed_at: Timestamp,
+    /// The last look led to another plan.
+    pub plan_is_new: bool,
     /// How long a settled cluster goes unlooked at.
     pub resync: Duration,
 }
@@ -226,8 +228,9 @@ fn stage_verdict(
             step.action.to_string(),
         );
     }
-    // Something stands in the way of everything: what the stage was like is the best that is known.
-    let was_looked_at = !troubles.iter().any(|(at, _)| *at == ConditionType::Ready)
+    // Not looked at, or something stands in the way of everything: what the stage was like is the best that is known.
+    let was_looked_at = !outcome.plan.unseen.contains(&stage)
+        && !troubles.iter().any(|(at, _)| *at == ConditionType::Ready)
         && !outcome
             .plan
             .waits
@@ -528,7 +531,8 @@ fn next(outcome: &Outcome<'_>) -> Next {
     {
         return Next::Never;
     }
-    if acted.failures().next().is_none() && acted.done().next().is_some() {
+    // A plan that was carried out and comes again unchanged is waited for like everything else.
+    if acted.failures().next().is_none() && acted.done().next().is_some() && outcome.plan_is_new {
         return Next::After(Duration::ZERO);
     }
     if outcome.plan.is_settled() {

@@ -126,7 +126,7 @@ async fn pipeline(
     let look = observe::observe(context, cluster, &wanted, memory).await;
     let plan = plan(&wanted, &look.observed);
     tracing::debug!(plan = %plan, "planned");
-    memory.see_plan(plan.to_string(), plan.is_settled(), context.clock.now());
+    let plan_is_new = memory.see_plan(plan.to_string(), plan.is_settled(), context.clock.now());
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
@@ -146,6 +146,7 @@ async fn pipeline(
         before: &before,
         now,
         changed_at: memory.changed_at,
+        plan_is_new,
         resync: context.resync,
     });
     if conclusion.next == Next::Never {

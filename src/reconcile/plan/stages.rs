@@ -243,15 +243,9 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
 fn plan_published(scene: &Scene<'_>, address: &HeadAddress, plan: &mut Plan) {
     let sight = &scene.observed.scheduler;
     let Some(silence) = &sight.silence else {
+        // This process has not asked it yet: an operator that was started anew knows no worse than before.
         if sight.state.is_none() {
-            plan.wait(
-                SCHEDULER,
-                Reason::Starting,
-                format!(
-                    "the scheduler at {} is being asked for the first time",
-                    address.dashboard
-                ),
-            );
+            plan.unseen.extend([SCHEDULER, WORKERS]);
         }
         return;
     };
@@ -296,6 +290,9 @@ fn plan_workers(
         .find_map(|worker| lasting_failure(scene, worker));
     if let Some(trouble) = failing {
         plan.block(WORKERS, trouble);
+        return;
+    }
+    if plan.unseen.contains(&WORKERS) {
         return;
     }
     let registered = stage
