@@ -23,12 +23,12 @@ use crate::azure::{HttpClientError, http_client};
 use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, VmSizes};
 use crate::kubernetes::{IN_USE_LABEL, Sight};
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
-use crate::reconcile::{Context, Defaults, Error, VmSizes, reconcile};
+use crate::reconcile::{Context, Defaults, Error, reconcile};
 use crate::settings::Settings;
 
 /// What keeps the operator from running at all.
