@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "what only some scenarios need stays in one place")]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use azure_simulator::{Simulator, World};
@@ -118,6 +119,8 @@ impl Line {
     }
 
     pub(crate) fn start_operator(&mut self) {
+        // An operator that was killed left its address behind; where there was none, there is no file.
+        let _ = std::fs::remove_file(self.metrics_address_file());
         let settings = self.settings();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -150,7 +153,7 @@ impl Line {
         let arm = self.azure.arm_url();
         Settings {
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            metrics_address_file: None,
+            metrics_address_file: Some(self.metrics_address_file()),
             instance: "tests/scenarios".to_owned(),
             resync: self.resync,
             worker_submission: WorkerSubmission::BesideHead,
@@ -278,6 +281,54 @@ impl Line {
     /// The operator's requests to the API server, oldest first; see [`KubernetesCalls`].
     pub(crate) fn kube_calls(&self) -> Vec<KubernetesCall> {
         self.calls.all()
+    }
+
+    /// Ids of the jobs in a state, in Azure's word.
+    pub(crate) fn jobs_with_status(&self, status: &str) -> Vec<String> {
+        let world = self.azure.world();
+        let jobs = world["jobs"].as_array().into_iter().flatten();
+        jobs.filter(|job| job["status"] == status)
+            .filter_map(|job| Some(job["name"].as_str()?.to_owned()))
+            .collect()
+    }
+
+    /// SIGKILL to every process of the job whose id ends in `id`.
+    pub(crate) async fn kill_job(&self, id: &str) {
+        let world = self.azure.world();
+        let mut jobs = world["jobs"].as_array().into_iter().flatten();
+        let job = jobs
+            .find(|job| job["name"].as_str().is_some_and(|name| name.ends_with(id)))
+            .expect("the job exists");
+        let pids = job["pids"].as_array().into_iter().flatten();
+        let killed = tokio::process::Command::new("kill")
+            .arg("-KILL")
+            .args(pids.map(Value::to_string))
+            .status()
+            .await;
+        assert!(killed.is_ok_and(|status| status.success()), "{job}");
+    }
+
+    /// Reconciles that the operator has finished, by its own count.
+    pub(crate) async fn reconciles(&self) -> u64 {
+        wait_for("the operator tells its metrics", async || {
+            let refused = |problem: &dyn std::fmt::Display| problem.to_string();
+            let address = std::fs::read_to_string(self.metrics_address_file())
+                .map_err(|error| refused(&error))?;
+            let answer = reqwest::get(format!("http://{address}/metrics"))
+                .await
+                .map_err(|error| refused(&error))?;
+            let text = answer.text().await.map_err(|error| refused(&error))?;
+            let counts = text
+                .lines()
+                .filter(|line| line.starts_with("dask_azureml_reconciles_total{"))
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+            Ok(counts.sum())
+        })
+        .await
+    }
+
+    fn metrics_address_file(&self) -> PathBuf {
+        self.azure.directory().join("operator-metrics-address")
     }
 
     /// Counts Azure's and Kubernetes' requests from 0 again.

@@ -4,10 +4,25 @@
 //! | file | what it shows |
 //! |---|---|
 //! | `create.rs` | from a manifest to Ready: what is written, how often, and what the status says |
+//! | `at_rest.rs` | a cluster that is Ready costs no write |
+//! | `scale.rs` | workers go by retirement with their data, and join |
+//! | `delete.rs` | what is left after a cluster or its whole namespace |
+//! | `existing.rs` | pools and networks of somebody else |
+//! | `restart.rs` | operators that are killed on the way |
+//! | `loss.rs` | jobs that die |
+//! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+mod dask_client;
 mod harness;
 mod kubernetes_calls;
 
+mod at_rest;
 mod create;
+mod delete;
+mod endpoint_slice;
+mod existing;
+mod loss;
+mod restart;
+mod scale;

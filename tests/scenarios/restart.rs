@@ -1,0 +1,69 @@
+use std::collections::BTreeMap;
+
+use azure_simulator::{Pace, Timings, World};
+
+use crate::harness::{Line, wait_for};
+
+/// An operator is killed once this many writes have reached Azure: with the network under way, with
+/// pool and environment under way, and between two jobs.
+const KILLED_AFTER_WRITES: [usize; 4] = [1, 2, 4, 6];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_killed_on_the_way_are_succeeded_by_one_that_writes_nothing_twice() {
+    // Each request takes a moment, so that a kill falls between two.
+    let world = World {
+        timings: Timings {
+            request_seconds: 0.1,
+            ..without_delays()
+        },
+        time_scale: Pace::Scaled(1.0),
+        ..World::default()
+    };
+    let mut line = Line::start_in(world).await;
+    line.apply(&line.manifest("phoenix", 2)).await;
+    for writes in KILLED_AFTER_WRITES {
+        wait_for("enough is written to Azure", async || {
+            let written = line.azure_writes().len();
+            (written >= writes)
+                .then_some(())
+                .ok_or(format!("{written} of {writes}"))
+        })
+        .await;
+        line.restart_operator();
+    }
+    let cluster = line.wait_until_ready("phoenix").await;
+    let workers = cluster
+        .status
+        .and_then(|status| status.workers)
+        .expect("counts of workers");
+    assert_eq!((workers.desired, workers.ready), (2, 2));
+
+    let mut written: BTreeMap<String, usize> = BTreeMap::new();
+    for write in line.azure_writes() {
+        *written.entry(write).or_default() += 1;
+    }
+    let twice: Vec<_> = written.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "{twice:#?}");
+    let jobs = written.keys().filter(|write| write.contains("/jobs/"));
+    assert_eq!(jobs.count(), 3, "{written:#?}");
+}
+
+fn without_delays() -> Timings {
+    Timings {
+        request_seconds: 0.0,
+        compute_write_seconds: 0.0,
+        pool_settle_seconds: 0.0,
+        node_boot_seconds: 0.0,
+        node_leave_seconds: 0.0,
+        compute_delete_seconds: 0.0,
+        compute_delete_with_nodes_seconds: 0.0,
+        subnet_release_seconds: 0.0,
+        network_write_seconds: 0.0,
+        network_delete_seconds: 0.0,
+        job_start_seconds: 0.0,
+        image_build_seconds: 0.0,
+        job_launch_seconds: 0.0,
+        job_finalize_seconds: 0.0,
+        cancel_seconds: 0.0,
+    }
+}
