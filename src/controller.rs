@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::access::{AccessPool, AccessSettings};
 use crate::api::DaskCluster;
-use crate::azure::{HttpClientError, HttpSettings, http_client};
+use crate::azure::{HttpClientError, http_client};
 use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
@@ -92,7 +92,7 @@ async fn operate(
     let instance = instance(&client, &settings.instance).await?;
     let access = AccessSettings {
         endpoint: settings.endpoint,
-        http: http_client(&HttpSettings::default())?,
+        http: http_client(&settings.azure_http)?,
         own: settings.own_identity,
         observer: Arc::new(metrics.clone()),
     };

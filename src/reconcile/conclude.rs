@@ -559,8 +559,8 @@ fn next(outcome: &Outcome<'_>) -> Next {
     })
 }
 
-/// When this status may be written. What people and tools wait for goes out at once; steps of progress at most every
-/// two seconds, mere numbers at most every five.
+/// When this status may be written. What people and tools wait for goes out at once; the first step of progress two
+/// seconds after the acknowledgement, further ones and mere numbers at most every five.
 pub(super) fn write_not_before(
     before: &DaskClusterStatus,
     after: &DaskClusterStatus,
@@ -591,22 +591,10 @@ pub(super) fn write_not_before(
     if key(before) != key(after) {
         return Some(Timestamp::MIN);
     }
-    let stages = |status: &DaskClusterStatus| {
-        let told: Vec<_> = status
-            .conditions
-            .iter()
-            .map(|held| (held.type_.clone(), held.status.clone(), held.reason.clone()))
-            .collect();
-        (
-            told,
-            status.phase,
-            status.run.as_ref().map(|run| run.name.clone()),
-        )
-    };
-    let spacing = if stages(before) == stages(after) {
-        5
-    } else {
+    let spacing = if before.phase == Some(Phase::Pending) {
         2
+    } else {
+        5
     };
     Some(
         last_write

@@ -106,7 +106,9 @@ async fn an_image_is_built_once_for_all_jobs_of_an_environment() {
 #[tokio::test]
 async fn a_job_that_fails_says_why_in_run_history_with_the_end_of_its_log() {
     let azure = Azure::without_delays().await.with_pool(1).await;
-    azure.submit("j1", "echo out of $(echo luck) >&2; exit 3").await;
+    azure
+        .submit("j1", "echo out of $(echo luck) >&2; exit 3")
+        .await;
     let job = azure.job_is("j1", "Failed").await;
     assert!(
         !job.to_string().contains("out of luck"),
