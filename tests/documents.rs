@@ -64,8 +64,7 @@ fn the_first_manifest_of_the_readme_is_a_dask_cluster_whose_fields_all_exist() {
         .map(|line| format!("{line}\n"))
         .collect();
     let written: serde_json::Value = serde_saphyr::from_str(&manifest).expect("it is YAML");
-    let read: DaskCluster =
-        serde_json::from_value(written.clone()).expect("it is a DaskCluster");
+    let read: DaskCluster = serde_json::from_value(written.clone()).expect("it is a DaskCluster");
     let read = serde_json::to_value(read).expect("it can be written again");
     assert_lies_within("", &written, &read);
 }
@@ -84,9 +83,14 @@ fn assert_lies_within(path: &str, part: &serde_json::Value, whole: &serde_json::
 
 #[test]
 fn every_link_between_the_pages_leads_to_a_file() {
-    let mut pages: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "examples/noaa-isd/README.md"]
-        .map(|path| repository().join(path))
-        .into();
+    let mut pages: Vec<PathBuf> = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "examples/noaa-isd/README.md",
+        "charts/dask-azureml-operator/README.md",
+    ]
+    .map(|path| repository().join(path))
+    .into();
     for folder in ["docs", "docs/decisions"] {
         let entries = fs::read_dir(repository().join(folder)).expect("the folder is there");
         pages.extend(
