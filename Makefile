@@ -15,18 +15,27 @@ OPERATOR_ARGS ?=
 PYTHON ?= python3
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dask-azureml-operator
 
-# Crates are compiled once for all clones, while each clone has programs of its own: two of them
-# can build side by side. A CARGO_TARGET_DIR of the user's holds both.
+# Dependencies are compiled once for all clones; what is compiled of the workspace, and the programs,
+# are each clone's own. Cargo tells the members of two clones apart by nothing but the times of their
+# files, and would take one clone's for the other's, so each clone gets a number of codegen units that
+# follows from its path: so high that it changes nothing else, and part of what cargo tells things
+# apart by. Whoever sets CARGO_TARGET_DIR gets plain cargo.
+cargo := cargo
 ifndef CARGO_TARGET_DIR
-export CARGO_BUILD_BUILD_DIR ?= $(CACHE)/cargo
+export CARGO_TARGET_DIR := $(CURDIR)/target
+export CARGO_BUILD_BUILD_DIR := $(CACHE)/cargo
+export CARGO_PROFILE_DEV_CODEGEN_UNITS := $(shell echo $$((1000 + $$(printf %s '$(CURDIR)' | cksum | cut -d' ' -f1) % 1000000)))
+cargo += --config 'profile.dev.package."*".codegen-units=256'
 endif
-export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 export PYTHONPATH := $(CURDIR)/tests$(if $(PYTHONPATH),:$(PYTHONPATH))
 LINE := $(PYTHON) -m line
 # Builds the control plane and the Python environment if they are missing, and names them to the
 # command that follows.
 WITH_LINE := $(LINE) run --
+
+# Each by itself, as they are programs of their own with settings of their own.
+PYTHON_TESTS := $(sort $(dir $(wildcard tests/*/test_*.py)))
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
 CHART_CRDS := charts/dask-azureml-operator/crds
@@ -38,7 +47,7 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build operator and simulator
-	cargo build --workspace --locked
+	$(cargo) build --workspace --locked
 
 .PHONY: demo
 demo: build ## Run examples/noaa-isd on a simulated Azure, from manifest to empty Azure (WORKERS=3)
@@ -46,8 +55,8 @@ demo: build ## Run examples/noaa-isd on a simulated Azure, from manifest to empt
 
 .PHONY: test
 test: build ## Run all tests
-	$(WITH_LINE) cargo test --workspace --locked
-	$(WITH_LINE) python -m pytest tests
+	$(WITH_LINE) $(cargo) test --workspace --locked
+	for folder in $(PYTHON_TESTS); do $(WITH_LINE) python -m pytest "$$folder"; done
 
 .PHONY: up
 up: build ## Leave control plane, simulator and operator running (SIMULATOR_ARGS=, OPERATOR_ARGS=)
@@ -60,19 +69,19 @@ down: ## End what `make up` started
 .PHONY: check
 check: ## Check formatting, lints, generated files and the purity of pure modules
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --locked --test generated --test documents --test purity
+	$(cargo) clippy --workspace --all-targets --locked -- -D warnings
+	$(cargo) test --locked --test generated --test documents --test purity
 
 .PHONY: generate
 generate: ## Write the generated files anew
 	mkdir -p $(dir $(CRD)) $(CHART_CRDS)
-	cargo run --quiet --locked -- crd > $(CRD).unfinished
+	$(cargo) run --quiet --locked -- crd > $(CRD).unfinished
 	mv $(CRD).unfinished $(CRD)
 	cp $(CRD) $(CHART_CRDS)
 
 .PHONY: bench
 bench: ## Run the benchmarks
-	cargo bench --workspace --locked
+	env -u CARGO_BUILD_BUILD_DIR cargo bench --workspace --locked
 
 .PHONY: lock
 lock: ## Pin the Python requirements anew

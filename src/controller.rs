@@ -19,16 +19,16 @@ use tokio::sync::mpsc;
 
 use crate::access::{AccessPool, AccessSettings};
 use crate::api::DaskCluster;
-use crate::azure::{HttpClientError, HttpSettings, http_client};
+use crate::azure::{HttpClientError, http_client};
 use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, VmSizes};
 use crate::kubernetes::{IN_USE_LABEL, Sight};
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
-use crate::reconcile::{Context, Defaults, Error, VmSizes, reconcile};
+use crate::reconcile::{Context, Defaults, Error, reconcile};
 use crate::settings::Settings;
 
 /// What keeps the operator from running at all.
@@ -92,7 +92,7 @@ async fn operate(
     let instance = instance(&client, &settings.instance).await?;
     let access = AccessSettings {
         endpoint: settings.endpoint,
-        http: http_client(&HttpSettings::default())?,
+        http: http_client(&settings.azure_http)?,
         own: settings.own_identity,
         observer: Arc::new(metrics.clone()),
     };

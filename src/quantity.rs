@@ -30,12 +30,8 @@ pub fn bytes(text: &str) -> Result<u64, QuantityError> {
         .iter()
         .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
         .unwrap_or((text, 1.0));
-    if let (Ok(whole), true) = (number.parse::<u64>(), factor >= 1.0 && factor < 1e18) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "factors are whole and below 2^63"
-        )]
+    if let (Ok(whole), true) = (number.parse::<u64>(), (1.0..1e18).contains(&factor)) {
+        // Factors are whole and below 2^63.
         return whole.checked_mul(factor as u64).ok_or_else(refused);
     }
     let number: f64 = number.parse().map_err(|_| refused())?;
@@ -43,11 +39,6 @@ pub fn bytes(text: &str) -> Result<u64, QuantityError> {
     if !bytes.is_finite() || !(0.0..1.8e19).contains(&bytes) {
         return Err(refused());
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked above"
-    )]
     Ok(bytes as u64)
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::azure::{Endpoint, Identity, IncompleteIdentity, InvalidEndpoint};
+use crate::azure::{Endpoint, HttpSettings, Identity, IncompleteIdentity, InvalidEndpoint};
 use crate::cli::{AzureArgs, RunArgs, Submission};
 use crate::reconcile::{EnvironmentDefinition, WorkerSubmission};
 
@@ -19,6 +19,8 @@ pub struct Settings {
     pub worker_submission: WorkerSubmission,
     pub environment: EnvironmentDefinition,
     pub endpoint: Endpoint,
+    /// Of the client that everything about Azure goes through.
+    pub azure_http: HttpSettings,
     pub own_identity: Option<Identity>,
 }
 
@@ -75,6 +77,7 @@ impl Settings {
                 azure.azure_resource_manager_endpoint.as_deref(),
                 azure.azure_resource_manager_audience.as_deref(),
             )?,
+            azure_http: HttpSettings::default(),
             own_identity: own_identity(&azure)?,
         })
     }

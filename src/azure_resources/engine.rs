@@ -55,6 +55,9 @@ impl KindPlan {
     }
 }
 
+/// Makes of a PUT body what Azure answers to it.
+pub type Echo = fn(Value) -> Value;
+
 /// A kind with its types erased: a row of [`super::KINDS`].
 #[derive(Clone, Copy)]
 pub struct Registration {
@@ -71,7 +74,7 @@ pub struct Registration {
     pub plan: fn(&Scene<'_>, &BTreeSet<&'static str>) -> KindPlan,
     pub leave: fn(&Leaving<'_>) -> KindPlan,
     /// Does this PUT body show a drift against its own echo? Asked by the test that holds all kinds to it.
-    pub drift_of_echo: fn(&Scene<'_>, fn(Value) -> Value) -> Vec<String>,
+    pub drift_of_echo: fn(&Scene<'_>, Echo) -> Vec<String>,
 }
 
 pub(super) const fn register<K: AzureKind>() -> Registration {
@@ -322,7 +325,7 @@ fn describe<K: AzureKind>(id: &ResourceId) -> String {
     format!("{} {}", K::NAME, id.name())
 }
 
-fn drift_of_echo<K: AzureKind>(scene: &Scene<'_>, echo: fn(Value) -> Value) -> Vec<String> {
+fn drift_of_echo<K: AzureKind>(scene: &Scene<'_>, echo: Echo) -> Vec<String> {
     let mut drifts = Vec::new();
     for wanted in K::want(scene) {
         let (Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body)) =

@@ -13,7 +13,7 @@ mod virtual_network;
 
 pub use compute_cluster::{ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 pub use data_asset::DataAsset;
-pub use engine::{KindPlan, Leaving, Registration, Scene};
+pub use engine::{Echo, KindPlan, Leaving, Registration, Scene};
 pub use environment::Environment;
 pub use job::Job;
 pub use subnet::Subnet;

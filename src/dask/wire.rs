@@ -37,7 +37,7 @@ impl Worker {
 
 /// `POST /dask-azureml/v1/to-close`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct ToClose {
+pub(super) struct ToClose {
     pub names: Vec<String>,
 }
 

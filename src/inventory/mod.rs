@@ -2,6 +2,7 @@
 //! what does not move is not read again and again. Facts only: nothing here decides.
 
 mod freshness;
+mod vm_sizes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use crate::lookup::Lookup;
 use crate::reconcile::trouble;
 
 pub use freshness::Pace;
+pub use vm_sizes::VmSizes;
 
 /// Whose eyes saw it: what one identity may read says nothing about another.
 type Key = (String, ResourceId);

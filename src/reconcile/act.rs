@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
-use super::plan::{Action, Plan, Step};
+use super::plan::{Action, Follow, Plan, Step};
 use super::trouble;
 use crate::access::AzureAccess;
 use crate::azure::Retry;
@@ -25,7 +25,7 @@ pub struct Acted {
 }
 
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     pub step: Step,
     pub trouble: Trouble,
     pub retry: Retry,
@@ -54,7 +54,7 @@ impl Acted {
 }
 
 /// The hands: who writes to Kubernetes, to Azure, and asks the scheduler.
-pub struct Hands<'a> {
+pub(super) struct Hands<'a> {
     pub cluster: &'a ClusterIdentity,
     pub kubernetes: &'a ClusterWriter<'a>,
     pub azure: Option<&'a AzureAccess>,
@@ -63,9 +63,13 @@ pub struct Hands<'a> {
 }
 
 /// Gates one after the other, then everything else in order, with Azure writes of one kind side by side.
-pub async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
+pub(super) async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
     let mut acted = Acted::default();
-    hands.poller.follow(hands.cluster, plan.follow.clone());
+    match &plan.follow {
+        Follow::AsBefore => {}
+        Follow::Nobody => hands.poller.follow(hands.cluster, None),
+        Follow::This(target) => hands.poller.follow(hands.cluster, Some(target.clone())),
+    }
     for batch in plan.steps.chunk_by(may_run_together) {
         let outcomes: Vec<_> = futures::stream::iter(batch.to_vec())
             .map(|step| async move {

@@ -40,7 +40,7 @@ pub struct Event {
 }
 
 /// What a conclusion is made from.
-pub struct Outcome<'a> {
+pub(super) struct Outcome<'a> {
     pub generation: i64,
     pub wanted: &'a Wanted,
     pub observed: &'a Observed,
@@ -50,6 +50,8 @@ pub struct Outcome<'a> {
     pub now: Timestamp,
     /// When anything of this cluster last changed.
     pub changed_at: Timestamp,
+    /// The last look led to another plan.
+    pub plan_is_new: bool,
     /// How long a settled cluster goes unlooked at.
     pub resync: Duration,
 }
@@ -66,7 +68,7 @@ const STAGES: [ConditionType; 6] = [
 
 /// The very first status of a generation: seen, and not yet known to hold. Written before any call to Azure, so that
 /// nobody takes the old status for the new spec's (kstatus).
-pub fn acknowledge(
+pub(super) fn acknowledge(
     before: &DaskClusterStatus,
     generation: i64,
     now: Timestamp,
@@ -145,7 +147,7 @@ impl Verdict {
     }
 }
 
-pub fn conclude(outcome: &Outcome<'_>) -> Conclusion {
+pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
     let troubles = troubles(outcome);
     let stages: Vec<_> = STAGES
         .into_iter()
@@ -226,8 +228,9 @@ fn stage_verdict(
             step.action.to_string(),
         );
     }
-    // Something stands in the way of everything: what the stage was like is the best that is known.
-    let was_looked_at = !troubles.iter().any(|(at, _)| *at == ConditionType::Ready)
+    // Not looked at, or something stands in the way of everything: what the stage was like is the best that is known.
+    let was_looked_at = !outcome.plan.unseen.contains(&stage)
+        && !troubles.iter().any(|(at, _)| *at == ConditionType::Ready)
         && !outcome
             .plan
             .waits
@@ -528,7 +531,8 @@ fn next(outcome: &Outcome<'_>) -> Next {
     {
         return Next::Never;
     }
-    if acted.failures().next().is_none() && acted.done().next().is_some() {
+    // A plan that was carried out and comes again unchanged is waited for like everything else.
+    if acted.failures().next().is_none() && acted.done().next().is_some() && outcome.plan_is_new {
         return Next::After(Duration::ZERO);
     }
     if outcome.plan.is_settled() {
@@ -555,9 +559,9 @@ fn next(outcome: &Outcome<'_>) -> Next {
     })
 }
 
-/// When this status may be written. What people and tools wait for goes out at once; steps of progress at most every
-/// two seconds, mere numbers at most every five.
-pub fn write_not_before(
+/// When this status may be written. What people and tools wait for goes out at once; the first step of progress two
+/// seconds after the acknowledgement, further ones and mere numbers at most every five.
+pub(super) fn write_not_before(
     before: &DaskClusterStatus,
     after: &DaskClusterStatus,
     last_write: Option<Timestamp>,
@@ -587,22 +591,10 @@ pub fn write_not_before(
     if key(before) != key(after) {
         return Some(Timestamp::MIN);
     }
-    let stages = |status: &DaskClusterStatus| {
-        let told: Vec<_> = status
-            .conditions
-            .iter()
-            .map(|held| (held.type_.clone(), held.status.clone(), held.reason.clone()))
-            .collect();
-        (
-            told,
-            status.phase,
-            status.run.as_ref().map(|run| run.name.clone()),
-        )
-    };
-    let spacing = if stages(before) == stages(after) {
-        5
-    } else {
+    let spacing = if before.phase == Some(Phase::Pending) {
         2
+    } else {
+        5
     };
     Some(
         last_write

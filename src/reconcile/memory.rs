@@ -47,11 +47,14 @@ impl ClusterMemory {
         }
     }
 
-    pub fn see_plan(&mut self, plan: String, settled: bool, now: Timestamp) {
-        if self.plan != plan {
+    /// Says whether the plan differs from the one before.
+    pub fn see_plan(&mut self, plan: String, settled: bool, now: Timestamp) -> bool {
+        let is_new = self.plan != plan;
+        if is_new {
             self.plan = plan;
             self.changed_at = now;
         }
         self.pace = if settled { Pace::Settled } else { Pace::Moving };
+        is_new
     }
 }

@@ -18,7 +18,7 @@ pub use act::Acted;
 pub use conclude::{Conclusion, Next};
 pub use error::Error;
 pub use memory::ClusterMemory;
-pub use observe::{VmSizes, identity};
+pub use observe::identity;
 pub use observed::{
     Credentials, JobFailure, Observed, SecretReference, Setback, VmSize, WorkerSubmission,
     Workspace,
@@ -42,7 +42,7 @@ use crate::api::DaskCluster;
 use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, VmSizes};
 use crate::kubernetes::{ClusterWriter, Sight};
 use crate::metrics::Metrics;
 
@@ -126,7 +126,7 @@ async fn pipeline(
     let look = observe::observe(context, cluster, &wanted, memory).await;
     let plan = plan(&wanted, &look.observed);
     tracing::debug!(plan = %plan, "planned");
-    memory.see_plan(plan.to_string(), plan.is_settled(), context.clock.now());
+    let plan_is_new = memory.see_plan(plan.to_string(), plan.is_settled(), context.clock.now());
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
@@ -146,6 +146,7 @@ async fn pipeline(
         before: &before,
         now,
         changed_at: memory.changed_at,
+        plan_is_new,
         resync: context.resync,
     });
     if conclusion.next == Next::Never {
@@ -158,7 +159,7 @@ async fn pipeline(
 fn wanted(cluster: &DaskCluster, defaults: &Defaults) -> Wanted {
     if cluster.metadata.deletion_timestamp.is_some() {
         return match Place::of(cluster) {
-            Ok(place) => Wanted::Nothing(place),
+            Ok(place) => Wanted::Nothing(Box::new(place)),
             Err(error) => Wanted::Unknown(SpecErrors(vec![SpecError {
                 path: "spec".into(),
                 message: error.to_string(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Context;
 use super::memory::ClusterMemory;
-use super::observed::{Credentials, JobFailure, Observed, SecretReference, VmSize, Workspace};
+use super::observed::{Credentials, JobFailure, Observed, SecretReference, Workspace};
 use super::plan::SchedulerStage;
 use super::trouble;
 use super::validate::{ValidCluster, Wanted};
@@ -31,12 +31,12 @@ const JOB_LOG: &str = "user_logs/std_log_process_00.txt";
 const LOG_TAIL: usize = 1024;
 
 /// What was seen, and the access that it was seen with.
-pub struct Look {
+pub(super) struct Look {
     pub observed: Observed,
     pub access: Option<AzureAccess>,
 }
 
-pub async fn observe(
+pub(super) async fn observe(
     context: &Context,
     cluster: &DaskCluster,
     wanted: &Wanted,
@@ -344,7 +344,7 @@ impl Reader<'_> {
                     last: Some(last),
                     failures: 1..,
                     ..
-                } => Some(last),
+                } => Some(&**last),
                 Occupant::Vacant { .. } | Occupant::Alive(_) => None,
             })
             .collect();
@@ -403,59 +403,3 @@ impl Reader<'_> {
 
 /// Of how many failed workers the logs are read: the first ones tell the story.
 const FAILURES_AT_MOST: usize = 3;
-
-/// The sizes that a region offers, kept for a day.
-#[derive(Default)]
-pub struct VmSizes {
-    held: tokio::sync::Mutex<BTreeMap<(String, String), (std::time::Duration, Vec<VmSize>)>>,
-    clock: Option<crate::clock::Clock>,
-}
-
-const VM_SIZES_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
-
-impl VmSizes {
-    pub fn new(clock: crate::clock::Clock) -> Self {
-        Self {
-            clock: Some(clock),
-            ..Self::default()
-        }
-    }
-
-    async fn of(
-        &self,
-        access: &AzureAccess,
-        workspace: &ResourceId,
-        location: &str,
-    ) -> Result<Vec<VmSize>, crate::azure::Error> {
-        let key = (workspace.subscription_id().to_owned(), location.to_owned());
-        let now = self
-            .clock
-            .as_ref()
-            .map(crate::clock::Clock::elapsed)
-            .unwrap_or_default();
-        let mut held = self.held.lock().await;
-        if let Some((at, sizes)) = held.get(&key)
-            && now.saturating_sub(*at) < VM_SIZES_MAX_AGE
-        {
-            return Ok(sizes.clone());
-        }
-        let collection = ResourceId::subscription(workspace.subscription_id())
-            .and_then(|subscription| {
-                subscription.resource("Microsoft.MachineLearningServices", "locations", location)
-            })
-            .and_then(|location| location.collection("vmSizes"));
-        let Ok(collection) = collection else {
-            return Ok(Vec::new());
-        };
-        let listed = access
-            .client
-            .list(&collection, ComputeCluster::API_VERSION, &[])
-            .await?;
-        let sizes: Vec<VmSize> = listed
-            .into_iter()
-            .filter_map(|size| serde_json::from_value(size).ok())
-            .collect();
-        held.insert(key, (now, sizes.clone()));
-        Ok(sizes)
-    }
-}

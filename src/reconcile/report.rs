@@ -15,7 +15,7 @@ use crate::kubernetes::ClusterWriter;
 
 /// # Errors
 /// When the status could not be written.
-pub async fn report(
+pub(super) async fn report(
     context: &Context,
     cluster: &DaskCluster,
     writer: &ClusterWriter<'_>,
@@ -41,7 +41,7 @@ pub async fn report(
 
 /// # Errors
 /// When the API server did not take the status.
-pub async fn write(
+pub(super) async fn write(
     context: &Context,
     writer: &ClusterWriter<'_>,
     status: &DaskClusterStatus,

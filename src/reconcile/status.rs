@@ -5,11 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conclude::Outcome;
 use super::observed::Observed;
-use super::plan::{SchedulerStage, registered_workers};
+use super::plan::{Follow, SchedulerStage, registered_workers};
 use super::validate::{ValidCluster, Wanted};
 use crate::api::{
-    ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, RunStatus, SchedulerStatus,
-    WorkerCounts,
+    ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus, NodeCounts, RunStatus,
+    SchedulerStatus, WorkerCounts,
 };
 use crate::azure_resources::job::{JobFacts, Lineup};
 use crate::azure_resources::{ComputeHave, Scene};
@@ -18,18 +18,21 @@ use crate::lookup::Lookup;
 use crate::quantity;
 
 /// What the summary needs to know of scheduler and workers.
-pub struct Facts {
+pub(super) struct Facts {
     pub desired_workers: u32,
     pub ready_workers: u32,
+    /// The scheduler was there to be asked, or is known not to be.
+    workers_were_seen: bool,
     lineup: Option<Lineup>,
 }
 
 impl Facts {
-    pub fn gather(outcome: &Outcome<'_>) -> Self {
+    pub(super) fn gather(outcome: &Outcome<'_>) -> Self {
         let Wanted::Cluster(cluster) = outcome.wanted else {
             return Self {
                 desired_workers: 0,
                 ready_workers: 0,
+                workers_were_seen: false,
                 lineup: None,
             };
         };
@@ -47,9 +50,21 @@ impl Facts {
                 .answering(&scene)
                 .map(|state| registered_workers(state, lineup))
         });
+        let workers_were_seen = outcome.plan.follow != Follow::AsBefore
+            && !outcome.plan.unseen.contains(&ConditionType::WorkersReady);
+        let told_last = outcome
+            .before
+            .workers
+            .as_ref()
+            .map_or(0, |workers| workers.ready);
         Self {
             desired_workers: cluster.desired_dask_workers(),
-            ready_workers: state.unwrap_or(0),
+            ready_workers: if workers_were_seen {
+                state.unwrap_or(0)
+            } else {
+                told_last
+            },
+            workers_were_seen,
             lineup,
         }
     }
@@ -83,7 +98,9 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         let stage = SchedulerStage::of(&scene, lineup);
         status.run = lineup.head_facts().map(run);
         status.scheduler = scheduler(cluster, &stage);
-        status.workers = Some(workers(&scene, &stage, lineup, facts));
+        if facts.workers_were_seen || status.workers.is_none() {
+            status.workers = Some(workers(&scene, &stage, lineup, facts));
+        }
         status.replicas = u32::try_from(lineup.worker_jobs_that_have_not_ended()).ok();
     }
     status

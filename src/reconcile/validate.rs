@@ -22,7 +22,7 @@ use crate::quantity;
 pub enum Wanted {
     Cluster(Box<ValidCluster>),
     /// The DaskCluster is being deleted.
-    Nothing(Place),
+    Nothing(Box<Place>),
     /// The manifest cannot be understood: touch nothing.
     Unknown(SpecErrors),
 }
@@ -62,8 +62,11 @@ pub struct ValidCluster {
     pub scheduler: ValidScheduler,
     pub worker: ValidWorker,
     /// Held so that nothing but [`validate`] makes one of these.
-    _validated: (),
+    _validated: Validated,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Validated;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidNetwork {
@@ -247,7 +250,7 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
             env: env(&spec.worker.env),
         },
         place,
-        _validated: (),
+        _validated: Validated,
     })
 }
 

@@ -53,6 +53,10 @@ def _make_control_plane(folder: Path) -> None:
     for component in COMPONENTS:
         (folder / "bin" / component).symlink_to(program)
     _make_launcher(folder)
+    with cache.locked("go"):
+        cache.say("removing what only the build needed")
+        for path in _own_go_folders():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _make_launcher(folder: Path) -> None:
@@ -76,13 +80,10 @@ def _make_components(folder: Path) -> None:
     )
     program = folder / "control-plane-components"
     _go_build("components", program, f"-s -w {linked}", folder / "build.log")
-    cache.say("  removing what only the build needed")
-    for path in _own_go_folders():
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _go_build(package: str, output: Path, link: str, log: Path) -> None:
-    # One at a time: they share folders, which the build of the components removes in the end.
+    # One at a time: they share folders, which are removed in the end.
     with cache.locked("go"):
         go = _go()
         build = [go, "build", "-v", "-trimpath", "-ldflags", link, "-o", str(output), f"./{package}"]

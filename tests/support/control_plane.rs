@@ -72,6 +72,11 @@ impl ControlPlane {
         Client::try_from(self.config.clone()).expect("the kubeconfig of the launcher is complete")
     }
 
+    /// How a client as cluster admin reaches the API server.
+    pub(crate) fn config(&self) -> Config {
+        self.config.clone()
+    }
+
     /// Where the kubeconfig of the cluster admin stands, for programs that a test starts.
     pub(crate) fn kubeconfig_path(&self) -> &Path {
         &self.kubeconfig

@@ -19,7 +19,7 @@ use crate::names::{JobName, Slot};
 use crate::reconcile::{ValidCluster, ValidDataset};
 
 /// The program that heads and workers run.
-pub const BOOTSTRAP: &str = include_str!("../../bootstrap/dask_azureml.py");
+const BOOTSTRAP: &str = include_str!("../../bootstrap/dask_azureml.py");
 
 /// gzip + base64 of [`BOOTSTRAP`]: it travels in one environment variable, so that no blob has to be uploaded.
 static ENCODED_BOOTSTRAP: LazyLock<String> = LazyLock::new(|| {

@@ -25,7 +25,7 @@ pub enum Occupant {
         /// Not submitted before that: its predecessors failed.
         not_before: Option<Timestamp>,
         /// The newest job that stood here, if any.
-        last: Option<JobFacts>,
+        last: Option<Box<JobFacts>>,
         /// Failures in a row.
         failures: u32,
     },
@@ -213,7 +213,7 @@ fn occupant(jobs: &BTreeMap<JobName, JobFacts>, slot: Slot, serves: Option<&str>
     Occupant::Vacant {
         next: newest.next(),
         not_before,
-        last: Some(facts.clone()),
+        last: Some(Box::new(facts.clone())),
         failures,
     }
 }

@@ -93,7 +93,7 @@ fn want_occupant(scene: &Scene<'_>, lineup: &Lineup, occupant: &Occupant) -> Wan
             ..
         } if *at > scene.observed.seen_at => Standing::Later {
             reason: later_reason(name),
-            message: lineup::delay_message(name, *at, last.as_ref(), scene),
+            message: lineup::delay_message(name, *at, last.as_deref(), scene),
         },
         Occupant::Vacant { .. } if lineup.worker_must_wait(name, scene) => Standing::Later {
             reason: Reason::WorkersStarting,

@@ -165,7 +165,7 @@ pub struct JobFacts {
 }
 
 /// Tag of a worker job: the id of the head job whose scheduler it serves.
-pub const HEAD_TAG: &str = "dask-azureml-head";
+pub(super) const HEAD_TAG: &str = "dask-azureml-head";
 
 impl JobFacts {
     /// Reads a body of GET or LIST; `None` when it is no job that we could read.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::stages::{SchedulerStage, plan_stages};
-use super::{Action, Plan, Step, children};
+use super::{Action, Follow, Plan, Step, children};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Scene};
 use crate::lookup::{Lookup, Trouble};
@@ -73,7 +73,9 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         ));
     }
     plan_stages(&scene, lineup, &stage, &going, &mut plan);
-    plan.follow = stage.target(&scene, lineup);
+    plan.follow = stage
+        .target(&scene, lineup)
+        .map_or(Follow::Nobody, Follow::This);
     plan
 }
 
@@ -157,6 +159,10 @@ fn vm_size_is_known(
     else {
         return true;
     };
+    // An empty list is no answer.
+    if sizes.is_empty() {
+        return true;
+    }
     if sizes
         .iter()
         .any(|size| size.name.eq_ignore_ascii_case(wanted))

@@ -7,9 +7,11 @@ mod stages;
 mod step;
 
 pub(crate) use cluster::CONNECTION;
-pub use stages::{SchedulerStage, registered_workers};
+pub use stages::SchedulerStage;
+pub(crate) use stages::registered_workers;
 pub use step::{Action, Child, Step};
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::observed::Observed;
@@ -26,8 +28,19 @@ pub struct Plan {
     pub steps: Vec<Step>,
     pub waits: Vec<Wait>,
     pub blocked: Vec<Blocked>,
-    /// The scheduler that is to be asked for its state.
-    pub follow: Option<Target>,
+    /// Stages of which this look says nothing: what was told of them last still stands.
+    pub unseen: BTreeSet<ConditionType>,
+    pub follow: Follow,
+}
+
+/// Which scheduler is to be asked for its state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Follow {
+    /// Whoever is asked now: this look does not say.
+    #[default]
+    AsBefore,
+    Nobody,
+    This(Target),
 }
 
 /// Something that comes by itself.
@@ -60,7 +73,10 @@ impl Plan {
 
     /// Nothing to do, nothing to wait for, nothing in the way.
     pub fn is_settled(&self) -> bool {
-        self.steps.is_empty() && self.waits.is_empty() && self.blocked.is_empty()
+        self.steps.is_empty()
+            && self.waits.is_empty()
+            && self.blocked.is_empty()
+            && self.unseen.is_empty()
     }
 
     /// Moves the steps that failed before and whose time has not come from what to do to what stands in the way.
@@ -120,6 +136,9 @@ impl fmt::Display for Plan {
                 "block {stage} {}{lasting}: {}",
                 trouble.reason, trouble.message
             )?;
+        }
+        for stage in &self.unseen {
+            writeln!(f, "look  {stage}: not seen yet")?;
         }
         Ok(())
     }

@@ -243,15 +243,9 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
 fn plan_published(scene: &Scene<'_>, address: &HeadAddress, plan: &mut Plan) {
     let sight = &scene.observed.scheduler;
     let Some(silence) = &sight.silence else {
+        // This process has not asked it yet: an operator that was started anew knows no worse than before.
         if sight.state.is_none() {
-            plan.wait(
-                SCHEDULER,
-                Reason::Starting,
-                format!(
-                    "the scheduler at {} is being asked for the first time",
-                    address.dashboard
-                ),
-            );
+            plan.unseen.extend([SCHEDULER, WORKERS]);
         }
         return;
     };
@@ -298,6 +292,9 @@ fn plan_workers(
         plan.block(WORKERS, trouble);
         return;
     }
+    if plan.unseen.contains(&WORKERS) {
+        return;
+    }
     let registered = stage
         .answering(scene)
         .map_or(0, |state| registered_workers(state, lineup));
@@ -330,7 +327,7 @@ fn plan_workers(
 }
 
 /// Workers of this cluster's jobs that take work, the head's own among them.
-pub fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
+pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
     let jobs: BTreeSet<&str> = lineup
         .jobs
         .iter()

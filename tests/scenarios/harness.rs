@@ -1,0 +1,350 @@
+//! One line from a manifest to Dask processes, for one test: a simulated Azure and an operator of its
+//! own, a namespace with credentials, all on the one API server of this binary.
+//!
+//! An operator watches all namespaces, so the tests of this binary take turns.
+
+#![allow(dead_code, reason = "what only some scenarios need stays in one place")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use azure_simulator::{Simulator, World};
+use dask_azureml_operator::api::{DaskCluster, DaskClusterStatus};
+use dask_azureml_operator::azure::{Endpoint, HttpSettings, Roots};
+use dask_azureml_operator::clock::Clock;
+use dask_azureml_operator::controller;
+use dask_azureml_operator::reconcile::{EnvironmentDefinition, WorkerSubmission};
+use dask_azureml_operator::settings::Settings;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::control_plane::ControlPlane;
+use crate::kubernetes_calls::{KubernetesCall, KubernetesCalls};
+
+/// Name of the Secret with the credentials of the simulated Azure.
+pub(crate) const CREDENTIALS: &str = "azure-credentials";
+
+/// Within this, every state that a test waits for is reached, also on a busy machine: the longest
+/// takes 15 s alone on two cores.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A running line. Dropping it ends the operator, the simulator and every job.
+pub(crate) struct Line {
+    // Dropped in this order: nobody writes to an Azure that is gone.
+    operator: Option<Operator>,
+    pub(crate) azure: Simulator,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    resync: Duration,
+    calls: KubernetesCalls,
+    control_plane: &'static ControlPlane,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Has a runtime of its own, so that its end is as sudden as that of a killed process.
+struct Operator(Option<Runtime>);
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Line {
+    /// On an Azure in which everything happens at once.
+    pub(crate) async fn start() -> Self {
+        Self::start_in(World::default().without_delays()).await
+    }
+
+    pub(crate) async fn start_in(world: World) -> Self {
+        let mut line = Self::without_operator(world).await;
+        line.start_operator();
+        line
+    }
+
+    /// For what has to be there before the operator is.
+    pub(crate) async fn without_operator(world: World) -> Self {
+        let turn = TURN.lock().await;
+        let control_plane = ControlPlane::shared().await;
+        control_plane.install_crd().await;
+        let client = control_plane.client();
+        remove_what_earlier_tests_left(&client).await;
+        let azure = Simulator::start(world)
+            .await
+            .expect("the simulator starts on free ports");
+        let line = Self {
+            operator: None,
+            azure,
+            client,
+            namespace: control_plane.namespace("scenario").await,
+            resync: Duration::from_secs(60),
+            calls: KubernetesCalls::default(),
+            control_plane,
+            _turn: turn,
+        };
+        line.create_credentials().await;
+        line
+    }
+
+    async fn create_credentials(&self) {
+        let env = self.azure.env();
+        let secret: Secret = serde_json::from_value(json!({
+            "metadata": {"name": CREDENTIALS},
+            "stringData": {
+                "AZURE_TENANT_ID": env["AZURE_TENANT_ID"],
+                "AZURE_CLIENT_ID": env["AZURE_CLIENT_ID"],
+                "AZURE_CLIENT_SECRET": env["AZURE_CLIENT_SECRET"],
+            },
+        }))
+        .expect("a Secret");
+        Api::<Secret>::namespaced(self.client.clone(), &self.namespace)
+            .create(&PostParams::default(), &secret)
+            .await
+            .expect("the API server takes a Secret");
+    }
+
+    /// How long a settled cluster goes unlooked at by operators that are started from now on; 60 s
+    /// otherwise.
+    pub(crate) fn set_resync(&mut self, resync: Duration) {
+        self.resync = resync;
+    }
+
+    pub(crate) fn start_operator(&mut self) {
+        let settings = self.settings();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("operator")
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let calls = self.calls.clone();
+        let config = self.control_plane.config();
+        runtime.spawn(async move {
+            let client = calls.client(config);
+            controller::run(settings, client, Clock::system(), std::future::pending())
+                .await
+                .expect("the operator runs until it is killed");
+        });
+        self.operator = Some(Operator(Some(runtime)));
+    }
+
+    /// As SIGKILL would: nothing is finished, nothing is told.
+    pub(crate) fn kill_operator(&mut self) {
+        self.operator = None;
+    }
+
+    pub(crate) fn restart_operator(&mut self) {
+        self.kill_operator();
+        self.start_operator();
+    }
+
+    fn settings(&self) -> Settings {
+        let arm = self.azure.arm_url();
+        Settings {
+            metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            metrics_address_file: None,
+            instance: "tests/scenarios".to_owned(),
+            resync: self.resync,
+            worker_submission: WorkerSubmission::BesideHead,
+            environment: EnvironmentDefinition {
+                image: "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20250915.v1".to_owned(),
+                conda_file: None,
+            },
+            endpoint: Endpoint::new(Some(&arm), Some(&arm), None).expect("the simulator's address"),
+            azure_http: HttpSettings {
+                roots: Roots::File(self.azure.directory().join("ca.crt")),
+                ..HttpSettings::default()
+            },
+            own_identity: None,
+        }
+    }
+
+    pub(crate) fn clusters(&self) -> Api<DaskCluster> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// A manifest with a network and a pool of its own, in the simulator's workspace.
+    pub(crate) fn manifest(&self, name: &str, worker_replicas: u32) -> Value {
+        let env = self.azure.env();
+        json!({
+            "apiVersion": "azureml.dask.dev/v1alpha1",
+            "kind": "DaskCluster",
+            "metadata": {"name": name},
+            "spec": {
+                "workspace": {
+                    "subscriptionId": env["AZURE_SUBSCRIPTION_ID"],
+                    "resourceGroup": env["AZURE_RESOURCE_GROUP"],
+                    "name": env["AZURE_ML_WORKSPACE"],
+                },
+                "credentialsSecretName": CREDENTIALS,
+                "network": {
+                    "virtualNetwork": {"name": "dask-vnet", "addressPrefix": "10.20.0.0/16"},
+                    "subnet": {"name": "default", "addressPrefix": "10.20.0.0/22"},
+                },
+                "compute": {"name": "ds13-cluster", "vmSize": "STANDARD_DS13_V2", "maxNodes": 10},
+                "scheduler": {"runWorker": false},
+                "worker": {"replicas": worker_replicas, "threads": 1},
+            },
+        })
+    }
+
+    /// Server-side apply, as `kubectl apply --server-side` does.
+    pub(crate) async fn apply(&self, manifest: &Value) -> DaskCluster {
+        let name = manifest["metadata"]["name"].as_str().expect("a name");
+        let parameters = PatchParams {
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..PatchParams::apply("tests").force()
+        };
+        self.clusters()
+            .patch(name, &parameters, &Patch::Apply(manifest))
+            .await
+            .expect("the API server takes the manifest")
+    }
+
+    pub(crate) async fn delete(&self, name: &str) {
+        self.clusters()
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("the API server takes the deletion");
+    }
+
+    /// Waits until the cluster is as `holds` wants it.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`], saying what the cluster was like at last.
+    pub(crate) async fn wait_for(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&DaskCluster) -> bool,
+    ) -> DaskCluster {
+        let clusters = self.clusters();
+        wait_for(what, async || {
+            let cluster = clusters
+                .get_opt(name)
+                .await
+                .expect("the API server answers");
+            match cluster {
+                Some(cluster) if holds(&cluster) => Ok(cluster),
+                other => Err(told(other.and_then(|cluster| cluster.status).as_ref())),
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn wait_until_ready(&self, name: &str) -> DaskCluster {
+        self.wait_for(name, "the cluster is Ready", is_ready).await
+    }
+
+    pub(crate) async fn wait_until_gone(&self, name: &str) {
+        let clusters = self.clusters();
+        wait_for("the cluster is gone", async || {
+            let cluster = clusters
+                .get_opt(name)
+                .await
+                .expect("the API server answers");
+            match cluster {
+                None => Ok(()),
+                Some(cluster) => Err(told(cluster.status.as_ref())),
+            }
+        })
+        .await;
+    }
+
+    /// Every request to Azure and its answer, oldest first.
+    pub(crate) fn exchanges(&self) -> Vec<Value> {
+        self.azure.exchanges()
+    }
+
+    /// `METHOD path` of every write to ARM, oldest first.
+    pub(crate) fn azure_writes(&self) -> Vec<String> {
+        let exchanges = self.exchanges();
+        let requests = exchanges.iter().map(|exchange| &exchange["request"]);
+        requests
+            .filter_map(|request| Some((request["method"].as_str()?, request["path"].as_str()?)))
+            .filter(|(method, path)| *method != "GET" && path.starts_with("/subscriptions/"))
+            .map(|(method, path)| format!("{method} {path}"))
+            .collect()
+    }
+
+    /// The operator's requests to the API server, oldest first; see [`KubernetesCalls`].
+    pub(crate) fn kube_calls(&self) -> Vec<KubernetesCall> {
+        self.calls.all()
+    }
+
+    /// Counts Azure's and Kubernetes' requests from 0 again.
+    pub(crate) fn forget_requests(&self) {
+        self.azure.forget_exchanges();
+        self.calls.forget();
+    }
+}
+
+/// Whether `Ready` is true of the newest spec.
+pub(crate) fn is_ready(cluster: &DaskCluster) -> bool {
+    let generation = cluster.metadata.generation;
+    cluster.status.as_ref().is_some_and(|status| {
+        status.observed_generation == generation
+            && status.conditions.iter().any(|condition| {
+                condition.type_ == "Ready"
+                    && condition.status == "True"
+                    && condition.observed_generation == generation
+            })
+    })
+}
+
+/// Asks again and again, until there is something.
+///
+/// # Panics
+/// After [`DEADLINE`], saying what was found at last.
+#[expect(clippy::panic, reason = "a test says what it waited for in vain")]
+pub(crate) async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let clock = Clock::system();
+    let started = clock.elapsed();
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(found) if clock.elapsed().saturating_sub(started) > DEADLINE => {
+                panic!("waited in vain until {what}; at last: {found}")
+            }
+            Err(_) => clock.sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+fn told(status: Option<&DaskClusterStatus>) -> String {
+    status.map_or_else(
+        || "no status".to_owned(),
+        |status| json!(status).to_string(),
+    )
+}
+
+async fn remove_what_earlier_tests_left(client: &Client) {
+    let left = Api::<DaskCluster>::all(client.clone())
+        .list(&ListParams::default())
+        .await
+        .expect("DaskClusters are served");
+    for cluster in left {
+        let clusters = Api::<DaskCluster>::namespaced(
+            client.clone(),
+            &cluster.namespace().unwrap_or_default(),
+        );
+        let name = cluster.name_any();
+        let _ = clusters.delete(&name, &DeleteParams::default()).await;
+        // Whoever would have taken the finalizer off is gone with the earlier test.
+        let _ = clusters
+            .patch(
+                &name,
+                &PatchParams::default(),
+                &Patch::Merge(json!({"metadata": {"finalizers": null}})),
+            )
+            .await;
+    }
+}
