@@ -87,6 +87,7 @@ fn every_link_between_the_pages_leads_to_a_file() {
         "README.md",
         "CONTRIBUTING.md",
         "examples/noaa-isd/README.md",
+        "charts/dask-azureml-operator/README.md",
     ]
     .map(|path| repository().join(path))
     .into();
