@@ -18,7 +18,7 @@ const IDS: [&str; 8] = [
 const REACH: usize = 3;
 
 /// The messages differ in nothing but the ids of Azure's answers.
-pub fn is_the_same(one: &str, other: &str) -> bool {
+pub(super) fn is_the_same(one: &str, other: &str) -> bool {
     one == other || without_ids(one) == without_ids(other)
 }
 

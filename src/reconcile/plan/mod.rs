@@ -100,7 +100,7 @@ impl Plan {
 }
 
 /// What a stage says whose step is not done because an earlier one failed.
-pub fn held_up(step: &Step) -> String {
+pub(super) fn held_up(step: &Step) -> String {
     format!("{} waits until what stands in the way is gone", step.action)
 }
 
