@@ -1,5 +1,11 @@
 //! The pages in the repository say what the sources say, and their links lead somewhere.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends at the first surprise, its helpers too"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,12 @@
 //! |---|---|
 //! | `create.rs` | from a manifest to Ready: what is written, how often, and what the status says |
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends at the first surprise, its helpers too"
+)]
+
 #[path = "../support/control_plane.rs"]
 mod control_plane;
 mod harness;
