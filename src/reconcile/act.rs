@@ -48,6 +48,11 @@ impl Acted {
         &mut self.failed
     }
 
+    /// A step that gates has failed: what comes after it was not done.
+    pub fn was_cut_short(&self) -> bool {
+        self.failed.iter().any(|failure| failure.step.gates)
+    }
+
     pub fn next_tries(&self) -> impl Iterator<Item = Timestamp> {
         self.failed.iter().filter_map(|failure| failure.next_try)
     }
@@ -137,11 +142,14 @@ impl Hands<'_> {
                     .hold_secret(&secret.name, &secret.uid, false)
                     .await,
             ),
-            Action::CreateChild(child) => self
-                .kubernetes
-                .create(child)
-                .await
-                .map_err(|trouble| (trouble, Retry::Slow)),
+            Action::CreateChild(child) => self.kubernetes.create(child).await.map_err(|trouble| {
+                let retry = if trouble.lasting {
+                    Retry::Slow
+                } else {
+                    Retry::Backoff
+                };
+                (trouble, retry)
+            }),
             Action::UpdateChild(child) => kubernetes(&doing, self.kubernetes.update(child).await),
             Action::DeleteEndpointSlice { name } => {
                 kubernetes(&doing, self.kubernetes.delete_slice(name).await)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::lasting_failure;
 use super::wire::{JobFacts, JobStatus};
 use crate::azure_resources::Scene;
 use crate::names::{JobName, Slot};
@@ -129,7 +130,8 @@ impl Lineup {
                         .is_none_or(|head| head.status != JobStatus::Running)
             }
             Occupant::Vacant { not_before, .. } => {
-                scene.observed.worker_submission == WorkerSubmission::AfterHead
+                lasting_failure(scene, &self.head).is_some()
+                    || scene.observed.worker_submission == WorkerSubmission::AfterHead
                     || not_before.is_some_and(|at| at > scene.observed.seen_at)
                     || self
                         .leaving

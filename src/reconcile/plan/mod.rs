@@ -89,11 +89,19 @@ impl Plan {
                     gated |= step.gates;
                     self.block(step.stage, setback.trouble.clone());
                 }
+                _ if gated && step.action.provisions() => {
+                    self.wait(step.stage, Reason::Pending, held_up(&step));
+                }
                 _ if gated => {}
                 _ => self.steps.push(step),
             }
         }
     }
+}
+
+/// What a stage says whose step is not done because an earlier one failed.
+pub fn held_up(step: &Step) -> String {
+    format!("{} waits until what stands in the way is gone", step.action)
 }
 
 /// The whole decision.
