@@ -16,7 +16,7 @@ fn repository() -> &'static Path {
 }
 
 fn page(path: &str) -> String {
-    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    fs::read_to_string(repository().join(path)).expect("the page is there")
 }
 
 /// The rows of the table under a heading, without its two head lines, as cells.
