@@ -11,7 +11,9 @@ use super::plan::{Action, Plan, held_up};
 use super::retelling;
 use super::status::{Facts, details};
 use super::validate::Wanted;
-use crate::api::{ConditionStatus, ConditionType, DaskClusterStatus, Phase, Reason};
+use crate::api::{
+    ConditionStatus, ConditionType, DaskClusterStatus, DeletionPolicy, Phase, Reason,
+};
 use crate::lookup::Trouble;
 
 /// The outcome of one reconcile.
@@ -496,12 +498,19 @@ fn farewell(outcome: &Outcome<'_>) -> Event {
     } else {
         format!("data assets {} and ", kept.join(", "))
     };
+    let left = match outcome.wanted {
+        Wanted::Nothing(place) if place.deletion_policy == DeletionPolicy::Retain => format!(
+            "the jobs have ended; pool {} and its network stay, as deletionPolicy is Retain",
+            place.compute.name()
+        ),
+        _ => "nothing that costs money is left in Azure".to_owned(),
+    };
     Event {
         warning: false,
         reason: Reason::Deleting,
         action: "Delete",
         note: format!(
-            "nothing that costs money is left in Azure; {kept}the environment version stay in the workspace, as they are shared"
+            "{left}; {kept}the environment version stay in the workspace, as they are shared"
         ),
     }
 }
