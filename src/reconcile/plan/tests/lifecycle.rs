@@ -7,7 +7,7 @@ use crate::dask::{Retired, Retirement, RetirementOutcome};
 use crate::lookup::Trouble;
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon, secret};
 use crate::reconcile::plan::{Action, Child};
-use crate::reconcile::{PlannedAction, Setback, WorkerSubmission};
+use crate::reconcile::{JobFailure, PlannedAction, Setback, WorkerSubmission};
 
 fn three_workers_for(replicas: u32) -> World {
     World::answering(replicas, &["head-1", "w00-1", "w01-1", "w02-1"])
@@ -225,4 +225,31 @@ fn a_step_that_failed_is_not_tried_before_its_time() {
             .to_string()
             .contains("do    PUT VirtualNetwork dask-vnet")
     );
+}
+
+#[test]
+fn no_worker_is_submitted_for_a_head_that_is_on_its_way_out() {
+    let world =
+        World::provisioned(|_| {})
+            .connected("head-1")
+            .job("head-1", "CancelRequested", |_| {});
+    assert_plan("head_leaving", &world);
+}
+
+#[test]
+fn an_image_without_dask_starts_neither_another_head_nor_workers() {
+    let failure = JobFailure {
+        error: None,
+        log_tail: Some("dask_azureml: the image has no package 'distributed'".into()),
+    };
+    let world = World::provisioned(|_| {})
+        .connected("head-1")
+        .job("head-1", "Failed", |_| {})
+        .with(|observed| {
+            observed.seen_at = seconds_after_noon(3600);
+            observed
+                .job_failures
+                .insert("noaa-isd-6f9619ff-head-1".into(), failure);
+        });
+    assert_plan("image_without_dask", &world);
 }
