@@ -5,6 +5,8 @@
 mod act;
 mod conclude;
 mod error;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod memory;
 mod observe;
 mod observed;

@@ -5,6 +5,8 @@ mod cluster;
 mod leaving;
 mod stages;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use cluster::CONNECTION;
 pub use stages::SchedulerStage;
