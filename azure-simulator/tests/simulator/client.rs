@@ -212,8 +212,9 @@ impl Azure {
         std::fs::read_to_string(self.log_path(id)).unwrap_or_default()
     }
 
-    /// Waits until a job has written a text.
+    /// Waits until a job runs and has written a text.
     pub(crate) async fn job_says(&self, id: &str, text: &str) -> String {
+        self.job_is(id, "Running").await;
         until(&format!("job {id} says {text}"), async || {
             let log = self.log(id);
             log.contains(text).then_some(log)

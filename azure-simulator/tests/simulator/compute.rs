@@ -30,13 +30,10 @@ fn comparable(mut body: Value) -> Value {
 }
 
 fn slow_writes() -> World {
-    World {
-        timings: Timings {
-            compute_write_seconds: 3600.0,
-            ..Timings::none()
-        },
-        ..World::default()
-    }
+    World::default().with_timings(Timings {
+        compute_write_seconds: 3600.0,
+        ..Timings::none()
+    })
 }
 
 fn create_body() -> Value {
@@ -125,13 +122,10 @@ async fn a_patch_without_the_doubled_nesting_is_refused() {
 
 #[tokio::test]
 async fn a_delete_must_say_what_becomes_of_the_machines() {
-    let world = World {
-        timings: Timings {
-            compute_delete_seconds: 3600.0,
-            ..Timings::none()
-        },
-        ..World::default()
-    };
+    let world = World::default().with_timings(Timings {
+        compute_delete_seconds: 3600.0,
+        ..Timings::none()
+    });
     let azure = Azure::start(world).await.with_pool(2).await;
     azure.delete(&azure.ml("computes/pool")).await.expect(400);
     let path = azure.ml("computes/pool?underlyingResourceAction=Delete");

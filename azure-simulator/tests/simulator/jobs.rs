@@ -39,25 +39,19 @@ async fn a_job_runs_to_its_end_and_leaves_its_output() {
 
 #[tokio::test]
 async fn a_job_passes_through_its_states_in_order() {
-    let world = World {
-        timings: Timings {
-            job_start_seconds: 3600.0,
-            ..Timings::none()
-        },
-        ..World::default()
-    };
+    let world = World::default().with_timings(Timings {
+        job_start_seconds: 3600.0,
+        ..Timings::none()
+    });
     let azure = Azure::start(world).await.with_pool(1).await;
     azure.submit("j1", "true").await;
     assert_eq!(azure.job("j1").await["properties"]["status"], "Starting");
     azure.simulator.set_pace(Pace::Instant);
     azure.job_is("j1", "Completed").await;
-    let world = World {
-        timings: Timings {
-            job_finalize_seconds: 3600.0,
-            ..Timings::none()
-        },
-        ..World::default()
-    };
+    let world = World::default().with_timings(Timings {
+        job_finalize_seconds: 3600.0,
+        ..Timings::none()
+    });
     let azure = Azure::start(world).await.with_pool(1).await;
     azure.submit("j1", "true").await;
     azure.job_is("j1", "Finalizing").await;
@@ -70,13 +64,10 @@ async fn a_job_passes_through_its_states_in_order() {
 
 #[tokio::test]
 async fn an_image_is_built_once_for_all_jobs_of_an_environment() {
-    let world = World {
-        timings: Timings {
-            image_build_seconds: 3600.0,
-            ..Timings::none()
-        },
-        ..World::default()
-    };
+    let world = World::default().with_timings(Timings {
+        image_build_seconds: 3600.0,
+        ..Timings::none()
+    });
     let azure = Azure::start(world).await.with_pool(2).await;
     let built = json!({"properties": {"image": "mcr/base", "condaFile": "dependencies: []"}});
     azure
@@ -184,13 +175,10 @@ async fn a_second_put_merges_tags_and_cannot_change_what_runs() {
 
 #[tokio::test]
 async fn a_cancel_takes_its_time_and_kills_without_a_word() {
-    let world = World {
-        timings: Timings {
-            cancel_seconds: 3600.0,
-            ..Timings::none()
-        },
-        ..World::default()
-    };
+    let world = World::default().with_timings(Timings {
+        cancel_seconds: 3600.0,
+        ..Timings::none()
+    });
     let azure = Azure::start(world).await.with_pool(1).await;
     azure
         .submit(
@@ -217,10 +205,7 @@ async fn a_cancel_takes_its_time_and_kills_without_a_word() {
 
 #[tokio::test]
 async fn a_world_can_grant_sigterm_and_a_grace() {
-    let mut world = World {
-        timings: Timings::none(),
-        ..World::default()
-    };
+    let mut world = World::default().with_timings(Timings::none());
     world.cancel.sigterm_grace_seconds = 60.0;
     let azure = Azure::start(world).await.with_pool(1).await;
     let command = "trap 'echo goodbye; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
@@ -267,10 +252,7 @@ async fn a_job_that_waits_for_a_node_can_be_canceled() {
 
 #[tokio::test]
 async fn a_job_past_its_timeout_is_canceled() {
-    let world = World {
-        timings: Timings::none(),
-        ..World::default()
-    };
+    let world = World::default().with_timings(Timings::none());
     let azure = Azure::start(world).await.with_pool(1).await;
     let mut body = azure.job_body("sleep 1000");
     body["properties"]["limits"] = json!({"jobLimitsType": "Command", "timeout": "PT1H"});

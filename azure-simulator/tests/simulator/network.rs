@@ -92,11 +92,10 @@ async fn a_write_against_an_old_etag_is_refused() {
 
 #[tokio::test]
 async fn writes_to_a_network_go_one_at_a_time() {
-    let mut world = World::default();
-    world.timings = Timings {
+    let world = World::default().with_timings(Timings {
         network_write_seconds: 3600.0,
         ..Timings::none()
-    };
+    });
     let azure = Azure::start(world).await;
     let path = azure.network("virtualNetworks/v1");
     let reply = azure.put(&path, network_body(&ONE)).await.expect(201);
@@ -117,11 +116,10 @@ async fn writes_to_a_network_go_one_at_a_time() {
 
 #[tokio::test]
 async fn deleting_a_network_takes_its_time_and_then_it_is_gone() {
-    let mut world = World::default();
-    world.timings = Timings {
+    let world = World::default().with_timings(Timings {
         network_delete_seconds: 3600.0,
         ..Timings::none()
-    };
+    });
     let azure = Azure::start(world).await;
     let path = azure.network("virtualNetworks/v1");
     azure.put(&path, network_body(&ONE)).await.expect(201);
@@ -139,11 +137,10 @@ async fn deleting_a_network_takes_its_time_and_then_it_is_gone() {
 
 #[tokio::test]
 async fn a_network_that_a_pool_is_in_stays_until_the_pool_has_been_gone_for_a_while() {
-    let mut world = World::default();
-    world.timings = Timings {
+    let world = World::default().with_timings(Timings {
         subnet_release_seconds: 3600.0,
         ..Timings::none()
-    };
+    });
     let azure = Azure::start(world).await;
     let path = azure.network("virtualNetworks/v1");
     azure.put(&path, network_body(&ONE)).await.expect(201);

@@ -10,10 +10,7 @@ use crate::fixtures::pool_body;
 
 /// Only what `timings` names takes time, and idle nodes stay for two minutes.
 async fn start(timings: Timings) -> Azure {
-    let world = World {
-        timings,
-        ..World::default()
-    };
+    let world = World::default().with_timings(timings);
     Azure::start(world).await.with_pool(2).await
 }
 
