@@ -107,6 +107,9 @@ pub(super) async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
 }
 
 fn may_run_together(one: &Step, other: &Step) -> bool {
+    if one.gates || other.gates {
+        return false;
+    }
     match (&one.action, &other.action) {
         (Action::PutAzure { kind, .. }, Action::PutAzure { kind: other, .. }) => kind == other,
         (Action::CancelJob { .. }, Action::CancelJob { .. }) => true,

@@ -152,7 +152,7 @@ impl World {
 
     /// The DaskCluster is being deleted.
     pub(crate) fn deleted(mut self) -> Self {
-        self.wanted = Wanted::Nothing(self.place().clone());
+        self.wanted = Wanted::Nothing(Box::new(self.place().clone()));
         self
     }
 

@@ -104,7 +104,12 @@ impl Step {
             api_version: K::API_VERSION,
             body,
         };
-        Self::new(action, stage, why)
+        // A head that cannot be submitted takes its workers with it: without it they are of no use.
+        let gates = stage == ConditionType::SchedulerReady;
+        Self {
+            gates,
+            ..Self::new(action, stage, why)
+        }
     }
 
     pub fn patch<K: AzureKind>(id: ResourceId, body: Value, why: &str) -> Self {

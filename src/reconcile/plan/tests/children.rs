@@ -3,6 +3,7 @@
 use super::assert_plan;
 use crate::lookup::Lookup;
 use crate::reconcile::fixtures::World;
+use crate::reconcile::plan::Follow;
 
 fn published() -> World {
     World::answering(1, &["head-1", "w00-1"])
@@ -42,7 +43,11 @@ fn an_address_outside_the_subnet_that_is_no_node_of_the_pool_is_not_believed() {
         })
         .with(|observed| observed.pool_nodes = Lookup::Present(Vec::new()));
     assert_plan("head_untrusted", &world);
-    assert_eq!(world.plan().follow, None, "nobody sends it the token");
+    assert_eq!(
+        world.plan().follow,
+        Follow::Nobody,
+        "nobody sends it the token"
+    );
 }
 
 #[test]
