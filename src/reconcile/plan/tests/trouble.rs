@@ -83,7 +83,7 @@ fn nothing_is_concluded_from_a_list_that_failed() {
 #[test]
 fn nothing_is_made_where_the_look_failed() {
     let world = World::empty(|_| {}).with(|observed| {
-        for (_, found) in &mut observed.resources {
+        for found in observed.resources.values_mut() {
             *found = Lookup::Unavailable(throttled());
         }
     });
