@@ -38,6 +38,7 @@ WITH_LINE := $(LINE) run --
 PYTHON_TESTS := $(sort $(dir $(wildcard tests/*/test_*.py)))
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
+CHART_CRDS := charts/dask-azureml-operator/crds
 
 .PHONY: help
 help: ## List the targets
@@ -69,13 +70,14 @@ down: ## End what `make up` started
 check: ## Check formatting, lints, generated files and the purity of pure modules
 	cargo fmt --all --check
 	$(cargo) clippy --workspace --all-targets --locked -- -D warnings
-	$(cargo) test --locked --test generated --test purity
+	$(cargo) test --locked --test generated --test documents --test purity
 
 .PHONY: generate
 generate: ## Write the generated files anew
-	mkdir -p $(dir $(CRD))
+	mkdir -p $(dir $(CRD)) $(CHART_CRDS)
 	$(cargo) run --quiet --locked -- crd > $(CRD).unfinished
 	mv $(CRD).unfinished $(CRD)
+	cp $(CRD) $(CHART_CRDS)
 
 .PHONY: bench
 bench: ## Run the benchmarks

@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
 use crate::reconcile::{Context, Defaults, Error, reconcile};
 use crate::settings::Settings;
+use crate::watch_backoff::WatchBackoff;
 
 /// What keeps the operator from running at all.
 #[derive(Debug, thiserror::Error)]
@@ -193,7 +194,7 @@ fn watch_clusters(client: &Client) -> (Store<DaskCluster>, Events<DaskCluster>) 
         Api::<DaskCluster>::all(client.clone()),
         watcher::Config::default(),
     )
-    .default_backoff()
+    .backoff(WatchBackoff::default())
     .reflect(writer)
     .applied_objects()
     .predicate_filter(
@@ -211,7 +212,7 @@ where
 {
     let (store, writer) = reflector::store();
     let events = watcher(api, config)
-        .default_backoff()
+        .backoff(WatchBackoff::default())
         .reflect(writer)
         .touched_objects();
     (store, events.boxed())

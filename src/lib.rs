@@ -25,3 +25,4 @@ pub mod scaling;
 pub mod settings;
 pub mod telemetry;
 pub mod token;
+mod watch_backoff;

@@ -19,6 +19,23 @@ fn the_crd_in_the_repository_is_the_one_that_the_operator_prints() {
 }
 
 #[test]
+fn the_chart_installs_the_crd_of_the_repository() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |folder: &str| {
+        fs::read_to_string(
+            repository
+                .join(folder)
+                .join("daskclusters.azureml.dask.dev.yaml"),
+        )
+        .expect("the CRD is there")
+    };
+    assert!(
+        read("crds") == read("charts/dask-azureml-operator/crds"),
+        "the chart's copy of the CRD is out of date: run `make generate`"
+    );
+}
+
+#[test]
 fn the_crd_stays_under_100_kb() {
     let printed = api::crd_yaml().expect("the definition can be written as YAML");
     assert!(printed.len() < 100_000, "{} bytes", printed.len());

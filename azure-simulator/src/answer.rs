@@ -56,6 +56,11 @@ impl Answer {
         Self::of(StatusCode::OK, Content::Bytes(bytes.into()))
     }
 
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers
             .push((HeaderName::from_static(name), value.into()));

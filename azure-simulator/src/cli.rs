@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Pace;
-use crate::simulator::{Place, Simulator, StartError};
+use crate::place::Place;
+use crate::simulator::{Simulator, StartError};
 use crate::world::World;
 
 /// Azure Machine Learning on one machine.

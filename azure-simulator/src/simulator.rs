@@ -10,7 +10,6 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use uuid::Uuid;
 
 use crate::azure::{Azure, Settings};
 use crate::clock::Pace;
@@ -18,47 +17,11 @@ use crate::data_plane::signed_links::SigningKey;
 use crate::faults::Fault;
 use crate::files::write_at_once;
 use crate::physics::node_addresses::{NoFreeAddresses, NodeAddresses};
-use crate::processes::launch::WITHOUT_PYTHON;
+use crate::place::{ENV, OwnDirectory, Place, env, env_file, prepare_directory};
 use crate::processes::supervisor::Supervisor;
 use crate::tls::{self, TlsError};
 use crate::world::{World, WorldError};
 use crate::{control, processes, server};
-
-const ENV: &str = "env";
-
-/// Where a simulator listens and writes.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// Of Entra, ARM and the data plane (TLS).
-    pub listen: SocketAddr,
-    /// Of the control port.
-    pub control: SocketAddr,
-    /// Everything is written below it. A folder of its own that goes with the simulator where
-    /// `None`.
-    pub directory: Option<PathBuf>,
-    /// `PATH` of the jobs.
-    pub path: String,
-}
-
-impl Default for Place {
-    /// Free ports on 127.0.0.1, a folder of its own, the `PATH` of this process.
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            control: SocketAddr::from(([127, 0, 0, 1], 0)),
-            directory: None,
-            path: own_path(),
-        }
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "jobs inherit the PATH of whoever starts them"
-)]
-fn own_path() -> String {
-    std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned())
-}
 
 /// A simulator that cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +79,7 @@ pub struct Simulator {
     control: SocketAddr,
     ca_pem: String,
     env: BTreeMap<String, String>,
-    /// Removed at the end.
-    own_directory: Option<PathBuf>,
+    _own_directory: Option<OwnDirectory>,
 }
 
 impl Simulator {
@@ -129,10 +91,13 @@ impl Simulator {
     /// Starts at a place.
     pub async fn start_at(world: World, place: Place) -> Result<Self, StartError> {
         let world = world.checked()?;
-        let own_directory = place.directory.is_none();
-        let directory = place.directory.unwrap_or_else(|| {
-            std::env::temp_dir().join(format!("azure-simulator-{}", Uuid::new_v4().simple()))
-        });
+        let (directory, own_directory) = match place.directory {
+            Some(directory) => (directory, None),
+            None => {
+                let own = OwnDirectory::new();
+                (own.0.clone(), Some(own))
+            }
+        };
         prepare_directory(&directory, &world, &place.path).map_err(|source| {
             StartError::Directory {
                 path: directory.clone(),
@@ -187,9 +152,9 @@ impl Simulator {
             control,
             ca_pem: tls.ca_pem,
             env,
-            own_directory: own_directory.then_some(directory.clone()),
+            _own_directory: own_directory,
         };
-        write_at_once(&directory.join(ENV), &simulator.env_file()).map_err(|source| {
+        write_at_once(&directory.join(ENV), &env_file(&simulator.env)).map_err(|source| {
             StartError::Directory {
                 path: directory,
                 source,
@@ -300,13 +265,6 @@ impl Simulator {
     pub fn supervisor_pid(&self) -> u32 {
         self.supervisor.pid()
     }
-
-    fn env_file(&self) -> String {
-        self.env
-            .iter()
-            .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', "'\\''")))
-            .collect()
-    }
 }
 
 impl Drop for Simulator {
@@ -315,11 +273,6 @@ impl Drop for Simulator {
             task.abort();
         }
         self.supervisor.end();
-        if let Some(directory) = &self.own_directory
-            && let Err(problem) = std::fs::remove_dir_all(directory)
-        {
-            tracing::warn!(%problem, "the simulator's folder cannot be removed");
-        }
     }
 }
 
@@ -336,89 +289,4 @@ fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, Star
     listener
         .local_addr()
         .map_err(|source| StartError::Listen { address, source })
-}
-
-/// An empty world's folder: nothing is left of a simulator that ran here before but its CA.
-fn prepare_directory(directory: &Path, world: &World, path: &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    for left in [ENV, "jobs", WITHOUT_PYTHON] {
-        let left = directory.join(left);
-        let removed = if left.is_dir() {
-            std::fs::remove_dir_all(&left)
-        } else {
-            std::fs::remove_file(&left)
-        };
-        match removed {
-            Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => return Err(problem),
-            _ => {}
-        }
-    }
-    if world
-        .environments
-        .iter()
-        .any(|mapping| mapping.python == Some(false))
-    {
-        link_tools_but_python(&directory.join(WITHOUT_PYTHON), path)?;
-    }
-    Ok(())
-}
-
-fn link_tools_but_python(folder: &Path, path: &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    for from in std::env::split_paths(path) {
-        let Ok(tools) = std::fs::read_dir(from) else {
-            continue;
-        };
-        for tool in tools.flatten() {
-            let name = tool.file_name();
-            let text = name.to_string_lossy();
-            let ours = ["python", "pypy", "dask", "pip", "pyenv"];
-            let link = folder.join(&name);
-            if !ours.iter().any(|word| text.starts_with(word)) && !link.exists() {
-                // A name that stands twice in the PATH, once as a broken link, stays the first.
-                let _ = std::os::unix::fs::symlink(tool.path(), link);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn env(settings: &Settings, control: SocketAddr) -> BTreeMap<String, String> {
-    let world = &settings.world;
-    let base = settings.base_url();
-    let client = world.clients.first();
-    let workspace = world.workspaces.first();
-    let bundle = settings.directory.join(tls::CA_BUNDLE);
-    [
-        ("AZURE_AUTHORITY_HOST", format!("{base}/")),
-        ("AZURE_RESOURCE_MANAGER_ENDPOINT", base),
-        ("SSL_CERT_FILE", bundle.to_string_lossy().into_owned()),
-        ("AZURE_TENANT_ID", world.tenant_id.clone()),
-        (
-            "AZURE_CLIENT_ID",
-            client.map(|c| c.client_id.clone()).unwrap_or_default(),
-        ),
-        (
-            "AZURE_CLIENT_SECRET",
-            client.map(|c| c.client_secret.clone()).unwrap_or_default(),
-        ),
-        ("AZURE_SUBSCRIPTION_ID", world.subscription_id.clone()),
-        (
-            "AZURE_RESOURCE_GROUP",
-            workspace.map_or_else(
-                || world.resource_groups[0].clone(),
-                |workspace| world.resource_group_of(workspace).to_owned(),
-            ),
-        ),
-        (
-            "AZURE_ML_WORKSPACE",
-            workspace
-                .map(|workspace| workspace.name.clone())
-                .unwrap_or_default(),
-        ),
-        ("AZURE_SIMULATOR_CONTROL", format!("http://{control}")),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
 }

@@ -60,3 +60,27 @@ impl Default for Timings {
         }
     }
 }
+
+impl Timings {
+    /// Nothing takes time; a test then sets the one duration that it is about.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            request_seconds: 0.0,
+            compute_write_seconds: 0.0,
+            pool_settle_seconds: 0.0,
+            node_boot_seconds: 0.0,
+            node_leave_seconds: 0.0,
+            compute_delete_seconds: 0.0,
+            compute_delete_with_nodes_seconds: 0.0,
+            subnet_release_seconds: 0.0,
+            network_write_seconds: 0.0,
+            network_delete_seconds: 0.0,
+            job_start_seconds: 0.0,
+            image_build_seconds: 0.0,
+            job_launch_seconds: 0.0,
+            job_finalize_seconds: 0.0,
+            cancel_seconds: 0.0,
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The certificate authority of a simulator, and the certificate that its listener shows.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -58,8 +58,7 @@ pub(crate) fn prepare(directory: &Path) -> Result<Tls, TlsError> {
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.serialize_der())),
         )?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let mut bundle = machine_roots();
-    bundle.push_str(&ca_pem);
+    let bundle = format!("{}{ca_pem}", machine_roots());
     write_at_once(&directory.join(CA_BUNDLE), &bundle)?;
     Ok(Tls {
         config: Arc::new(config),
@@ -110,7 +109,12 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// The machine's own roots in PEM: `SSL_CERT_FILE` replaces them, so the bundle has to hold them.
-fn machine_roots() -> String {
+fn machine_roots() -> &'static str {
+    static ROOTS: OnceLock<String> = OnceLock::new();
+    ROOTS.get_or_init(read_machine_roots)
+}
+
+fn read_machine_roots() -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 

@@ -176,6 +176,13 @@ impl World {
         self
     }
 
+    /// Things take as long as `timings` says.
+    #[must_use]
+    pub fn with_timings(mut self, timings: Timings) -> Self {
+        self.timings = timings;
+        self
+    }
+
     /// Lets `path` stand for everything under the storage URI `uri`.
     #[must_use]
     pub fn with_data(mut self, uri: impl Into<String>, path: impl Into<PathBuf>) -> Self {

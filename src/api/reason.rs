@@ -119,13 +119,8 @@ pub enum Reason {
     /// Workers end soon after they start. The message holds the last lines of a log; starts are
     /// spaced out.
     WorkersFailing,
-    /// Workers that had registered are gone. Wait: they are started again.
-    WorkersMissing,
     /// Workers hand over their data and leave. Wait.
     Retiring,
-    /// `spec.environment.condaFile` is not a conda environment file. Mend it: it is YAML with
-    /// `dependencies`.
-    InvalidCondaFile,
     /// The environment lacks Dask's `distributed`. Add it to the image or to the conda file.
     ImageWithoutDask,
 }
@@ -149,7 +144,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 44] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -192,9 +187,7 @@ impl Reason {
         Self::SchedulerLost,
         Self::WorkersStarting,
         Self::WorkersFailing,
-        Self::WorkersMissing,
         Self::Retiring,
-        Self::InvalidCondaFile,
         Self::ImageWithoutDask,
     ];
 
@@ -243,9 +236,7 @@ impl Reason {
             Self::SchedulerLost => "SchedulerLost",
             Self::WorkersStarting => "WorkersStarting",
             Self::WorkersFailing => "WorkersFailing",
-            Self::WorkersMissing => "WorkersMissing",
             Self::Retiring => "Retiring",
-            Self::InvalidCondaFile => "InvalidCondaFile",
             Self::ImageWithoutDask => "ImageWithoutDask",
         }
     }

@@ -159,6 +159,17 @@ impl ResourceId {
         self.resource_group.as_deref()
     }
 
+    /// The name that people know it by: `noaa-isd:3` for a version, the last name for anything else.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self.parent() {
+            Some(parent) if self.resource_type().ends_with("/versions") => {
+                format!("{}:{}", parent.name(), self.name())
+            }
+            _ => self.name().to_owned(),
+        }
+    }
+
     /// The last name in the id: of the resource, of the group or of the subscription.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -136,9 +136,9 @@ fn plan_one<K: AzureKind>(
             return match standing {
                 Standing::Use { absent } => plan.block(
                     stage,
-                    Trouble::passing(
+                    Trouble::lasting(
                         absent,
-                        format!("{what} does not exist: create it, or let the operator make it"),
+                        format!("{what} does not exist: {}", way_out(absent)),
                     ),
                 ),
                 Standing::Own(_) | Standing::OwnThroughParent(_) | Standing::Shared(_)
@@ -197,7 +197,12 @@ fn plan_one<K: AzureKind>(
         Health::Ready => {}
         Health::Settling(message) => return plan.wait(stage, Reason::Provisioning, message),
         Health::Failed { reason, message } => {
-            return plan.block(stage, Trouble::passing(reason, message));
+            let trouble = Trouble {
+                lasting: matches!(standing, Standing::Use { .. })
+                    && matches!(reason, Reason::NoSubnet | Reason::PoolNotFound),
+                ..Trouble::passing(reason, format!("{what}: {message}"))
+            };
+            return plan.block(stage, trouble);
         }
     }
     let (Standing::Own(body) | Standing::OwnThroughParent(body) | Standing::Shared(body)) =
@@ -219,7 +224,11 @@ fn plan_one<K: AzureKind>(
                 stage,
                 Trouble::lasting(
                     K::CONFLICT,
-                    format!("{what} has another {} than the manifest asks for, and Azure cannot change that in place", fields.join(", ")),
+                    format!(
+                        "{what} has another {} than the manifest asks for, and Azure cannot change that in place: {}",
+                        fields.join(", "),
+                        way_out(K::CONFLICT)
+                    ),
                 ),
             );
         }
@@ -322,7 +331,23 @@ fn retain<K: AzureKind>(id: &ResourceId, have: &Value) -> Option<Step> {
 }
 
 fn describe<K: AzureKind>(id: &ResourceId) -> String {
-    format!("{} {}", K::NAME, id.name())
+    format!("{} {}", K::NAME, id.title())
+}
+
+/// What the user does about a resource that is not there, or not as the manifest wants it.
+fn way_out(reason: Reason) -> &'static str {
+    match reason {
+        Reason::PoolNotFound => {
+            "create the pool, correct spec.compute.name, or use creationPolicy Create"
+        }
+        Reason::NetworkNotFound => "create it, correct spec.network, or use creationPolicy Create",
+        Reason::DatasetNotFound => "register it in the workspace, or give the dataset a uri",
+        Reason::EnvironmentNotFound => {
+            "register it in the workspace, or give spec.environment an image"
+        }
+        Reason::DatasetConflict | Reason::EnvironmentConflict => "give another version",
+        _ => "delete it, or choose another name",
+    }
 }
 
 fn drift_of_echo<K: AzureKind>(scene: &Scene<'_>, echo: Echo) -> Vec<String> {

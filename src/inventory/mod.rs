@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::access::AzureAccess;
+use crate::api::Reason;
 use crate::azure::{Error, ResourceId};
 use crate::azure_resources::{AzureKind as _, Job, ownership};
 use crate::clock::Clock;
@@ -69,8 +70,14 @@ impl Inventory {
         }
         let what = match access.client.get(id, api_version).await {
             Ok(answer) => answer.body,
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Lookup::Unavailable(trouble::of_azure(&error)),
+            Err(error) => match trouble::of_azure(&error) {
+                // That its whole group is missing is another story than that it is: another field is to be mended.
+                trouble if trouble.reason == Reason::ResourceGroupNotFound => {
+                    return Lookup::Unavailable(trouble);
+                }
+                _ if error.is_not_found() => None,
+                trouble => return Lookup::Unavailable(trouble),
+            },
         };
         lock(&self.seen).insert(
             key,

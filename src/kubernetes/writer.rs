@@ -243,7 +243,16 @@ impl ClusterWriter<'_> {
     }
 }
 
-/// 404, or 409 because another object of that name has another UID.
+/// 404, or what the API server says to an apply whose UID is not that of the object: 409 "uid mismatch: … no existing
+/// object was found" when there is none, 422 "metadata.uid: … field is immutable" when there is another.
 fn is_gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404 || (status.code == 409 && status.message.contains("UID")))
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    match status.code {
+        404 => true,
+        409 => status.message.to_lowercase().contains("uid"),
+        422 => status.message.contains("metadata.uid"),
+        _ => false,
+    }
 }

@@ -48,6 +48,11 @@ impl Acted {
         &mut self.failed
     }
 
+    /// A step that gates has failed: what comes after it was not done.
+    pub fn was_cut_short(&self) -> bool {
+        self.failed.iter().any(|failure| failure.step.gates)
+    }
+
     pub fn next_tries(&self) -> impl Iterator<Item = Timestamp> {
         self.failed.iter().filter_map(|failure| failure.next_try)
     }
@@ -102,6 +107,9 @@ pub(super) async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
 }
 
 fn may_run_together(one: &Step, other: &Step) -> bool {
+    if one.gates || other.gates {
+        return false;
+    }
     match (&one.action, &other.action) {
         (Action::PutAzure { kind, .. }, Action::PutAzure { kind: other, .. }) => kind == other,
         (Action::CancelJob { .. }, Action::CancelJob { .. }) => true,
@@ -137,11 +145,14 @@ impl Hands<'_> {
                     .hold_secret(&secret.name, &secret.uid, false)
                     .await,
             ),
-            Action::CreateChild(child) => self
-                .kubernetes
-                .create(child)
-                .await
-                .map_err(|trouble| (trouble, Retry::Slow)),
+            Action::CreateChild(child) => self.kubernetes.create(child).await.map_err(|trouble| {
+                let retry = if trouble.lasting {
+                    Retry::Slow
+                } else {
+                    Retry::Backoff
+                };
+                (trouble, retry)
+            }),
             Action::UpdateChild(child) => kubernetes(&doing, self.kubernetes.update(child).await),
             Action::DeleteEndpointSlice { name } => {
                 kubernetes(&doing, self.kubernetes.delete_slice(name).await)

@@ -7,10 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::act::Acted;
 use super::observed::Observed;
-use super::plan::{Action, Plan};
+use super::plan::{Action, Plan, held_up};
+use super::retelling;
 use super::status::{Facts, details};
 use super::validate::Wanted;
-use crate::api::{ConditionStatus, ConditionType, DaskClusterStatus, Phase, Reason};
+use crate::api::{
+    ConditionStatus, ConditionType, DaskClusterStatus, DeletionPolicy, Phase, Reason,
+};
 use crate::lookup::Trouble;
 
 /// The outcome of one reconcile.
@@ -222,6 +225,9 @@ fn stage_verdict(
         .iter()
         .find(|step| step.stage == stage && step.action.provisions())
     {
+        if outcome.acted.was_cut_short() {
+            return verdict(ConditionStatus::False, Reason::Pending, held_up(step));
+        }
         return verdict(
             ConditionStatus::False,
             Reason::Provisioning,
@@ -397,11 +403,16 @@ fn conditions(
         .into_iter()
         .map(|(kind, verdict)| {
             let status = verdict.status.as_str().to_owned();
-            let since = held(before, kind)
-                .filter(|held| held.status == status)
-                .map(|held| held.last_transition_time.clone());
+            let known = held(before, kind).filter(|held| held.status == status);
+            let since = known.map(|held| held.last_transition_time.clone());
             let mut message = verdict.message;
             message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+            if let Some(known) = known
+                && known.reason == verdict.reason.as_str()
+                && retelling::is_the_same(&known.message, &message)
+            {
+                message.clone_from(&known.message);
+            }
             Condition {
                 type_: kind.as_str().to_owned(),
                 status,
@@ -487,12 +498,19 @@ fn farewell(outcome: &Outcome<'_>) -> Event {
     } else {
         format!("data assets {} and ", kept.join(", "))
     };
+    let left = match outcome.wanted {
+        Wanted::Nothing(place) if place.deletion_policy == DeletionPolicy::Retain => format!(
+            "the jobs have ended; pool {} and its network stay, as deletionPolicy is Retain",
+            place.compute.name()
+        ),
+        _ => "nothing that costs money is left in Azure".to_owned(),
+    };
     Event {
         warning: false,
         reason: Reason::Deleting,
         action: "Delete",
         note: format!(
-            "nothing that costs money is left in Azure; {kept}the environment version stay in the workspace, as they are shared"
+            "{left}; {kept}the environment version stay in the workspace, as they are shared"
         ),
     }
 }

@@ -12,7 +12,7 @@ use super::plan::SchedulerStage;
 use super::trouble;
 use super::validate::{ValidCluster, Wanted};
 use crate::access::{AzureAccess, Granted};
-use crate::api::DaskCluster;
+use crate::api::{DaskCluster, Reason};
 use crate::azure::ResourceId;
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
 use crate::azure_resources::{
@@ -157,6 +157,14 @@ fn present<T: Clone>(held: Option<std::sync::Arc<T>>) -> Lookup<T> {
     held.map_or(Lookup::Absent, |held| Lookup::Present((*held).clone()))
 }
 
+fn go_with_the_group<T>(found: &mut Lookup<T>) {
+    if let Lookup::Unavailable(trouble) = found
+        && trouble.reason == Reason::ResourceGroupNotFound
+    {
+        *found = Lookup::Absent;
+    }
+}
+
 struct Reader<'a> {
     context: &'a Context,
     access: &'a AzureAccess,
@@ -209,6 +217,9 @@ impl Reader<'_> {
                 .map(|id| (id, kind.api_version))
         });
         self.look_at(ids.collect(), observed).await;
+        // What was in a group that is gone is gone.
+        go_with_the_group(&mut observed.workspace);
+        observed.resources.values_mut().for_each(go_with_the_group);
         self.look_at_jobs(place, observed).await;
     }
 
@@ -220,7 +231,7 @@ impl Reader<'_> {
             Lookup::Present(body) => Workspace::read(&body).map_or_else(
                 || {
                     Lookup::Unavailable(Trouble::passing(
-                        crate::api::Reason::AzureError,
+                        Reason::AzureError,
                         "Azure's answer for the workspace names no location",
                     ))
                 },

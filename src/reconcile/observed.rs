@@ -129,7 +129,14 @@ impl fmt::Display for JobFailure {
             (None, None) => f.write_str("Azure tells no cause"),
             (Some(error), None) => f.write_str(error),
             (None, Some(tail)) => write!(f, "its log ends with: {tail}"),
-            (Some(error), Some(tail)) => write!(f, "{error}; its log ends with: {tail}"),
+            // Azure's text of a failed command ends in a piece of the same log.
+            (Some(error), Some(tail)) => {
+                let error = error
+                    .split(" Please check log file")
+                    .next()
+                    .unwrap_or_default();
+                write!(f, "{error} Its log ends with: {tail}")
+            }
         }
     }
 }

@@ -349,8 +349,11 @@ fn environment(
 
 /// Azure ML takes a conda file as YAML text and builds it minutes later: a typo is better told now.
 fn check_conda_file(text: &str) -> Result<(), String> {
-    let value: serde_json::Value =
-        serde_saphyr::from_str(text).map_err(|error| format!("is no YAML: {error}"))?;
+    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
+        // The lines after the first draw the place.
+        let error = error.to_string();
+        format!("is no YAML: {}", error.lines().next().unwrap_or_default())
+    })?;
     let dependencies = value.as_object().and_then(|map| map.get("dependencies"));
     if dependencies.is_some_and(serde_json::Value::is_array) {
         Ok(())

@@ -193,7 +193,9 @@ Everything runs. In each shell that is to use it:
 
   . {where}/env
   kubectl explain daskcluster.spec
-  kubectl apply -f examples/noaa-isd/cluster.yaml
+  kubectl get adsk --all-namespaces
+
+A first DaskCluster: examples/noaa-isd/README.md
 
 Pages:
   {variables.get("AZURE_SIMULATOR_CONTROL")}/world       what exists in the simulated Azure

@@ -12,6 +12,12 @@
 //! | `loss.rs` | jobs that die |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends at the first surprise, its helpers too"
+)]
+
 #[path = "../support/control_plane.rs"]
 mod control_plane;
 mod dask_client;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -129,7 +129,11 @@ pub(crate) fn link(azure: &Azure, workspace: &ResourceId, run: &str, path: &str)
 }
 
 /// `GET` of such a link.
-pub(crate) async fn read_signed(State(azure): State<Arc<Azure>>, uri: Uri) -> Answer {
+pub(crate) async fn read_signed(
+    State(azure): State<Arc<Azure>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
     let path = decoded(uri.path());
     let query = Query::parse(uri.query().unwrap_or_default());
     let now = azure.clock.now().timestamp;
@@ -146,11 +150,31 @@ pub(crate) async fn read_signed(State(azure): State<Arc<Azure>>, uri: Uri) -> An
     let located = directory.and_then(|directory| run_files::locate(&directory, file).ok());
     match located {
         Some(located) => match read(&located, file).await {
-            Ok(bytes) => Answer::bytes(bytes),
+            Ok(bytes) => ranged(bytes, headers.get("x-ms-range").or(headers.get("range"))),
             Err(_) => blob_error(StatusCode::NOT_FOUND, "BlobNotFound"),
         },
         None => blob_error(StatusCode::NOT_FOUND, "BlobNotFound"),
     }
+}
+
+/// The part that a range asks for, `bytes=from-` or `bytes=from-to`: blobs know no others.
+fn ranged(bytes: Vec<u8>, range: Option<&HeaderValue>) -> Answer {
+    let asked = range
+        .and_then(|range| range.to_str().ok()?.strip_prefix("bytes="))
+        .and_then(|range| range.split_once('-'))
+        .and_then(|(from, to)| Some((from.parse::<usize>().ok()?, to.parse::<usize>().ok())));
+    let Some((from, to)) = asked else {
+        return Answer::bytes(bytes);
+    };
+    let all = bytes.len();
+    if from >= all {
+        return blob_error(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange");
+    }
+    let end = to.map_or(all, |to| to.saturating_add(1).clamp(from, all));
+    let last = end.saturating_sub(1);
+    Answer::bytes(Bytes::from(bytes).slice(from..end))
+        .with_status(StatusCode::PARTIAL_CONTENT)
+        .header("content-range", format!("bytes {from}-{last}/{all}"))
 }
 
 fn blob_error(status: StatusCode, code: &str) -> Answer {

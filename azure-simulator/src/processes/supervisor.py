@@ -21,6 +21,7 @@ import os
 import select
 import signal
 import sys
+import time
 
 PR_SET_CHILD_SUBREAPER = 36
 QUIT_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -79,15 +80,22 @@ def kill(pids):
 
 
 def kill_all_below():
-    """Kills and reaps every descendant, and gives the wait status of each child."""
+    """Kills and reaps every descendant, and gives the wait status of each child.
+
+    Processes start others while they are looked for, and one look at `/proc` may miss some, so it
+    looks again until no child is left.
+    """
     statuses = {}
     while True:
         kill(descendants(os.getpid()))
         try:
-            pid, status = os.waitpid(-1, 0)
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            while pid != 0:
+                statuses[pid] = status
+                pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return statuses
-        statuses[pid] = status
+        time.sleep(0.002)
 
 
 def run_command(command, environment):
@@ -242,6 +250,7 @@ class Supervisor:
             except ChildProcessError:
                 break
             self.keepers.pop(pid, None)
+        # What keepers left that were killed themselves.
         kill_all_below()
 
 

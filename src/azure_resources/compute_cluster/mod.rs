@@ -128,7 +128,7 @@ impl AzureKind for ComputeCluster {
             Health::Failed { .. } | Health::Settling(_) => health,
             Health::Ready if properties.properties.as_ref().is_some_and(|inner| inner.subnet.is_none()) => Health::Failed {
                 reason: Reason::NoSubnet,
-                message: "the pool lies in no subnet, so its nodes cannot be reached: use a pool that was made in a virtual network".into(),
+                message: "the pool lies in no subnet, so its nodes cannot be reached: use a pool that was made inside a virtual network".into(),
             },
             Health::Ready => Health::Ready,
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::failure::lasting_failure;
 use super::wire::{JobFacts, JobStatus};
 use crate::azure_resources::Scene;
 use crate::names::{JobName, Slot};
@@ -122,15 +123,17 @@ impl Lineup {
             return false;
         }
         match &self.head {
-            Occupant::Alive(_) => {
-                scene.observed.worker_submission == WorkerSubmission::AfterHead
-                    && self
-                        .head_facts()
-                        .is_none_or(|head| head.status != JobStatus::Running)
+            Occupant::Alive(head) => {
+                self.leaving.contains(head)
+                    || scene.observed.worker_submission == WorkerSubmission::AfterHead
+                        && self
+                            .head_facts()
+                            .is_none_or(|head| head.status != JobStatus::Running)
             }
             Occupant::Vacant { not_before, .. } => {
                 scene.observed.worker_submission == WorkerSubmission::AfterHead
                     || not_before.is_some_and(|at| at > scene.observed.seen_at)
+                    || lasting_failure(scene, &self.head).is_some()
                     || self
                         .leaving
                         .iter()

@@ -31,7 +31,8 @@ fn plan_service(scene: &Scene<'_>, plan: &mut Plan) {
     match &scene.observed.service {
         Lookup::Absent => {
             let action = Action::CreateChild(Child::Service(Box::new(wanted)));
-            plan.steps.push(Step::new(action, STAGE, "clients find the scheduler by it"));
+            // A Service of that name that is not ours is seen when ours is refused: before anything that costs money.
+            plan.steps.push(Step::new(action, STAGE, "clients find the scheduler by it").gating());
         }
         Lookup::Present(have) if !is_owned_by(&have.metadata, identity) => plan.block(
             STAGE,

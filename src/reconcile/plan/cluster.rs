@@ -21,15 +21,18 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         );
         return plan;
     }
+    release_credentials(observed, &mut plan);
+    // Before it may make anything nothing has to go before it does: a cluster that never came so far is deleted at
+    // once, whatever is wrong with its credentials or its workspace.
+    if !may_touch_azure(cluster, observed, &mut plan) {
+        return plan;
+    }
     if !observed.has_finalizer {
         let why = "what it makes in Azure must go before it does";
         plan.steps
             .push(Step::new(Action::EnsureFinalizer, ConditionType::Ready, why).gating());
     }
-    plan_credentials(observed, &mut plan);
-    if !may_touch_azure(cluster, observed, &mut plan) {
-        return plan;
-    }
+    hold_credentials(observed, &mut plan);
     let lineup = match observed.lineup(&cluster.place, cluster.worker.replicas) {
         Ok(lineup) => Some(lineup),
         Err(trouble) => {
@@ -79,7 +82,7 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     plan
 }
 
-fn plan_credentials(observed: &Observed, plan: &mut Plan) {
+fn hold_credentials(observed: &Observed, plan: &mut Plan) {
     let credentials = &observed.credentials;
     if let Some(secret) = credentials
         .secret
@@ -90,6 +93,10 @@ fn plan_credentials(observed: &Observed, plan: &mut Plan) {
         plan.steps
             .push(Step::new(action, ConditionType::Ready, "deletion needs it").gating());
     }
+}
+
+fn release_credentials(observed: &Observed, plan: &mut Plan) {
+    let credentials = &observed.credentials;
     for secret in &credentials.releasable {
         let action = Action::ReleaseCredentials(secret.clone());
         plan.steps.push(Step::new(
@@ -172,10 +179,10 @@ fn vm_size_is_known(
     let message = format!(
         "{location} offers no VM size {wanted} to Azure ML: choose another spec.compute.vmSize (az ml compute list-sizes --location {location})"
     );
-    plan.block(
-        ConditionType::ComputeReady,
-        Trouble::lasting(Reason::VmSizeUnknown, message),
-    );
+    let trouble = Trouble::lasting(Reason::VmSizeUnknown, message);
+    plan.block(ConditionType::ComputeReady, trouble.clone());
+    // Nothing else is looked at or made, so no other stage may look as if it held.
+    plan.block(ConditionType::Ready, trouble);
     false
 }
 

@@ -5,6 +5,8 @@ mod cluster;
 mod leaving;
 mod stages;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use cluster::CONNECTION;
 pub use stages::SchedulerStage;
@@ -89,11 +91,19 @@ impl Plan {
                     gated |= step.gates;
                     self.block(step.stage, setback.trouble.clone());
                 }
+                _ if gated && step.action.provisions() => {
+                    self.wait(step.stage, Reason::Pending, held_up(&step));
+                }
                 _ if gated => {}
                 _ => self.steps.push(step),
             }
         }
     }
+}
+
+/// What a stage says whose step is not done because an earlier one failed.
+pub(super) fn held_up(step: &Step) -> String {
+    format!("{} waits until what stands in the way is gone", step.action)
 }
 
 /// The whole decision.

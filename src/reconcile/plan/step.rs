@@ -104,7 +104,12 @@ impl Step {
             api_version: K::API_VERSION,
             body,
         };
-        Self::new(action, stage, why)
+        // A head that cannot be submitted takes its workers with it: without it they are of no use.
+        let gates = stage == ConditionType::SchedulerReady;
+        Self {
+            gates,
+            ..Self::new(action, stage, why)
+        }
     }
 
     pub fn patch<K: AzureKind>(id: ResourceId, body: Value, why: &str) -> Self {
@@ -162,9 +167,9 @@ impl fmt::Display for Action {
             Self::RemoveFinalizer => f.write_str("take our finalizer off the DaskCluster"),
             Self::HoldCredentials(secret) => write!(f, "hold Secret {}", secret.name),
             Self::ReleaseCredentials(secret) => write!(f, "release Secret {}", secret.name),
-            Self::PutAzure { kind, id, .. } => write!(f, "PUT {kind} {}", id.name()),
-            Self::PatchAzure { kind, id, .. } => write!(f, "PATCH {kind} {}", id.name()),
-            Self::DeleteAzure { kind, id, .. } => write!(f, "DELETE {kind} {}", id.name()),
+            Self::PutAzure { kind, id, .. } => write!(f, "PUT {kind} {}", id.title()),
+            Self::PatchAzure { kind, id, .. } => write!(f, "PATCH {kind} {}", id.title()),
+            Self::DeleteAzure { kind, id, .. } => write!(f, "DELETE {kind} {}", id.title()),
             Self::CancelJob { id, .. } => write!(f, "cancel Job {}", id.name()),
             Self::CreateChild(child) => write!(f, "create {}", child.kind()),
             Self::UpdateChild(child) => write!(f, "update {}", child.kind()),

@@ -1,0 +1,15 @@
+//! The simulator as its clients see it: over the wire, and on the machine that it runs on.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod client;
+mod compute;
+mod control;
+mod data_plane;
+mod entra;
+mod fixtures;
+mod job_inputs;
+mod jobs;
+mod network;
+mod pools;
+mod processes;
+mod wire;

@@ -1,0 +1,128 @@
+//! Deletion, step by step.
+
+use serde_json::json;
+
+use super::assert_plan;
+use crate::api::Reason;
+use crate::lookup::{Lookup, Trouble};
+use crate::reconcile::fixtures::{World, our_tags, secret};
+
+fn running(policy: &str) -> World {
+    World::provisioned(|spec| spec["deletionPolicy"] = json!(policy))
+        .head("head-1")
+        .job("w00-1", "Running", |_| {})
+        .job("w01-1", "CancelRequested", |_| {})
+        .job("w02-1", "Completed", |_| {})
+        .deleted()
+}
+
+fn jobs_ended(policy: &str) -> World {
+    ["head-1", "w00-1", "w01-1"]
+        .into_iter()
+        .fold(running(policy), |world, job| {
+            world.job(job, "Canceled", |_| {})
+        })
+}
+
+fn gone(world: World, what: fn(&crate::cluster::Place) -> crate::azure::ResourceId) -> World {
+    let id = what(world.place());
+    world.with(|observed| {
+        observed.resources.insert(id, Lookup::Absent);
+    })
+}
+
+fn without_pool() -> World {
+    gone(jobs_ended("Delete"), |place| place.compute.clone())
+}
+
+fn without_subnet() -> World {
+    gone(without_pool(), |place| {
+        place.network.clone().unwrap().subnet
+    })
+}
+
+fn without_network() -> World {
+    gone(without_subnet(), |place| {
+        place.network.clone().unwrap().virtual_network
+    })
+}
+
+#[test]
+fn a_cluster_leaves_jobs_first_then_pool_then_subnet_and_network() {
+    assert_plan("delete_1_jobs", &running("Delete"));
+    assert_plan("delete_2_pool", &jobs_ended("Delete"));
+    let deleting = jobs_ended("Delete").pool("Deleting", |_| {});
+    assert_plan("delete_3_pool_deleting", &deleting);
+    assert_plan("delete_4_subnet", &without_pool());
+    assert_plan("delete_5_network", &without_subnet());
+    assert_plan("delete_6_finalizer", &without_network());
+}
+
+#[test]
+fn the_secret_is_kept_while_another_cluster_uses_it_and_forgotten_ones_are_released() {
+    let world = without_network().with(|observed| {
+        observed.credentials.last_user = false;
+        observed.credentials.releasable = vec![secret("old-credentials")];
+    });
+    assert_plan("delete_shared_secret", &world);
+}
+
+#[test]
+fn retain_ends_the_jobs_and_marks_what_stays() {
+    assert_plan("retain_1_jobs", &running("Retain"));
+    assert_plan("retain_2_mark_pool", &jobs_ended("Retain"));
+    let mut tags = our_tags();
+    tags["dask-azureml-retained"] = json!("true");
+    let marked = jobs_ended("Retain").pool("Succeeded", |body| body["tags"] = tags.clone());
+    assert_plan("retain_3_mark_network", &marked);
+    let network = marked.place().network.clone().unwrap().virtual_network;
+    let body = json!({"tags": tags, "properties": {}});
+    assert_plan("retain_4_finalizer", &marked.found(network, body));
+}
+
+#[test]
+fn a_network_and_pool_of_somebody_else_stay() {
+    let world = jobs_ended("Delete").pool("Succeeded", |body| body["tags"] = json!(null));
+    let network = world.place().network.clone().unwrap().virtual_network;
+    let body = json!({"tags": {"dask-azureml-owner": "u2"}, "properties": {}});
+    assert_plan("delete_foreign", &world.found(network, body));
+}
+
+#[test]
+fn jobs_of_a_namesake_are_not_cancelled() {
+    let world = without_network().job("head-2", "Running", |body| {
+        body["properties"]["tags"]["dask-azureml-owner"] = json!("u2");
+    });
+    assert_plan("delete_6_finalizer", &world);
+}
+
+#[test]
+fn what_is_gone_already_is_done() {
+    let world = World::empty(|_| {}).deleted();
+    assert_plan("delete_6_finalizer", &world);
+    let workspace_gone = World::empty(|_| {}).deleted().with(|observed| {
+        observed.workspace = Lookup::Absent;
+    });
+    assert_plan("delete_6_finalizer", &workspace_gone);
+}
+
+#[test]
+fn a_cluster_that_was_never_held_has_nothing_to_leave() {
+    let world = World::empty(|_| {})
+        .deleted()
+        .with(|observed| observed.has_finalizer = false);
+    assert!(world.plan().is_settled());
+}
+
+#[test]
+fn a_look_that_failed_keeps_the_finalizer() {
+    let trouble = Trouble::lasting(Reason::AuthorizationFailed, "may not list");
+    let list = jobs_ended("Delete")
+        .with(|observed| observed.jobs_listed = Lookup::Unavailable(trouble.clone()));
+    assert_plan("delete_list_failed", &list);
+    let id = without_network().place().compute.clone();
+    let pool = without_network().with(|observed| {
+        observed.resources.insert(id, Lookup::Unavailable(trouble));
+    });
+    assert_plan("delete_get_failed", &pool);
+}

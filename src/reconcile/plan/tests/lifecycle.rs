@@ -1,0 +1,258 @@
+//! From nothing to a cluster that runs, and on to more and fewer workers.
+
+use serde_json::json;
+
+use super::assert_plan;
+use crate::dask::{Retired, Retirement, RetirementOutcome};
+use crate::lookup::Trouble;
+use crate::reconcile::fixtures::{World, noon, seconds_after_noon, secret};
+use crate::reconcile::plan::{Action, Child, Follow};
+use crate::reconcile::{JobFailure, PlannedAction, Setback, WorkerSubmission};
+
+fn three_workers_for(replicas: u32) -> World {
+    World::answering(replicas, &["head-1", "w00-1", "w01-1", "w02-1"])
+}
+
+fn retirement(outcome: RetirementOutcome) -> Option<Retirement> {
+    Some(Retirement {
+        asked_at: seconds_after_noon(-5),
+        outcome,
+    })
+}
+
+#[test]
+fn the_first_plan_holds_the_cluster_before_it_makes_anything() {
+    let world = World::empty(|_| {}).with(|observed| {
+        observed.has_finalizer = false;
+        observed.credentials.held = false;
+    });
+    assert_plan("nothing_there", &world);
+    let plan = world.plan();
+    assert_eq!(plan.steps[0].action, Action::EnsureFinalizer);
+    assert!(plan.steps[0].gates && plan.steps[1].gates);
+}
+
+#[test]
+fn a_secret_that_nobody_names_any_more_is_released() {
+    let world = World::empty(|_| {})
+        .with(|observed| observed.credentials.releasable = vec![secret("old-credentials")]);
+    assert_plan("secret_forgotten", &world);
+}
+
+#[test]
+fn pool_and_subnet_wait_while_the_network_is_updating() {
+    assert_plan(
+        "network_updating",
+        &World::empty(|_| {}).network("Updating"),
+    );
+}
+
+#[test]
+fn jobs_wait_while_the_pool_settles() {
+    let world = World::provisioned(|_| {}).pool("Creating", |_| {});
+    assert_plan("pool_settling", &world);
+}
+
+#[test]
+fn head_and_workers_are_submitted_together_once_everything_is_there() {
+    assert_plan("everything_ready", &World::provisioned(|_| {}));
+}
+
+#[test]
+fn the_head_knows_the_hash_of_the_token_that_the_secret_is_made_with() {
+    let plan = World::provisioned(|_| {}).plan();
+    let held = plan.steps.iter().find_map(|step| match &step.action {
+        Action::CreateChild(Child::ConnectionSecret(held)) => held.token.clone(),
+        _ => None,
+    });
+    let head = plan.steps.iter().find_map(|step| match &step.action {
+        PlannedAction::PutAzure { id, body, .. } if id.name().ends_with("head-1") => Some(body),
+        _ => None,
+    });
+    let variables = &head.unwrap()["properties"]["environmentVariables"];
+    assert_eq!(
+        variables["DASK_AZUREML_TOKEN_SHA256"],
+        json!(held.unwrap().sha256())
+    );
+}
+
+#[test]
+fn workers_go_out_when_the_head_runs_where_the_setting_says_so() {
+    let after = |world: World| {
+        world.with(|observed| observed.worker_submission = WorkerSubmission::AfterHead)
+    };
+    assert_plan("after_head_nothing", &after(World::provisioned(|_| {})));
+    let queued = World::provisioned(|_| {})
+        .connected("head-1")
+        .job("head-1", "Queued", |_| {});
+    assert_plan("after_head_queued", &after(queued));
+    let running = World::provisioned(|_| {}).head("head-1");
+    assert_plan("after_head_running", &after(running));
+}
+
+#[test]
+fn a_head_that_has_published_nothing_is_waited_for_until_its_deadline() {
+    let world = World::provisioned(|spec| spec["worker"]["replicas"] = json!(0)).head("head-1");
+    assert_plan("head_unpublished", &world);
+    let late = world.with(|observed| observed.seen_at = seconds_after_noon(36_000));
+    assert_plan("head_start_timeout", &late);
+}
+
+#[test]
+fn nothing_is_done_when_the_scheduler_answers_and_all_workers_have_registered() {
+    let world = World::answering(2, &["head-1", "w00-1", "w01-1"]);
+    assert_plan("running", &world);
+    assert!(
+        matches!(world.plan().follow, Follow::This(_)),
+        "it goes on being asked"
+    );
+}
+
+#[test]
+fn missing_workers_are_submitted_into_free_slots() {
+    let world = World::answering(3, &["head-1", "w01-1"]);
+    assert_plan("fewer_workers_than_replicas", &world);
+}
+
+#[test]
+fn a_queued_job_says_what_the_pool_lacks() {
+    let quota = json!([{"code": "ClusterCoreQuotaReached", "message": "Quota of 100 cores"}]);
+    let world = World::answering(1, &["head-1"])
+        .job("w00-1", "Queued", |_| {})
+        .pool("Succeeded", |body| {
+            body["properties"]["properties"]["errors"] = quota;
+        });
+    assert_plan("quota_exceeded", &world);
+}
+
+#[test]
+fn surplus_workers_that_have_not_started_are_cancelled() {
+    let world = World::answering(1, &["head-1", "w00-1"])
+        .job("w01-1", "Queued", |_| {})
+        .job("w02-1", "Preparing", |_| {});
+    assert_plan("scale_down_queued", &world);
+}
+
+#[test]
+fn surplus_workers_that_run_are_retired_by_the_scheduler() {
+    assert_plan("scale_down_running", &three_workers_for(1));
+}
+
+#[test]
+fn a_retirement_that_was_just_refused_is_not_asked_for_again() {
+    let retired = Retired {
+        refused: vec!["noaa-isd-6f9619ff-w02-1.0a".into()],
+        ..Retired::default()
+    };
+    let refused = |at| {
+        let outcome = RetirementOutcome::Answered {
+            at,
+            retired: retired.clone(),
+        };
+        three_workers_for(1).with(|observed| observed.scheduler.retirement = retirement(outcome))
+    };
+    assert_plan("scale_down_refused", &refused(seconds_after_noon(-9)));
+    assert_plan("scale_down_running", &refused(seconds_after_noon(-10)));
+}
+
+#[test]
+fn a_retirement_that_is_under_way_is_waited_for() {
+    let world = three_workers_for(1).with(|observed| {
+        observed.scheduler.retirement = retirement(RetirementOutcome::UnderWay);
+    });
+    assert_plan("scale_down_under_way", &world);
+}
+
+#[test]
+fn a_retired_worker_whose_job_does_not_end_is_cancelled_in_the_end() {
+    let retired = |at| {
+        let outcome = RetirementOutcome::Answered {
+            at,
+            retired: Retired {
+                retired: vec!["noaa-isd-6f9619ff-w01-1.0a".into()],
+                ..Retired::default()
+            },
+        };
+        World::answering(1, &["head-1", "w00-1"])
+            .job("w01-1", "Running", |_| {})
+            .with(|observed| observed.scheduler.retirement = retirement(outcome))
+    };
+    assert_plan("retired_job_ends", &retired(noon()));
+    assert_plan("retired_job_overdue", &retired(seconds_after_noon(-601)));
+}
+
+#[test]
+fn nobody_is_let_go_while_the_scheduler_does_not_answer() {
+    assert_plan(
+        "scale_down_silent",
+        &three_workers_for(1).silent("Unreachable"),
+    );
+}
+
+#[test]
+fn a_failed_worker_is_followed_by_its_next_incarnation_after_a_delay() {
+    let world = World::answering(1, &["head-1"]).job("w00-1", "Failed", |_| {});
+    assert_plan("worker_failed_delay", &world);
+    let later = world.with(|observed| observed.seen_at = seconds_after_noon(5));
+    assert_plan("worker_failed_next", &later);
+}
+
+#[test]
+fn a_failed_head_is_followed_by_a_head_with_a_token_and_workers_of_its_own() {
+    let world = World::answering(2, &["head-1", "w00-1", "w01-1"])
+        .job("head-1", "Failed", |_| {})
+        .with(|observed| observed.seen_at = seconds_after_noon(5));
+    assert_plan("head_failed_next", &world);
+    let early = world.with(|observed| observed.seen_at = noon());
+    assert_plan("head_failed_delay", &early);
+}
+
+fn set_back(world: World, step: &str) -> World {
+    let setback = Setback {
+        trouble: Trouble::passing(crate::api::Reason::AzureError, "it failed"),
+        failures: 1,
+        not_before: seconds_after_noon(1),
+    };
+    world.with(|observed| {
+        observed.setbacks.insert(step.to_owned(), setback);
+    })
+}
+
+#[test]
+fn a_step_that_failed_is_not_tried_before_its_time() {
+    let world = set_back(World::empty(|_| {}), "PUT VirtualNetwork dask-vnet");
+    assert_plan("setback", &world);
+    let due = world.with(|observed| observed.seen_at = seconds_after_noon(1));
+    assert!(
+        due.plan()
+            .to_string()
+            .contains("do    PUT VirtualNetwork dask-vnet")
+    );
+}
+
+#[test]
+fn no_worker_is_submitted_for_a_head_that_is_on_its_way_out() {
+    let world =
+        World::provisioned(|_| {})
+            .connected("head-1")
+            .job("head-1", "CancelRequested", |_| {});
+    assert_plan("head_leaving", &world);
+}
+
+#[test]
+fn an_image_without_dask_starts_neither_another_head_nor_workers() {
+    let failure = JobFailure {
+        error: None,
+        log_tail: Some("dask_azureml: the image has no package 'distributed'".into()),
+    };
+    let world = World::provisioned(|_| {})
+        .connected("head-1")
+        .job("head-1", "Failed", |_| {})
+        .with(|observed| {
+            observed.seen_at = seconds_after_noon(3600);
+            observed
+                .job_failures
+                .insert("noaa-isd-6f9619ff-head-1".into(), failure);
+        });
+    assert_plan("image_without_dask", &world);
+}
