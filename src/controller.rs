@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
 use crate::inventory::{Inventory, VmSizes};
-use crate::kubernetes::{IN_USE_LABEL, Sight};
+use crate::kubernetes::{Caches, IN_USE_LABEL, Sight};
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
@@ -49,8 +49,6 @@ pub enum RunError {
         #[source]
         source: Box<kube::Error>,
     },
-    #[error("the caches were never filled")]
-    Caches,
 }
 
 /// Runs until `stop` is done, then finishes what is under way.
@@ -98,18 +96,18 @@ async fn operate(
         observer: Arc::new(metrics.clone()),
     };
     let (wake, woken) = mpsc::unbounded_channel();
-    let (clusters, cluster_events) = watch_clusters(&client);
+    let caches = Caches::default();
+    let (clusters, cluster_events) = watch_clusters(&client, &caches);
     let ours =
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
     let connections = watcher::Config::default().fields(&format!("type={SECRET_TYPE}"));
     let in_use = watcher::Config::default().labels(&format!("{IN_USE_LABEL}=true"));
     let (namespaces, namespace_events) =
-        watch::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), watcher::Config::default());
-    let (services, service_events) = watch::<Service>(Api::all(client.clone()), ours.clone());
-    let (slices, slice_events) = watch::<EndpointSlice>(Api::all(client.clone()), ours);
-    let (connections, connection_events) = watch::<Secret>(Api::all(client.clone()), connections);
-    let (in_use, in_use_events) =
-        watch::<PartialObjectMeta<Secret>>(Api::all(client.clone()), in_use);
+        watch::<PartialObjectMeta<Namespace>>(&client, watcher::Config::default(), &caches);
+    let (services, service_events) = watch::<Service>(&client, ours.clone(), &caches);
+    let (slices, slice_events) = watch::<EndpointSlice>(&client, ours, &caches);
+    let (connections, connection_events) = watch::<Secret>(&client, connections, &caches);
+    let (in_use, in_use_events) = watch::<PartialObjectMeta<Secret>>(&client, in_use, &caches);
     let sight = Sight {
         clusters: clusters.clone(),
         namespaces,
@@ -136,8 +134,8 @@ async fn operate(
         clock,
         client,
         sight,
+        caches,
     });
-    let caches = filled(Arc::clone(&context), readiness);
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let controller = Controller::for_stream(cluster_events, clusters)
@@ -168,7 +166,7 @@ async fn operate(
         });
     tokio::select! {
         () = controller => Ok(()),
-        Err(error) = caches => Err(error),
+        never = tell_readiness(&context, &readiness) => match never {},
     }
 }
 
@@ -188,16 +186,9 @@ async fn instance(client: &Client, release: &str) -> Result<String, RunError> {
 type Events<K> = std::pin::Pin<Box<dyn Stream<Item = Result<K, watcher::Error>> + Send>>;
 
 /// Changes of spec, annotations, finalizers and deletion wake a reconcile; our own status writes do not.
-fn watch_clusters(client: &Client) -> (Store<DaskCluster>, Events<DaskCluster>) {
-    let (store, writer) = reflector::store();
-    let events = watcher(
-        Api::<DaskCluster>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .backoff(WatchBackoff::default())
-    .reflect(writer)
-    .applied_objects()
-    .predicate_filter(
+fn watch_clusters(client: &Client, caches: &Caches) -> (Store<DaskCluster>, Events<DaskCluster>) {
+    let (store, events) = reflected::<DaskCluster>(client, watcher::Config::default(), caches);
+    let events = events.applied_objects().predicate_filter(
         predicates::generation
             .combine(predicates::annotations)
             .combine(predicates::finalizers),
@@ -206,16 +197,31 @@ fn watch_clusters(client: &Client) -> (Store<DaskCluster>, Events<DaskCluster>) 
     (store, events.boxed())
 }
 
-fn watch<K>(api: Api<K>, config: watcher::Config) -> (Store<K>, Events<K>)
+fn watch<K>(client: &Client, config: watcher::Config, caches: &Caches) -> (Store<K>, Events<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (store, events) = reflected::<K>(client, config, caches);
+    (store, events.touched_objects().boxed())
+}
+
+/// A watch of all namespaces whose objects stand in the store.
+fn reflected<K>(
+    client: &Client,
+    config: watcher::Config,
+    caches: &Caches,
+) -> (
+    Store<K>,
+    impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>,
+)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    let events = watcher(api, config)
+    let events = watcher(Api::<K>::all(client.clone()), config)
         .backoff(WatchBackoff::default())
-        .reflect(writer)
-        .touched_objects();
-    (store, events.boxed())
+        .reflect(writer);
+    (store, caches.counted(events))
 }
 
 fn of_namespace(
@@ -238,28 +244,19 @@ fn stream_of(
 }
 
 /// Ready once every cache is filled; while the CRD is missing that never comes, so it is said.
-async fn filled(context: Arc<Context>, readiness: Readiness) -> Result<(), RunError> {
+async fn tell_readiness(context: &Context, readiness: &Readiness) -> std::convert::Infallible {
     let clusters: Api<DaskCluster> = Api::all(context.client.clone());
     if let Err(error) = clusters.list(&ListParams::default().limit(1)).await {
         tracing::error!(%error, "DaskClusters cannot be listed: is the CRD installed (kubectl apply --server-side -f crds/), and may the operator list them?");
     }
-    let sight = &context.sight;
-    let waits = futures::try_join!(
-        sight.clusters.wait_until_ready(),
-        sight.namespaces.wait_until_ready(),
-        sight.services.wait_until_ready(),
-        sight.slices.wait_until_ready(),
-        sight.connections.wait_until_ready(),
-        sight.in_use.wait_until_ready(),
-    );
-    waits.map_err(|_| RunError::Caches)?;
+    context.caches.filled().await;
     readiness.set();
     tracing::info!("the caches are filled");
-    Ok(())
+    future::pending().await
 }
 
 async fn timed(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
-    wait_for_caches(&context).await;
+    context.caches.filled().await;
     let started = context.clock.elapsed();
     let result = reconcile(cluster, Arc::clone(&context)).await;
     let label = result.as_ref().map_or_else(Error::category, |_| "ok");
@@ -275,19 +272,6 @@ async fn timed(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Actio
         .with_label_values::<&str>(&[])
         .observe(seconds);
     result
-}
-
-/// A cache that is not filled says "absent" of everything.
-async fn wait_for_caches(context: &Context) {
-    let sight = &context.sight;
-    // A store whose writer is gone never fills: then the watch has ended, and with it the operator.
-    let _ = futures::join!(
-        sight.namespaces.wait_until_ready(),
-        sight.services.wait_until_ready(),
-        sight.slices.wait_until_ready(),
-        sight.connections.wait_until_ready(),
-        sight.in_use.wait_until_ready(),
-    );
 }
 
 /// The one place where an error's whole chain is logged.

@@ -28,6 +28,8 @@ pub struct Conclusion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     After(Duration),
+    /// Nothing is to be done, nothing moves, and this look found what the one before had told.
+    AtRest,
     /// The object is gone, or will be by the time anybody could look.
     Never,
 }
@@ -171,10 +173,11 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         ..details(outcome, &facts)
     };
     let events = events(outcome, &status);
+    let next = next(outcome, &status);
     Conclusion {
         status,
         events,
-        next: next(outcome),
+        next,
     }
 }
 
@@ -541,7 +544,7 @@ fn unroutable(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event
 const QUICKEST: Duration = Duration::from_millis(250);
 const SLOWEST: Duration = Duration::from_secs(15);
 
-fn next(outcome: &Outcome<'_>) -> Next {
+fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
     let acted = outcome.acted;
     if acted
         .done()
@@ -553,8 +556,8 @@ fn next(outcome: &Outcome<'_>) -> Next {
     if acted.failures().next().is_none() && acted.done().next().is_some() && outcome.plan_is_new {
         return Next::After(Duration::ZERO);
     }
-    if outcome.plan.is_settled() {
-        return Next::After(outcome.resync);
+    if outcome.plan.is_settled() && status == outcome.before && !pool_moves(status) {
+        return Next::AtRest;
     }
     let age =
         Duration::try_from(outcome.now.duration_since(outcome.changed_at)).unwrap_or_default();
@@ -568,13 +571,27 @@ fn next(outcome: &Outcome<'_>) -> Next {
         .filter(|at| *at > outcome.now)
         .map(|at| Duration::try_from(at.duration_since(outcome.now)).unwrap_or_default())
         .min();
-    let waits_for_itself = !outcome.plan.waits.is_empty();
+    let waits_for_itself = !outcome.plan.waits.is_empty() || outcome.plan.is_settled();
     Next::After(match due {
         Some(due) if !waits_for_itself => due.max(QUICKEST),
         Some(due) => due.min(moving).max(QUICKEST),
         None if waits_for_itself => moving,
         None => moving.max(SLOWEST).min(outcome.resync),
     })
+}
+
+/// Azure changes the number of nodes: nothing waits for that, but the status shows it.
+fn pool_moves(status: &DaskClusterStatus) -> bool {
+    let resizes = status
+        .compute
+        .as_ref()
+        .and_then(|compute| compute.allocation_state.as_deref())
+        .is_some_and(|state| state != "Steady");
+    let on_the_way = status
+        .nodes
+        .as_ref()
+        .is_some_and(|nodes| nodes.preparing > 0 || nodes.leaving > 0);
+    resizes || on_the_way
 }
 
 /// When this status may be written. What people and tools wait for goes out at once; the first step of progress two

@@ -46,7 +46,7 @@ use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
 use crate::inventory::{Inventory, VmSizes};
-use crate::kubernetes::{ClusterWriter, Sight};
+use crate::kubernetes::{Caches, ClusterWriter, Sight};
 use crate::metrics::Metrics;
 
 /// All that a reconcile needs besides the object.
@@ -54,6 +54,7 @@ pub struct Context {
     pub clock: Clock,
     pub client: Client,
     pub sight: Sight,
+    pub caches: Caches,
     pub access: AccessPool,
     pub inventory: Inventory,
     pub vm_sizes: VmSizes,
@@ -129,7 +130,7 @@ async fn pipeline(
     let look = observe::observe(context, cluster, &wanted, memory).await;
     let plan = plan(&wanted, &look.observed);
     tracing::debug!(plan = %plan, "planned");
-    let plan_is_new = memory.see_plan(plan.to_string(), plan.is_settled(), context.clock.now());
+    let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
@@ -152,6 +153,7 @@ async fn pipeline(
         plan_is_new,
         resync: context.resync,
     });
+    memory.see_next(conclusion.next);
     if conclusion.next == Next::Never {
         context.poller.follow(&identity, None);
     }
