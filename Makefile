@@ -80,8 +80,8 @@ generate: ## Write the generated files anew
 	cp $(CRD) $(CHART_CRDS)
 
 .PHONY: bench
-bench: ## Run the benchmarks
-	env -u CARGO_BUILD_BUILD_DIR cargo bench --workspace --locked
+bench: ## Run the benchmarks in release, results in bench/results
+	$(WITH_LINE) $(cargo) bench --workspace --locked
 
 .PHONY: lock
 lock: ## Pin the Python requirements anew

@@ -146,6 +146,21 @@ impl Line {
         });
     }
 
+    /// Until the caches of the operator are filled.
+    pub(crate) async fn until_operator_is_ready(&self) {
+        wait_for("the operator is ready", async || {
+            self.assert_operator_runs();
+            let refused = |problem: &dyn std::fmt::Display| problem.to_string();
+            let address = std::fs::read_to_string(self.metrics_address_file())
+                .map_err(|error| refused(&error))?;
+            let answer = reqwest::get(format!("http://{address}/readyz"))
+                .await
+                .and_then(reqwest::Response::error_for_status);
+            answer.map(drop).map_err(|error| refused(&error))
+        })
+        .await;
+    }
+
     /// Nobody waits for what an operator does that has ended by itself.
     fn assert_operator_runs(&self) {
         let ended = self
