@@ -234,7 +234,10 @@ fn reflected<K: Watched>(
     let events = watcher(Api::<K>::all(client.clone()), config)
         .backoff(WatchBackoff::default())
         .reflect(writer)
-        .inspect_ok(caches.another());
+        .inspect_ok(caches.another())
+        .inspect_err(|error| tracing::warn!(%error, kind = %K::kind(&()), "a watch broke"))
+        // The controller would hold all its watches back for the error of one, longer with each.
+        .filter(|event| future::ready(event.is_ok()));
     (store, events)
 }
 
