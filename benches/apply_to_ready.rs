@@ -129,7 +129,10 @@ async fn started_by_hand() -> Duration {
     .await;
     let took = started.elapsed();
     for mut process in processes.into_iter().rev() {
-        process.kill().await.expect("a process of ours can be ended");
+        process
+            .kill()
+            .await
+            .expect("a process of ours can be ended");
     }
     took
 }
@@ -176,13 +179,33 @@ fn report(made: &mut [Made], by_hand: &mut [Duration]) {
     });
     let rows = [
         ("apply to Ready, median (s)", format!("{operator:.2}"), ""),
-        ("the same processes by hand, median (s)", format!("{hand:.2}"), ""),
+        (
+            "the same processes by hand, median (s)",
+            format!("{hand:.2}"),
+            "",
+        ),
         ("ratio", format!("{:.2}", operator / hand), "<= 2"),
-        ("Azure writes", result["azure_writes"].to_string(), "8, each once"),
-        ("… repeated", result["azure_writes_repeated"].to_string(), "0"),
-        ("Kubernetes API calls", result["kubernetes_calls"].to_string(), "<= 10"),
+        (
+            "Azure writes",
+            result["azure_writes"].to_string(),
+            "8, each once",
+        ),
+        (
+            "… repeated",
+            result["azure_writes_repeated"].to_string(),
+            "0",
+        ),
+        (
+            "Kubernetes API calls",
+            result["kubernetes_calls"].to_string(),
+            "<= 10",
+        ),
         ("status writes", result["status_writes"].to_string(), ""),
-        ("… that change nothing", result["status_writes_unchanged"].to_string(), "0"),
+        (
+            "… that change nothing",
+            result["status_writes_unchanged"].to_string(),
+            "0",
+        ),
     ];
     println!("{:40} {:>8}  goal", "measure (most of all rounds)", "value");
     for (measure, value, goal) in rows {
@@ -191,7 +214,8 @@ fn report(made: &mut [Made], by_hand: &mut [Duration]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results");
     std::fs::create_dir_all(&folder).expect("the results' folder can be made");
     let text = serde_json::to_string_pretty(&result).expect("numbers and text");
-    std::fs::write(folder.join("apply_to_ready.json"), text + "\n").expect("the results can be written");
+    std::fs::write(folder.join("apply_to_ready.json"), text + "\n")
+        .expect("the results can be written");
 }
 
 fn machine() -> Value {

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _, future};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
@@ -134,8 +134,8 @@ async fn operate(
         clock,
         client,
         sight,
-        caches,
     });
+    let filled = filled(context.client.clone(), caches.clone(), readiness);
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let controller = Controller::for_stream(cluster_events, clusters)
@@ -157,7 +157,11 @@ async fn operate(
         })
         .reconcile_on(stream_of(woken))
         .graceful_shutdown_on(stop)
-        .run(timed, on_error, Arc::clone(&context))
+        .run(
+            move |cluster, context| timed(cluster, context, caches.clone()),
+            on_error,
+            context,
+        )
         .for_each(|result| {
             if let Err(error) = result {
                 tracing::debug!(%error, "a reconcile did not end well");
@@ -166,7 +170,8 @@ async fn operate(
         });
     tokio::select! {
         () = controller => Ok(()),
-        never = tell_readiness(&context, &readiness) => match never {},
+        // Its end is no reason to end.
+        () = filled.then(|()| future::pending()) => Ok(()),
     }
 }
 
@@ -187,7 +192,7 @@ type Events<K> = std::pin::Pin<Box<dyn Stream<Item = Result<K, watcher::Error>> 
 
 /// Changes of spec, annotations, finalizers and deletion wake a reconcile; our own status writes do not.
 fn watch_clusters(client: &Client, caches: &Caches) -> (Store<DaskCluster>, Events<DaskCluster>) {
-    let (store, events) = reflected::<DaskCluster>(client, watcher::Config::default(), caches);
+    let (store, events) = reflected(client, watcher::Config::default(), caches);
     let events = events.applied_objects().predicate_filter(
         predicates::generation
             .combine(predicates::annotations)
@@ -197,31 +202,43 @@ fn watch_clusters(client: &Client, caches: &Caches) -> (Store<DaskCluster>, Even
     (store, events.boxed())
 }
 
-fn watch<K>(client: &Client, config: watcher::Config, caches: &Caches) -> (Store<K>, Events<K>)
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let (store, events) = reflected::<K>(client, config, caches);
+fn watch<K: Watched>(
+    client: &Client,
+    config: watcher::Config,
+    caches: &Caches,
+) -> (Store<K>, Events<K>) {
+    let (store, events) = reflected(client, config, caches);
     (store, events.touched_objects().boxed())
 }
 
-/// A watch of all namespaces whose objects stand in the store.
-fn reflected<K>(
+/// What can be watched in all namespaces.
+trait Watched:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+fn reflected<K: Watched>(
     client: &Client,
     config: watcher::Config,
     caches: &Caches,
 ) -> (
     Store<K>,
     impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>,
-)
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
+) {
     let (store, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client.clone()), config)
         .backoff(WatchBackoff::default())
-        .reflect(writer);
-    (store, caches.counted(events))
+        .reflect(writer)
+        .inspect_ok(caches.another())
+        .inspect_err(|error| tracing::warn!(%error, kind = %K::kind(&()), "a watch broke"))
+        // The controller would hold all its watches back for the error of one, longer with each.
+        .filter(|event| future::ready(event.is_ok()));
+    (store, events)
 }
 
 fn of_namespace(
@@ -244,19 +261,22 @@ fn stream_of(
 }
 
 /// Ready once every cache is filled; while the CRD is missing that never comes, so it is said.
-async fn tell_readiness(context: &Context, readiness: &Readiness) -> std::convert::Infallible {
-    let clusters: Api<DaskCluster> = Api::all(context.client.clone());
+async fn filled(client: Client, caches: Caches, readiness: Readiness) {
+    let clusters: Api<DaskCluster> = Api::all(client);
     if let Err(error) = clusters.list(&ListParams::default().limit(1)).await {
         tracing::error!(%error, "DaskClusters cannot be listed: is the CRD installed (kubectl apply --server-side -f crds/), and may the operator list them?");
     }
-    context.caches.filled().await;
+    caches.filled().await;
     readiness.set();
     tracing::info!("the caches are filled");
-    future::pending().await
 }
 
-async fn timed(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
-    context.caches.filled().await;
+async fn timed(
+    cluster: Arc<DaskCluster>,
+    context: Arc<Context>,
+    caches: Caches,
+) -> Result<Action, Error> {
+    caches.filled().await;
     let started = context.clock.elapsed();
     let result = reconcile(cluster, Arc::clone(&context)).await;
     let label = result.as_ref().map_or_else(Error::category, |_| "ok");

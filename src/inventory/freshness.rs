@@ -29,10 +29,7 @@ pub(super) fn max_age(resource_type: &str, body: Option<&Value>, pace: Pace) -> 
     let Some(body) = body else {
         return job_list_max_age(pace);
     };
-    let state = body
-        .pointer("/properties/provisioningState")
-        .and_then(Value::as_str);
-    if state.is_some_and(|state| state != "Succeeded") {
+    if state(body).is_some_and(|state| state != "Succeeded") {
         return Duration::ZERO;
     }
     let kind = resource_type.to_ascii_lowercase();
@@ -46,6 +43,15 @@ pub(super) fn max_age(resource_type: &str, body: Option<&Value>, pace: Pace) -> 
         Pace::Moving => SETTLED,
         Pace::Settled => HARDLY_EVER_CHANGES,
     }
+}
+
+/// It was there, and nobody was deleting it.
+pub(super) fn was_to_stay(body: Option<&Value>) -> bool {
+    body.is_some_and(|body| state(body) != Some("Deleting"))
+}
+
+fn state(body: &Value) -> Option<&str> {
+    body.pointer("/properties/provisioningState")?.as_str()
 }
 
 #[cfg(test)]

@@ -62,11 +62,11 @@ impl Inventory {
         let key = (access.principal.clone(), id.clone());
         let now = self.clock.elapsed();
         let held = lock(&self.seen).get(&key).cloned();
-        if let Some(held) = held
+        if let Some(held) = &held
             && now.saturating_sub(held.at)
                 < freshness::max_age(&id.resource_type(), held.what.as_ref(), pace)
         {
-            return held.what.map_or(Lookup::Absent, Lookup::Present);
+            return held.what.clone().map_or(Lookup::Absent, Lookup::Present);
         }
         let what = match access.client.get(id, api_version).await {
             Ok(answer) => answer.body,
@@ -79,13 +79,19 @@ impl Inventory {
                 trouble => return Lookup::Unavailable(trouble),
             },
         };
-        lock(&self.seen).insert(
+        let mut seen = lock(&self.seen);
+        if what.is_none() && held.is_some_and(|held| freshness::was_to_stay(held.what.as_ref())) {
+            // Somebody took it away, and perhaps what it lay in: then more is gone than what is looked at often.
+            seen.retain(|(principal, _), _| *principal != access.principal);
+        }
+        seen.insert(
             key,
             Seen {
                 what: what.clone(),
                 at: now,
             },
         );
+        drop(seen);
         what.map_or(Lookup::Absent, Lookup::Present)
     }
 

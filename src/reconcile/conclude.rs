@@ -212,6 +212,12 @@ fn stage_verdict(
             None => verdict(ConditionStatus::False, Reason::Deleting, String::new()),
         };
     }
+    // That a look did not come through is no news of what it would have seen.
+    if outcome.plan.unseen.contains(&stage)
+        && let Some(condition) = held(outcome.before, stage).filter(|held| held.status == "True")
+    {
+        return Verdict::of(condition);
+    }
     if let Some((_, trouble)) = troubles.iter().find(|(at, _)| *at == stage) {
         return verdict(
             ConditionStatus::False,

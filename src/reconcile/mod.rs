@@ -46,7 +46,7 @@ use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
 use crate::inventory::{Inventory, VmSizes};
-use crate::kubernetes::{Caches, ClusterWriter, Sight};
+use crate::kubernetes::{ClusterWriter, Sight};
 use crate::metrics::Metrics;
 
 /// All that a reconcile needs besides the object.
@@ -54,7 +54,6 @@ pub struct Context {
     pub clock: Clock,
     pub client: Client,
     pub sight: Sight,
-    pub caches: Caches,
     pub access: AccessPool,
     pub inventory: Inventory,
     pub vm_sizes: VmSizes,

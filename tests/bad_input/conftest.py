@@ -6,12 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from azure import Azure
-from clusters import Kubernetes
 from line.running import Line
+from support.azure import Azure
+from support.clusters import Kubernetes
 
 DATA = "https://weather.blob.core.windows.net/isd/"
 # Azure's own durations, so many times faster.

@@ -3,8 +3,8 @@
 import time
 
 import pytest
-from clusters import condition, eventually, manifest
 from conftest import DATA
+from support.clusters import condition, eventually, manifest
 
 EXISTING = {"creationPolicy": "UseExisting"}
 NO_POOL_OF_OURS = EXISTING | {"vmSize": None, "maxNodes": None}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::stages::{SchedulerStage, plan_stages};
+use super::stages::{SchedulerStage, fallen_silent, plan_stages};
 use super::{Action, Follow, Plan, Step, children};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Scene};
@@ -25,6 +25,7 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     // Before it may make anything nothing has to go before it does: a cluster that never came so far is deleted at
     // once, whatever is wrong with its credentials or its workspace.
     if !may_touch_azure(cluster, observed, &mut plan) {
+        tell_silence(observed, &mut plan);
         return plan;
     }
     if !observed.has_finalizer {
@@ -36,6 +37,9 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     let lineup = match observed.lineup(&cluster.place, cluster.worker.replicas) {
         Ok(lineup) => Some(lineup),
         Err(trouble) => {
+            plan.unseen
+                .extend([ConditionType::SchedulerReady, ConditionType::WorkersReady]);
+            tell_silence(observed, &mut plan);
             plan.block(ConditionType::SchedulerReady, trouble.clone());
             plan.block(ConditionType::WorkersReady, trouble);
             None
@@ -80,6 +84,16 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         .target(&scene, lineup)
         .map_or(Follow::Nobody, Follow::This);
     plan
+}
+
+/// While Azure cannot be asked for the jobs, the scheduler still can: one that answers is there, one that fell silent
+/// is not, whatever was told last.
+fn tell_silence(observed: &Observed, plan: &mut Plan) {
+    let sight = &observed.scheduler;
+    if let (Some(_), Some(silence)) = (&sight.state, &sight.silence) {
+        plan.unseen.remove(&ConditionType::SchedulerReady);
+        plan.block(ConditionType::SchedulerReady, fallen_silent(silence));
+    }
 }
 
 fn hold_credentials(observed: &Observed, plan: &mut Plan) {

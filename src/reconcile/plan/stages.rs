@@ -7,7 +7,7 @@ use super::Plan;
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::job::{JobFacts, JobStatus, Lineup, Occupant, lasting_failure};
 use crate::azure_resources::{ComputeHave, Scene};
-use crate::dask::{State, Target};
+use crate::dask::{Silence, State, Target};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::Slot;
 use crate::scaling::LettingGo;
@@ -257,10 +257,7 @@ fn plan_published(scene: &Scene<'_>, address: &HeadAddress, plan: &mut Plan) {
                 silence.message
             ),
         ),
-        _ if sight.state.is_some() => Trouble::passing(
-            Reason::SchedulerLost,
-            format!("the scheduler has fallen silent: {}", silence.message),
-        ),
+        _ if sight.state.is_some() => fallen_silent(silence),
         _ => Trouble::passing(
             Reason::SchedulerUnreachable,
             format!(
@@ -270,6 +267,14 @@ fn plan_published(scene: &Scene<'_>, address: &HeadAddress, plan: &mut Plan) {
         ),
     };
     plan.block(SCHEDULER, trouble);
+}
+
+/// What a scheduler has come to that answered before.
+pub(super) fn fallen_silent(silence: &Silence) -> Trouble {
+    Trouble::passing(
+        Reason::SchedulerLost,
+        format!("the scheduler has fallen silent: {}", silence.message),
+    )
 }
 
 fn plan_workers(

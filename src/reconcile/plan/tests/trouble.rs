@@ -81,6 +81,18 @@ fn nothing_is_concluded_from_a_list_that_failed() {
 }
 
 #[test]
+fn a_scheduler_that_falls_silent_is_told_though_azure_cannot_be_asked() {
+    let silent = World::answering(1, &["head-1", "w00-1"]).silent("Unreachable");
+    let no_list = silent
+        .clone()
+        .with(|observed| observed.jobs_listed = Lookup::Unavailable(throttled()));
+    assert_plan("list_failed_and_silent", &no_list);
+    let no_workspace =
+        silent.with(|observed| observed.workspace = Lookup::Unavailable(throttled()));
+    assert_plan("workspace_unavailable_and_silent", &no_workspace);
+}
+
+#[test]
 fn nothing_is_made_where_the_look_failed() {
     let world = World::empty(|_| {}).with(|observed| {
         for found in observed.resources.values_mut() {
