@@ -1,6 +1,6 @@
 //! One reconcile, one step a file, in reading order: validate, observe, plan, act, conclude, report.
 //!
-//! Pure are validate, plan, conclude, retelling and status; `tests/purity.rs` holds them to it.
+//! Pure are validate, plan, conclude and status; `tests/purity.rs` holds them to it.
 
 mod act;
 mod conclude;
@@ -12,7 +12,6 @@ mod observe;
 mod observed;
 mod plan;
 mod report;
-mod retelling;
 mod status;
 pub mod trouble;
 mod validate;
