@@ -26,7 +26,9 @@ pub use observed::{
     Workspace,
 };
 pub(crate) use plan::CONNECTION;
-pub use plan::{Action as PlannedAction, Blocked, Child, Plan, SchedulerStage, Step, Wait, plan};
+pub use plan::{
+    Action as PlannedAction, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait, plan,
+};
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
     validate,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::azure_resources::Scene;
 use crate::azure_resources::job::{JobFacts, Lineup};
+use crate::azure_resources::ownership::owner_uid;
 use crate::dask::{Retirement, RetirementOutcome};
 use crate::names::JobName;
 use crate::reconcile::SchedulerStage;
@@ -40,7 +41,9 @@ pub struct Cancelled {
 /// Who has to go for the cluster to have its wanted number of workers.
 pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) -> LettingGo {
     let mut going = LettingGo::default();
-    for name in &lineup.stale_workers {
+    let uid = scene.cluster.owner.uid.as_str();
+    let is_ours = |name: &&JobName| owner_uid(&lineup.jobs[*name].tags) == Some(uid);
+    for name in lineup.stale_workers.iter().filter(is_ours) {
         going.cancel.push(Cancelled {
             job: *name,
             why: "its scheduler is gone".into(),
@@ -59,7 +62,8 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
         .alive_workers
         .iter()
         .rev()
-        .filter(|name| lineup.jobs[*name].status.has_not_started());
+        .filter(|name| lineup.jobs[*name].status.has_not_started())
+        .filter(is_ours);
     for name in not_started.take(surplus) {
         surplus -= 1;
         going.cancel.push(Cancelled {
@@ -98,7 +102,8 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
         .alive_workers
         .iter()
         .filter(|name| !registered.contains(lineup.jobs[*name].id.as_str()))
-        .filter(|name| is_overdue(scene, retirement, &lineup.jobs[*name]));
+        .filter(|name| is_overdue(scene, retirement, &lineup.jobs[*name]))
+        .filter(is_ours);
     going
         .cancel
         .extend(overdue.take(surplus).map(|name| Cancelled {

@@ -270,6 +270,23 @@ fn a_worker_that_is_starting_does_not_stand_in_for_one_that_is_overdue() {
 }
 
 #[test]
+fn a_job_that_does_not_carry_our_uid_is_not_cancelled() {
+    let foreign = |body: &mut serde_json::Value| {
+        body["properties"]["tags"]["dask-azureml-owner"] = json!("u2");
+    };
+    let unstarted = wanted(1, &["w00-1"]).job("w01-1", "Queued", foreign);
+    let overdue = wanted(1, &["w00-1"])
+        .job("w01-1", "Running", foreign)
+        .with(|observed| observed.seen_at = seconds_after_noon(36_000));
+    let stale = World::provisioned(|_| {})
+        .job("head-1", "Failed", |_| {})
+        .job("w00-1", "Running", foreign);
+    for world in [unstarted, overdue, stale] {
+        assert_eq!(cancelled(&going(&world)), [""; 0]);
+    }
+}
+
+#[test]
 fn no_more_are_cancelled_than_have_to_go() {
     let late = |replicas| {
         wanted(replicas, &["w00-1"])
