@@ -9,6 +9,8 @@ mod environment;
 pub mod job;
 pub mod ownership;
 mod subnet;
+#[cfg(test)]
+mod tests;
 mod virtual_network;
 
 pub use compute_cluster::{ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes};

@@ -1,6 +1,6 @@
 //! One reconcile, one step a file, in reading order: validate, observe, plan, act, conclude, report.
 //!
-//! Pure are validate, plan, conclude, retelling and status; `tests/purity.rs` holds them to it.
+//! Pure are validate, plan, conclude and status; `tests/purity.rs` holds them to it.
 
 mod act;
 mod conclude;
@@ -12,7 +12,6 @@ mod observe;
 mod observed;
 mod plan;
 mod report;
-mod retelling;
 mod status;
 pub mod trouble;
 mod validate;
@@ -27,7 +26,9 @@ pub use observed::{
     Workspace,
 };
 pub(crate) use plan::CONNECTION;
-pub use plan::{Action as PlannedAction, Blocked, Child, Plan, SchedulerStage, Step, Wait, plan};
+pub use plan::{
+    Action as PlannedAction, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait, plan,
+};
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
     validate,

@@ -300,6 +300,13 @@ fn plan_workers(
     if plan.unseen.contains(&WORKERS) {
         return;
     }
+    if stage.believed().is_some() && scene.observed.scheduler.silence.is_some() {
+        let message = format!(
+            "the scheduler does not answer, so nobody knows how many of the {desired} workers are registered"
+        );
+        plan.wait(WORKERS, Reason::Pending, message);
+        return;
+    }
     let registered = stage
         .answering(scene)
         .map_or(0, |state| registered_workers(state, lineup));
