@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::reconcile::fixtures::{UID, dask_cluster, defaults, valid_cluster};
 
+/// What is done to the story's spec.
+type Change = Box<dyn FnOnce(&mut Value)>;
+
 fn refused(change: impl FnOnce(&mut Value)) -> String {
     validate(&dask_cluster(change), &defaults())
         .unwrap_err()
@@ -23,7 +26,7 @@ fn what_neither_schema_nor_cel_can_say_is_refused_by_its_field() {
     let conda = |text: &'static str| {
         move |spec: &mut Value| spec["environment"] = json!({"condaFile": text})
     };
-    let refusals: Vec<(Box<dyn FnOnce(&mut Value)>, &str)> = vec![
+    let refusals: Vec<(Change, &str)> = vec![
         (
             Box::new(set("/workspace/name", json!("a/b"))),
             "spec: spec.workspace gives no Azure resource id",
