@@ -122,6 +122,11 @@ impl Place {
         })
     }
 
+    /// The network, where it is the cluster's to make and to remove.
+    pub fn own_network(&self) -> Option<&NetworkPlace> {
+        self.network.as_ref().filter(|network| network.is_ours)
+    }
+
     /// The id of one of the cluster's jobs.
     pub fn job(&self, name: JobName) -> ResourceId {
         self.workspace

@@ -147,6 +147,19 @@ pub enum Drift {
     },
 }
 
+impl Drift {
+    /// Of a version, which Azure never changes: what Azure does not tell is taken to be as wanted.
+    fn of_version(field: &str, wanted: &str, have: Option<&str>) -> Self {
+        if have.is_none_or(|have| have == wanted) {
+            Self::None
+        } else {
+            Self::Replace {
+                fields: vec![field.to_owned()],
+            }
+        }
+    }
+}
+
 /// The request that mends a drift.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {

@@ -102,7 +102,16 @@ WRONG = {
 # Whose jobs run before anything is wrong.
 FAIL_ON_THE_NODE = {"no-python", "no-dask", "unmapped", "not-empty", "workers-exit"}
 # In which nothing must be made in Azure.
-SPOTLESS = {"no-workspace", "no-group", "managed", "vm-size", "foreign-service", "foreign-network", "no-yaml"}
+SPOTLESS = {
+    "no-workspace",
+    "no-group",
+    "managed",
+    "vm-size",
+    "foreign-service",
+    "foreign-network",
+    "foreign-pool",
+    "no-yaml",
+}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::stages::{SchedulerStage, fallen_silent, plan_stages};
-use super::{Action, Follow, Plan, Step, children};
+use super::{Action, Blocked, Follow, Plan, Step, children, held_up};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Scene};
 use crate::lookup::{Lookup, Trouble};
@@ -202,6 +202,7 @@ fn vm_size_is_known(
 
 /// `connected`: the head's token is where users find it, or will be before the head is submitted.
 fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
+    let first = plan.steps.len();
     let mut ready = BTreeSet::new();
     if connected {
         ready.insert(CONNECTION);
@@ -214,6 +215,20 @@ fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
         plan.steps.extend(share.steps);
         plan.waits.extend(share.waits);
         plan.blocked.extend(share.blocked);
+    }
+    let is_refused = |blocked: &Blocked| {
+        blocked.trouble.reason == Reason::NotOurs
+            && [ConditionType::NetworkReady, ConditionType::ComputeReady].contains(&blocked.stage)
+    };
+    if plan.blocked.iter().any(is_refused) {
+        hold_up_from(first, plan);
+    }
+}
+
+/// A cluster whose network or pool is refused never runs: what else were made for it would only be left behind.
+fn hold_up_from(first: usize, plan: &mut Plan) {
+    for step in plan.steps.split_off(first) {
+        plan.wait(step.stage, Reason::Pending, held_up(&step));
     }
 }
 
