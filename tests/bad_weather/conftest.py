@@ -14,20 +14,20 @@ from support.clusters import Kubernetes, condition, eventually, manifest
 # Seconds: short, but long enough that something can happen in between. What is not named takes none.
 TIMINGS = {
     "request_seconds": 0.01,
-    "network_write_seconds": 0.4,
-    "compute_write_seconds": 0.6,
-    "pool_settle_seconds": 0.2,
-    "node_boot_seconds": 0.6,
-    "node_leave_seconds": 0.2,
-    "compute_delete_seconds": 0.4,
-    "compute_delete_with_nodes_seconds": 0.8,
-    "subnet_release_seconds": 0.2,
-    "network_delete_seconds": 0.4,
-    "job_start_seconds": 0.2,
+    "network_write_seconds": 0.3,
+    "compute_write_seconds": 0.3,
+    "pool_settle_seconds": 0.1,
+    "node_boot_seconds": 0.3,
+    "node_leave_seconds": 0.1,
+    "compute_delete_seconds": 0.3,
+    "compute_delete_with_nodes_seconds": 0.5,
+    "subnet_release_seconds": 0.0,
+    "network_delete_seconds": 0.2,
+    "job_start_seconds": 0.1,
     "image_build_seconds": 0.0,
-    "job_launch_seconds": 0.2,
-    "job_finalize_seconds": 0.1,
-    "cancel_seconds": 0.4,
+    "job_launch_seconds": 0.1,
+    "job_finalize_seconds": 0.0,
+    "cancel_seconds": 0.3,
 }
 RESYNC_SECONDS = 5
 
