@@ -83,10 +83,15 @@ class Stage:
         conditions = self.kubernetes.cluster(name).get("status", {}).get("conditions", [])
         return json.dumps([held for held in conditions if held["status"] != "True"], indent=1)
 
-    def events(self, name: str) -> list[tuple[str, str]]:
-        """Reason and note of every event of a cluster, oldest first."""
+    def events(self, name: str) -> Counter[tuple[str, str]]:
+        """How often what was told of a cluster: reason and note."""
         listed = json.loads(self.kubernetes.run("get", "events.events.k8s.io", "-o", "json"))["items"]
-        return [(event["reason"], event["note"]) for event in listed if event["regarding"]["name"] == name]
+        told: Counter[tuple[str, str]] = Counter()
+        for event in listed:
+            if event["regarding"]["name"] == name:
+                series = event.get("series") or {"count": 1}
+                told[event["reason"], event["note"]] += series["count"]
+        return told
 
     def until(self, holds, what: str, *, seconds: float = 30):
         return eventually(holds, seconds=seconds, otherwise=lambda: f"never: {what}; {self.azure.world()}")
