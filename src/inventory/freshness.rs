@@ -61,6 +61,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_being_deleted_was_not_to_stay() {
+        let in_state = |state: &str| json!({"properties": {"provisioningState": state}});
+        assert!(was_to_stay(Some(&in_state("Succeeded"))));
+        assert!(was_to_stay(Some(&json!({}))));
+        assert!(!was_to_stay(Some(&in_state("Deleting"))));
+        assert!(!was_to_stay(None));
+    }
+
+    #[test]
     fn what_moves_is_looked_at_each_time_and_what_never_changes_hardly_ever() {
         let versions = "Microsoft.MachineLearningServices/workspaces/data/versions";
         let network = "Microsoft.Network/virtualNetworks";

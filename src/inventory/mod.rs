@@ -5,6 +5,7 @@ mod freshness;
 mod vm_sizes;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub struct Inventory {
     clock: Clock,
     seen: Mutex<HashMap<Key, Seen<Option<Value>>>>,
     jobs: Mutex<HashMap<Key, JobSlot>>,
+    surprises: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -48,7 +50,14 @@ impl Inventory {
             clock,
             seen: Mutex::default(),
             jobs: Mutex::default(),
+            surprises: AtomicU64::new(0),
         }
+    }
+
+    /// How often something was gone that nobody here had taken away. After each time, what was seen before is
+    /// forgotten.
+    pub fn surprises(&self) -> u64 {
+        self.surprises.load(Ordering::Relaxed)
     }
 
     /// One resource, no older than its kind allows at this pace.
@@ -79,19 +88,18 @@ impl Inventory {
                 trouble => return Lookup::Unavailable(trouble),
             },
         };
-        let mut seen = lock(&self.seen);
         if what.is_none() && held.is_some_and(|held| freshness::was_to_stay(held.what.as_ref())) {
             // Somebody took it away, and perhaps what it lay in: then more is gone than what is looked at often.
-            seen.retain(|(principal, _), _| *principal != access.principal);
+            lock(&self.seen).retain(|(principal, _), _| *principal != access.principal);
+            self.surprises.fetch_add(1, Ordering::Relaxed);
         }
-        seen.insert(
+        lock(&self.seen).insert(
             key,
             Seen {
                 what: what.clone(),
                 at: now,
             },
         );
-        drop(seen);
         what.map_or(Lookup::Absent, Lookup::Present)
     }
 

@@ -14,20 +14,20 @@ from support.clusters import Kubernetes, condition, eventually, manifest
 # Seconds: short, but long enough that something can happen in between. What is not named takes none.
 TIMINGS = {
     "request_seconds": 0.01,
-    "network_write_seconds": 0.4,
-    "compute_write_seconds": 0.6,
-    "pool_settle_seconds": 0.2,
-    "node_boot_seconds": 0.6,
-    "node_leave_seconds": 0.2,
-    "compute_delete_seconds": 0.4,
-    "compute_delete_with_nodes_seconds": 0.8,
-    "subnet_release_seconds": 0.2,
-    "network_delete_seconds": 0.4,
-    "job_start_seconds": 0.2,
+    "network_write_seconds": 0.3,
+    "compute_write_seconds": 0.3,
+    "pool_settle_seconds": 0.1,
+    "node_boot_seconds": 0.3,
+    "node_leave_seconds": 0.1,
+    "compute_delete_seconds": 0.3,
+    "compute_delete_with_nodes_seconds": 0.5,
+    "subnet_release_seconds": 0.0,
+    "network_delete_seconds": 0.2,
+    "job_start_seconds": 0.1,
     "image_build_seconds": 0.0,
-    "job_launch_seconds": 0.2,
-    "job_finalize_seconds": 0.1,
-    "cancel_seconds": 0.4,
+    "job_launch_seconds": 0.1,
+    "job_finalize_seconds": 0.0,
+    "cancel_seconds": 0.3,
 }
 RESYNC_SECONDS = 5
 
@@ -83,10 +83,15 @@ class Stage:
         conditions = self.kubernetes.cluster(name).get("status", {}).get("conditions", [])
         return json.dumps([held for held in conditions if held["status"] != "True"], indent=1)
 
-    def events(self, name: str) -> list[tuple[str, str]]:
-        """Reason and note of every event of a cluster, oldest first."""
+    def events(self, name: str) -> Counter[tuple[str, str]]:
+        """How often what was told of a cluster: reason and note."""
         listed = json.loads(self.kubernetes.run("get", "events.events.k8s.io", "-o", "json"))["items"]
-        return [(event["reason"], event["note"]) for event in listed if event["regarding"]["name"] == name]
+        told: Counter[tuple[str, str]] = Counter()
+        for event in listed:
+            if event["regarding"]["name"] == name:
+                series = event.get("series") or {"count": 1}
+                told[event["reason"], event["note"]] += series["count"]
+        return told
 
     def until(self, holds, what: str, *, seconds: float = 30):
         return eventually(holds, seconds=seconds, otherwise=lambda: f"never: {what}; {self.azure.world()}")

@@ -10,7 +10,7 @@ import pytest
 SOON = 25
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def beacon(stage):
     """A Ready cluster: its head's job."""
     stage.apply("beacon")

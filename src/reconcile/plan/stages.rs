@@ -204,7 +204,7 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
             });
             if late {
                 let message = format!(
-                    "job {head} has run for more than startTimeoutSeconds ({timeout} s) and has published no address: see its log (user_logs/std_log_process_00.txt) in the studio"
+                    "job {head} has run for more than startTimeoutSeconds ({timeout} s) and has published no address: read its log (user_logs/std_log_process_00.txt) in the studio; once you cancel the job a new head is started"
                 );
                 plan.block(
                     SCHEDULER,
