@@ -34,8 +34,9 @@ LINE := $(PYTHON) -m line
 # command that follows.
 WITH_LINE := $(LINE) run --
 
-# Each by itself, as they are programs of their own with settings of their own.
-PYTHON_TESTS := $(sort $(dir $(wildcard tests/*/test_*.py)))
+# Each by itself, as they are programs of their own with settings of their own; tests/azure-sdk has
+# an environment of its own too.
+PYTHON_TESTS := $(filter-out tests/azure-sdk/,$(sort $(dir $(wildcard tests/*/test_*.py))))
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
 CHART_CRDS := charts/dask-azureml-operator/crds
@@ -57,6 +58,7 @@ demo: build ## Run examples/noaa-isd on a simulated Azure, from manifest to empt
 test: build ## Run all tests
 	$(WITH_LINE) $(cargo) test --workspace --locked
 	for folder in $(PYTHON_TESTS); do $(WITH_LINE) python -m pytest "$$folder"; done
+	$(LINE) azure-sdk -- python -m pytest tests/azure-sdk
 
 .PHONY: up
 up: build ## Leave control plane, simulator and operator running (SIMULATOR_ARGS=, OPERATOR_ARGS=)

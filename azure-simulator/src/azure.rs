@@ -12,7 +12,6 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::arm::operation::Operations;
 use crate::clock::{Clock, Moment};
-use crate::data_plane::signed_links::SigningKey;
 use crate::documents::Documents;
 use crate::due::DueQueue;
 use crate::entra::Tokens;
@@ -23,6 +22,8 @@ use crate::meter::Meter;
 use crate::physics::node_addresses::NodeAddresses;
 use crate::physics::{Event, Physics};
 use crate::processes::Order;
+use crate::storage::blobs::BlobMetadata;
+use crate::storage::sas::SigningKey;
 use crate::world::World;
 
 /// What does not change while the simulator runs.
@@ -33,7 +34,7 @@ pub(crate) struct Settings {
     pub(crate) authority: String,
     /// Where everything is written.
     pub(crate) directory: PathBuf,
-    /// What links to blobs are signed with.
+    /// What the keys of storage accounts come from.
     pub(crate) signing_key: SigningKey,
     /// The `PATH` of jobs whose environment is not mapped to a folder.
     pub(crate) path: String,
@@ -53,6 +54,7 @@ pub(crate) struct Azure {
     pub(crate) exchanges: ExchangeLog,
     pub(crate) faults: Faults,
     pub(crate) meter: Meter,
+    pub(crate) blob_metadata: BlobMetadata,
     state: Mutex<State>,
     orders: mpsc::UnboundedSender<Order>,
     due_changed: Notify,
@@ -84,6 +86,7 @@ impl Azure {
             exchanges: ExchangeLog::default(),
             faults: Faults::default(),
             meter: Meter::default(),
+            blob_metadata: BlobMetadata::default(),
             state: Mutex::new(State {
                 documents: Documents::default(),
                 operations: Operations::default(),

@@ -4,7 +4,7 @@
 //! - `simulator`, `world`, `timings`, `faults`: what users of the library see
 //! - `server`, `routes`, `tls`: the wire; `exchange_log`, `meter`: what was seen on it
 //! - `azure`, `documents`, `due`, `clock`: the state, changed in transactions, and its time
-//! - `entra`, `arm`, `data_plane`: the planes; `kinds`: what is special about a resource type
+//! - `entra`, `arm`, `data_plane`, `storage`: the planes; `kinds`: what is special about a resource type
 //! - `physics`: what happens by itself; `processes`: what happens outside
 
 mod answer;
@@ -29,6 +29,7 @@ mod resource_id;
 mod routes;
 mod server;
 mod simulator;
+mod storage;
 mod timings;
 mod tls;
 mod world;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::azure::Settings;
 use crate::processes::launch::WITHOUT_PYTHON;
+use crate::storage::blobs::ROOT as STORAGE;
 use crate::tls;
 use crate::world::World;
 
@@ -76,7 +77,7 @@ pub(crate) fn prepare_directory(
     path: &str,
 ) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    for left in [ENV, "jobs", WITHOUT_PYTHON] {
+    for left in [ENV, "jobs", STORAGE, WITHOUT_PYTHON] {
         let left = directory.join(left);
         let removed = if left.is_dir() {
             std::fs::remove_dir_all(&left)

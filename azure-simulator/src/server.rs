@@ -6,7 +6,8 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
-use http::{Request, StatusCode};
+use http::uri::PathAndQuery;
+use http::{Request, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,7 +22,7 @@ use crate::arm::error::ArmError;
 use crate::azure::Azure;
 use crate::exchange_log::Exchange;
 use crate::faults::Action;
-use crate::routes;
+use crate::{routes, storage};
 
 /// ARM takes no larger body than 4 MiB.
 const LARGEST_BODY: usize = 4 << 20;
@@ -81,9 +82,12 @@ async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response, Cut> {
     let begun = azure.clock.now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    if let Some(uri) = account_uri(&parts) {
+        parts.uri = uri;
+    }
     let path = parts.uri.path().to_owned();
-    let limit = if path.starts_with("/artifact/") {
+    let limit = if path.starts_with("/artifact/") || path.starts_with("/blob/") {
         LARGEST_ARTIFACT
     } else {
         LARGEST_BODY
@@ -127,6 +131,16 @@ async fn exchange(
     }
     azure.exchanges.add(record.answered(&parts, &bytes));
     Ok(Response::from_parts(parts, Body::from(bytes)))
+}
+
+/// Where a request to the host of a storage account leads; `None` for every other host.
+fn account_uri(parts: &http::request::Parts) -> Option<Uri> {
+    let host = match parts.uri.host() {
+        Some(host) => host,
+        None => parts.headers.get(header::HOST)?.to_str().ok()?,
+    };
+    let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    storage::path_of_host(host, path)?.parse().ok()
 }
 
 async fn call(router: Router, parts: http::request::Parts, body: Bytes) -> Response {

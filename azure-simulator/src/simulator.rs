@@ -13,12 +13,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::azure::{Azure, Settings};
 use crate::clock::Pace;
-use crate::data_plane::signed_links::SigningKey;
 use crate::faults::Fault;
 use crate::files::write_at_once;
 use crate::physics::node_addresses::{NoFreeAddresses, NodeAddresses};
 use crate::place::{ENV, OwnDirectory, Place, env, env_file, prepare_directory};
 use crate::processes::supervisor::Supervisor;
+use crate::storage::sas::SigningKey;
 use crate::tls::{self, TlsError};
 use crate::world::{World, WorldError};
 use crate::{control, processes, server};

@@ -95,7 +95,7 @@ class Line:
         """Starts the operator, or starts it again after `stop_operator`."""
         address = self.directory / "operator-metrics-address"
         address.unlink(missing_ok=True)
-        command = [_binary("dask-azureml-operator"), "run", "--metrics-listen", "127.0.0.1:0"]
+        command = [binary("dask-azureml-operator"), "run", "--metrics-listen", "127.0.0.1:0"]
         command += ["--metrics-address-file", str(address), *self._operator_arguments]
         self._launch("operator", command)
         self._await("operator", address)
@@ -121,7 +121,7 @@ class Line:
         folder = self.directory / "simulator"
         folder.mkdir(exist_ok=True)
         (folder / "env").unlink(missing_ok=True)
-        command = [_binary("azure-simulator"), "serve", "--listen", "127.0.0.1:0"]
+        command = [binary("azure-simulator"), "serve", "--listen", "127.0.0.1:0"]
         command += ["--control", "127.0.0.1:0", "--directory", str(folder), *self._simulator_arguments]
         self._launch("simulator", command)
 
@@ -187,7 +187,7 @@ def read_exports(path: Path) -> dict[str, str]:
     return exports
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
     """A program of the workspace, built by `make build`, in `DASK_AZUREML_BIN` or where cargo puts
     it."""
     given = os.environ.get("DASK_AZUREML_BIN")

@@ -2,6 +2,7 @@
 //!
 //! What is special about a type is not here but in `kinds/`.
 
+pub(crate) mod cloud_metadata;
 pub(crate) mod error;
 pub(crate) mod headers;
 pub(crate) mod operation;
@@ -36,7 +37,11 @@ pub(crate) async fn serve(
     let begun = azure.clock.now();
     let answer = answer(&azure, &method, &uri, &headers, &body);
     let location = &azure.settings.world.location;
-    let answer = answer.unwrap_or_else(|error| error.answer(location, begun.timestamp));
+    let mut answer = answer.unwrap_or_else(|error| error.answer(location, begun.timestamp));
+    if method == Method::HEAD && answer.status == StatusCode::OK {
+        // Whether something exists is told without it.
+        answer = Answer::empty(StatusCode::NO_CONTENT);
+    }
     let failed = answer.status.is_client_error() || answer.status.is_server_error();
     let mut response = answer.into_response();
     let echo = headers

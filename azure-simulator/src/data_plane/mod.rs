@@ -9,7 +9,6 @@ pub(crate) mod mlflow;
 pub(crate) mod run_files;
 pub(crate) mod run_history;
 pub(crate) mod run_search;
-pub(crate) mod signed_links;
 
 use http::{HeaderMap, Method, Uri};
 use serde_json::Value;

@@ -14,6 +14,7 @@ use crate::data_plane::error::DataPlaneError;
 use crate::data_plane::{
     DataPlaneRequest, Tracked, artifacts, experiments, find, mlflow, run_files,
 };
+use crate::kinds;
 use crate::physics::run::JobStatus;
 use crate::resource_id::ResourceId;
 
@@ -55,9 +56,31 @@ async fn answer(
         | (&Method::GET, ["experiments", _, "runs", run, "details"]) => {
             details(azure, &request, run).await
         }
-        (&Method::GET, ["runs", run, "serviceinstances", _]) => {
-            read(azure, &request, run, |_| json!({"instances": {}}))
+        (&Method::GET, ["runs", run, "children"])
+        | (&Method::GET, ["experiments", _, "runs", run, "children"]) => {
+            // Runs of jobs of one command have none.
+            read(
+                azure,
+                &request,
+                run,
+                |_| json!({"value": [], "continuationToken": null, "nextLink": null}),
+            )
         }
+        (&Method::POST, ["rundata"]) => {
+            let asked = parsed(body)?;
+            let run = asked["runId"].as_str().unwrap_or_default();
+            read(azure, &request, run, |tracked| {
+                json!({
+                    "runMetadata": shown(tracked, &request.workspace),
+                    "runDefinition": null,
+                    "jobSpecification": null,
+                })
+            })
+        }
+        (&Method::GET, ["runs", run, "serviceinstances", _]) => azure.transact(|transaction| {
+            let tracked = find(transaction, &request.job_id(run))?;
+            Ok(kinds::service_instances(transaction, tracked.document))
+        }),
         (&Method::GET, ["experiments", _, "runs", run, "artifacts"]) => {
             list_artifacts(azure, &request, run).await
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
-use crate::kinds::asset::AssetType;
+use crate::kinds::asset_version::AssetType;
 use crate::kinds::body_checks::only_known;
 use crate::resource_id::ResourceId;
 
@@ -14,6 +14,7 @@ pub(crate) static DATA: AssetType = AssetType {
     normalise,
     immutable: &["dataUri", "dataType"],
     shown_by_container: &["dataType"],
+    act: None,
 };
 
 fn normalise(_: &ResourceId, given: &Value) -> Result<Value, ArmError> {

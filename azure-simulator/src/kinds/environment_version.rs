@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
-use crate::kinds::asset::AssetType;
+use crate::kinds::asset_version::AssetType;
 use crate::kinds::body_checks::only_known;
 use crate::kinds::data_version::or_empty;
 use crate::resource_id::ResourceId;
@@ -16,6 +16,7 @@ pub(crate) static ENVIRONMENT: AssetType = AssetType {
     normalise,
     immutable: &["image", "condaFile", "osType"],
     shown_by_container: &[],
+    act: None,
 };
 
 fn normalise(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {

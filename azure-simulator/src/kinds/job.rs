@@ -9,7 +9,7 @@ use crate::arm::paging;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
-use crate::kinds::{Kind, asset, job_check, job_update, job_view, system_data, workspace};
+use crate::kinds::{Kind, asset_version, job_check, job_update, job_view, system_data, workspace};
 use crate::physics::run::{JobStatus, Process, Run};
 use crate::resource_id::ResourceId;
 
@@ -54,7 +54,7 @@ impl Kind for Job {
             return self.get(transaction, request);
         }
         let references = job_check::References::resolve(transaction, &wanted.properties)?;
-        let id = asset::with_stored_workspace(transaction, &request.id);
+        let id = asset_version::with_stored_workspace(transaction, &request.id);
         let body = json!({
             "id": id.to_string(),
             "name": id.name(),

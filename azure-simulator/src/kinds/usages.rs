@@ -9,6 +9,7 @@ use crate::arm::error::ArmError;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::kinds::{Kind, vm_sizes};
+use crate::world::World;
 
 const CLUSTER_LIMIT: u64 = 500;
 const FAMILY_CORE_LIMIT: u64 = 500;
@@ -54,10 +55,7 @@ impl Kind for Usages {
             }
         }
         let id = format!("/subscriptions/{}/usages", world.subscription_id);
-        let limit = |family: &str| {
-            let known = world.family_core_limits.get(family);
-            known.copied().unwrap_or(FAMILY_CORE_LIMIT)
-        };
+        let limit = |family: &str| family_limit(world, family);
         let all_limits: u64 = families.keys().map(|family| limit(family)).sum();
         let clusters = transaction.state.physics.pools.len() as u64;
         let mut rows = vec![
@@ -93,8 +91,14 @@ fn row(id: &str, kind: &str, name: &str, used: u64, limit: u64) -> Value {
     })
 }
 
+/// Cores of a family that the subscription may have in its region.
+pub(crate) fn family_limit(world: &World, family: &str) -> u64 {
+    let known = world.family_core_limits.get(family);
+    known.copied().unwrap_or(FAMILY_CORE_LIMIT)
+}
+
 /// `standardDSv2Family` is `Standard DSv2 Family`.
-fn family_name(family: &str) -> String {
+pub(crate) fn family_name(family: &str) -> String {
     let middle = family
         .trim_start_matches("standard")
         .trim_end_matches("Family");
