@@ -133,14 +133,14 @@ async fn exchange(
     Ok(Response::from_parts(parts, Body::from(bytes)))
 }
 
-/// Where a request to the host of a storage account leads; `None` for every other host.
+/// Where a request to a storage account leads; `None` for every other request.
 fn account_uri(parts: &http::request::Parts) -> Option<Uri> {
     let host = match parts.uri.host() {
         Some(host) => host,
         None => parts.headers.get(header::HOST)?.to_str().ok()?,
     };
     let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    storage::path_of_host(host, path)?.parse().ok()
+    storage::internal_path(host, path)?.parse().ok()
 }
 
 async fn call(router: Router, parts: http::request::Parts, body: Bytes) -> Response {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::answer::Answer;
 use crate::azure::{Azure, Settings};
+use crate::storage::account;
 
 /// The name of this cloud, as `AZUREML_CURRENT_CLOUD` gives it.
 pub(crate) const NAME: &str = "AzureSimulator";
@@ -23,8 +24,6 @@ pub(crate) fn url(settings: &Settings) -> String {
 /// Needs no token.
 pub(crate) async fn serve(State(azure): State<Arc<Azure>>) -> Answer {
     let base = azure.settings.base_url();
-    let authority = &azure.settings.authority;
-    let port = authority.rsplit(':').next().unwrap_or_default();
     Answer::ok(json!([{
         "name": NAME,
         "portal": "https://portal.azure.com",
@@ -36,7 +35,7 @@ pub(crate) async fn serve(State(azure): State<Arc<Azure>>) -> Answer {
             "identityProvider": "AAD",
         },
         "suffixes": {
-            "storage": format!("core.localhost:{port}"),
+            "storage": account::endpoint(&azure.settings),
             "keyVaultDns": "vault.azure.net",
             "acrLoginServer": "azurecr.io",
             "sqlServerHostname": "database.windows.net",

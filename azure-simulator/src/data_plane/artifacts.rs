@@ -92,7 +92,7 @@ async fn read(file: &std::path::Path, path: &str) -> Result<Vec<u8>, DataPlaneEr
     })
 }
 
-fn described(azure: &Azure, run: &str, path: &str, size: u64) -> Value {
+pub(crate) fn described(azure: &Azure, run: &str, path: &str, size: u64) -> Value {
     json!({
         "artifactId": format!("ExperimentRun/dcid.{run}/{path}"),
         "origin": "ExperimentRun",
@@ -106,8 +106,22 @@ fn described(azure: &Azure, run: &str, path: &str, size: u64) -> Value {
     })
 }
 
-/// A link to a file of a run that needs no token for an hour.
+/// A link that reads a file of a run and needs no token for an hour.
 pub(crate) fn link(azure: &Azure, workspace: &ResourceId, run: &str, path: &str) -> String {
+    link_for(azure, workspace, (run, path), "r")
+}
+
+/// A link that writes a file of a run.
+pub(crate) fn upload_link(azure: &Azure, workspace: &ResourceId, run: &str, path: &str) -> String {
+    link_for(azure, workspace, (run, path), "rcw")
+}
+
+fn link_for(
+    azure: &Azure,
+    workspace: &ResourceId,
+    (run, path): (&str, &str),
+    permissions: &str,
+) -> String {
     let settings = &azure.settings;
     let account = Account::of(workspace);
     let blob = format!("ExperimentRun/dcid.{run}/{path}");
@@ -119,7 +133,13 @@ pub(crate) fn link(azure: &Azure, workspace: &ResourceId, run: &str, path: &str)
         })
         .collect();
     let now = azure.clock.now().timestamp;
-    let query = sas::issue(&account, settings, (ARTIFACTS, Some(&blob)), "r", now);
+    let query = sas::issue(
+        &account,
+        settings,
+        (ARTIFACTS, Some(&blob)),
+        permissions,
+        now,
+    );
     format!(
         "{}/{ARTIFACTS}/{}?{query}",
         account.url(settings),

@@ -190,6 +190,7 @@ fn new_run(
         ended: None,
         directory: settings.directory.join("jobs").join(folder),
         metrics: Vec::new(),
+        metrics_v1: Vec::new(),
         parameters: std::collections::BTreeMap::new(),
     }
 }

@@ -142,5 +142,7 @@ pub(crate) struct Run {
     /// What its processes write, and its logs.
     pub(crate) directory: PathBuf,
     pub(crate) metrics: Vec<Metric>,
+    /// Metrics of version 1, as run history shows them.
+    pub(crate) metrics_v1: Vec<Value>,
     pub(crate) parameters: BTreeMap<String, String>,
 }

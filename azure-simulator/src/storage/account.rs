@@ -41,9 +41,10 @@ impl Account {
         STANDARD.encode(settings.signing_key.derived(&self.name))
     }
 
-    /// Where the account is reached without a name of its own.
+    /// Where the account is reached, with its host as the first part of the path.
     pub(crate) fn url(&self, settings: &Settings) -> String {
-        format!("{}/blob/{}", settings.base_url(), self.name)
+        let endpoint = endpoint(settings);
+        format!("{}/{}.blob.{endpoint}", settings.base_url(), self.name)
     }
 
     /// The ARM id that workspaces and uploads name it by.
@@ -55,6 +56,12 @@ impl Account {
             self.name,
         )
     }
+}
+
+/// What follows `{account}.blob.` in the host of an account.
+pub(crate) fn endpoint(settings: &Settings) -> String {
+    let port = settings.authority.rsplit(':').next().unwrap_or_default();
+    format!("core.localhost:{port}")
 }
 
 /// The account of that name.

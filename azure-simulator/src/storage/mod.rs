@@ -1,9 +1,10 @@
 //! Azure Blob Storage as far as Azure ML's clients use it: the storage account of a workspace, with
 //! uploads of code and data, outputs of jobs, and the files of runs.
 //!
-//! Clients reach an account by a host of its own (`https://{account}.blob.core.localhost:PORT/…`, which
-//! they put together from an account and an endpoint) or by the path of a URL that they were given
-//! (`https://127.0.0.1:PORT/blob/{account}/…`). Both come here as the latter.
+//! Clients put the host of an account together from its name and an endpoint,
+//! `https://{account}.blob.core.localhost:PORT/…`. A machine may not find such a host, so the URLs that
+//! are given out have it as the first part of their path: `https://127.0.0.1:PORT/{host}/…`, which
+//! clients take apart as that of a storage emulator. Both come here as `/blob/{account}/…`.
 
 pub(crate) mod account;
 mod authorization;
@@ -99,12 +100,21 @@ impl StorageError {
     }
 }
 
-/// The path below `/blob/{account}` that a host such as `{account}.blob.localhost:PORT` stands for;
-/// `None` for every other host.
-pub(crate) fn path_of_host(host: &str, path_and_query: &str) -> Option<String> {
+/// The path below `/blob/{account}` that a request stands for, where its host or the first part of
+/// its path is that of an account.
+pub(crate) fn internal_path(host: &str, path_and_query: &str) -> Option<String> {
+    if let Some(account) = account_of_host(host) {
+        return Some(format!("/blob/{account}{path_and_query}"));
+    }
+    let (first, rest) = path_and_query.strip_prefix('/')?.split_once('/')?;
+    account_of_host(first).map(|account| format!("/blob/{account}/{rest}"))
+}
+
+/// The account of a host such as `{account}.blob.core.localhost:PORT`.
+pub(crate) fn account_of_host(host: &str) -> Option<&str> {
     let (account, _) = host.split_once(HOST_LABEL)?;
     let plain = !account.is_empty() && account.bytes().all(|b| b.is_ascii_alphanumeric());
-    plain.then(|| format!("/blob/{account}{path_and_query}"))
+    plain.then_some(account)
 }
 
 /// Serves `/blob/{account}/{container}/{blob}`.
@@ -359,15 +369,17 @@ mod tests {
 
     #[test]
     fn a_host_of_an_account_is_a_path_and_no_other_host_is() {
-        let path = path_of_host("st1.blob.localhost:4431", "/c/a%20b?comp=list");
+        let path = internal_path("st1.blob.core.localhost:4431", "/c/a%20b?comp=list");
         assert_eq!(path.as_deref(), Some("/blob/st1/c/a%20b?comp=list"));
+        let path = internal_path("127.0.0.1:4431", "/st1.blob.core.localhost:4431/c/a");
+        assert_eq!(path.as_deref(), Some("/blob/st1/c/a"));
         for host in [
             "127.0.0.1:4431",
             "localhost",
             "..blob.localhost",
             "a/b.blob.x",
         ] {
-            assert_eq!(path_of_host(host, "/"), None, "{host}");
+            assert_eq!(internal_path(host, "/subscriptions/s"), None, "{host}");
         }
     }
 

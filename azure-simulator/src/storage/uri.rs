@@ -7,6 +7,7 @@ use crate::arm::request::decoded;
 use crate::azure::Transaction;
 use crate::processes::inputs;
 use crate::resource_id::ResourceId;
+use crate::storage;
 use crate::storage::account::Account;
 use crate::storage::blobs;
 
@@ -71,17 +72,17 @@ fn of_datastore(
     Some((field("accountName")?, container, path.to_owned()))
 }
 
-/// Account and path of `https://AUTHORITY/blob/{account}/…` or `https://{account}.blob.…/…`.
+/// Account and path of a URL, whose host or first part of the path is that of an account here.
 fn of_account<'a>(authority: &str, uri: &'a str) -> Option<(&'a str, &'a str)> {
     let rest = uri.strip_prefix("https://")?;
-    let (host, path) = rest.split_once('/')?;
-    if host == authority {
-        return path.strip_prefix("blob/")?.split_once('/');
+    let (host, path) = match rest.split_once('/')? {
+        (host, path) if host == authority => path.split_once('/')?,
+        other => other,
+    };
+    if !host.contains(".blob.core.localhost") {
+        return None;
     }
-    let (account, suffix) = host.split_once(".blob.")?;
-    suffix
-        .starts_with("core.localhost")
-        .then_some((account, path))
+    storage::account_of_host(host).map(|account| (account, path))
 }
 
 /// What a URL of a blob says once its escapes are taken out.
@@ -97,12 +98,13 @@ mod tests {
     fn both_forms_of_an_accounts_url_are_known_and_others_are_not() {
         let found = |uri| of_account("127.0.0.1:4431", uri);
         let expected = Some(("st1", "c/a/b"));
-        assert_eq!(found("https://127.0.0.1:4431/blob/st1/c/a/b"), expected);
+        let given = "https://127.0.0.1:4431/st1.blob.core.localhost:4431/c/a/b";
+        assert_eq!(found(given), expected);
         assert_eq!(
             found("https://st1.blob.core.localhost:4431/c/a/b"),
             expected
         );
         assert_eq!(found("https://st1.blob.core.windows.net/c/a/b"), None);
-        assert_eq!(found("https://127.0.0.1:9/blob/st1/c"), None);
+        assert_eq!(found("https://127.0.0.1:9/st1/c"), None);
     }
 }
