@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -56,6 +57,10 @@ pub(crate) struct Azure {
     state: Mutex<State>,
     orders: mpsc::UnboundedSender<Order>,
     due_changed: Notify,
+    /// Told when nothing that was ordered is awaited any more.
+    settled: Notify,
+    /// Held by who advances the time: one at a time.
+    advancing: tokio::sync::Mutex<()>,
 }
 
 pub(crate) struct State {
@@ -93,6 +98,8 @@ impl Azure {
             settings,
             orders,
             due_changed: Notify::new(),
+            settled: Notify::new(),
+            advancing: tokio::sync::Mutex::default(),
         };
         azure.transact(crate::kinds::create_what_exists);
         azure
@@ -113,13 +120,51 @@ impl Azure {
         transaction.settle();
         // Sent under the lock, so that orders about one job keep their order.
         for order in transaction.orders {
-            // The receiver is gone only when the simulator is being dropped.
-            let _ = self.orders.send(order);
+            let awaited = order.awaited().map(str::to_owned);
+            // The receiver is gone when the simulator is being dropped, or its supervisor was killed.
+            if self.orders.send(order).is_ok()
+                && let Some(run) = awaited
+            {
+                state.physics.await_report(run);
+            }
         }
         if state.due.next() != next_before {
             self.due_changed.notify_one();
         }
+        if state.physics.is_settled() {
+            self.settled.notify_waiters();
+        }
         result
+    }
+
+    /// Lets so much of Azure's time pass at once: everything due happens, each thing at its own
+    /// time and after the processes that it starts or kills have started or ended.
+    pub(crate) async fn advance(&self, by: Duration) {
+        let _one_at_a_time = self.advancing.lock().await;
+        self.settled().await;
+        let end = self.clock.now().elapsed.saturating_add(by);
+        loop {
+            let next = self.transact(|transaction| transaction.state.due.next());
+            let to = next.map_or(end, |next| next.min(end));
+            let now = self.clock.now().elapsed;
+            self.clock.advance(to.saturating_sub(now));
+            self.transact(|_| ());
+            self.settled().await;
+            if to >= end {
+                return;
+            }
+        }
+    }
+
+    /// Waits until what was ordered from processes has been reported.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.transact(|transaction| transaction.state.physics.is_settled()) {
+                return;
+            }
+            settled.await;
+        }
     }
 
     /// Lets happen what is due, when it is due, for ever.
@@ -150,8 +195,12 @@ impl Transaction<'_> {
     }
 
     fn settle(&mut self) {
-        while let Some(event) = self.state.due.pop(&self.now) {
+        let now = self.now;
+        while let Some((due, event)) = self.state.due.pop(&now) {
+            // What follows from it is counted from its own time, however late it is looked at.
+            self.now.elapsed = due.min(now.elapsed);
             self.happen(event);
         }
+        self.now = now;
     }
 }

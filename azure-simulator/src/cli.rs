@@ -39,7 +39,8 @@ struct Serve {
     /// World file (JSON): what exists at the start, data, environments, timings.
     #[arg(long)]
     world: Option<PathBuf>,
-    /// How much faster than in Azure time runs, or `instant` for no delays at all.
+    /// How much faster than in Azure time runs, `instant` for no delays at all, or `manual` for none
+    /// but what the control port advances.
     #[arg(long)]
     time_scale: Option<Pace>,
 }

@@ -1,6 +1,7 @@
 //! The control port: what exists, what was asked, and the knobs that Azure has not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -76,7 +77,8 @@ async fn clear_faults(State(azure): State<Arc<Azure>>) -> StatusCode {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClockChange {
-    scale: Pace,
+    scale: Option<Pace>,
+    advance_seconds: Option<f64>,
 }
 
 async fn clock(State(azure): State<Arc<Azure>>) -> Json<Value> {
@@ -91,9 +93,22 @@ async fn set_clock(
     body: Bytes,
 ) -> Result<Json<Value>, (StatusCode, String)> {
     let change: ClockChange = parsed(&body)?;
-    azure.clock.set_pace(change.scale);
-    // What is due at the new pace happens before the answer.
-    azure.transact(|_| ());
+    if change.scale.is_none() && change.advance_seconds.is_none() {
+        return Err(bad("`scale` or `advance_seconds` is needed"));
+    }
+    let advance = change
+        .advance_seconds
+        .map(Duration::try_from_secs_f64)
+        .transpose()
+        .map_err(|problem| bad(format!("advance_seconds: {problem}")))?;
+    if let Some(pace) = change.scale {
+        azure.clock.set_pace(pace);
+        // What is due at the new pace happens before the answer.
+        azure.transact(|_| ());
+    }
+    if let Some(by) = advance {
+        azure.advance(by).await;
+    }
     Ok(clock(State(azure)).await)
 }
 
@@ -119,9 +134,12 @@ async fn log(
         .map_err(|_| StatusCode::NOT_FOUND)
 }
 
+fn bad(problem: impl std::fmt::Display) -> (StatusCode, String) {
+    (StatusCode::BAD_REQUEST, format!("{problem}\n"))
+}
+
 fn parsed<T: for<'a> Deserialize<'a>>(body: &Bytes) -> Result<T, (StatusCode, String)> {
-    serde_json::from_slice(body)
-        .map_err(|problem| (StatusCode::BAD_REQUEST, format!("{problem}\n")))
+    serde_json::from_slice(body).map_err(bad)
 }
 
 /// Everything that exists.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -253,6 +254,13 @@ impl Simulator {
     pub fn set_pace(&self, pace: Pace) {
         self.azure.clock.set_pace(pace);
         self.azure.transact(|_| ());
+    }
+
+    /// Lets so much of Azure's time pass at once, at any pace. Everything that is due happens, each
+    /// thing at its own time; returns when all that was ordered of processes meanwhile (starts and
+    /// kills) has come about. Processes themselves take real time: wait for what they do.
+    pub async fn advance(&self, by: Duration) {
+        self.azure.advance(by).await;
     }
 
     /// Every token of clients expires now.

@@ -40,7 +40,7 @@ pub struct World {
     pub family_core_limits: BTreeMap<String, u64>,
     /// How long things take, in seconds at pace 1.
     pub timings: Timings,
-    /// How much faster than Azure the time runs, or `"instant"`.
+    /// How much faster than Azure the time runs, `"instant"`, or `"manual"`.
     pub time_scale: Pace,
     /// How a job is ended.
     pub cancel: Cancel,
@@ -173,6 +173,13 @@ impl World {
     #[must_use]
     pub fn with_time_scale(mut self, scale: f64) -> Self {
         self.time_scale = Pace::Scaled(scale);
+        self
+    }
+
+    /// Time stands still until it is advanced.
+    #[must_use]
+    pub fn with_manual_time(mut self) -> Self {
+        self.time_scale = Pace::Manual;
         self
     }
 

@@ -98,6 +98,7 @@ impl Transaction<'_> {
     /// A run's first process is there.
     pub(crate) fn process_started(&mut self, key: &str, keeper: u32) {
         let now = self.now.timestamp;
+        self.state.physics.reported(key);
         let Some(run) = self.state.physics.runs.get_mut(key) else {
             return;
         };
@@ -120,6 +121,7 @@ impl Transaction<'_> {
 
     /// The node could not start the run's process.
     pub(crate) fn launch_failed(&mut self, key: &str, error: serde_json::Value) {
+        self.state.physics.reported(key);
         let Some(run) = self.state.physics.runs.get_mut(key) else {
             return;
         };
@@ -131,6 +133,7 @@ impl Transaction<'_> {
     /// The last process of a run is gone; `tail` is the end of its log.
     pub(crate) fn process_ended(&mut self, key: &str, code: i64, tail: &str) {
         let now = self.now.timestamp;
+        self.state.physics.reported(key);
         let Some(run) = self.state.physics.runs.get_mut(key) else {
             return;
         };

@@ -102,6 +102,8 @@ pub(crate) struct Physics {
     /// How many computes are (or were until lately) in a subnet.
     subnets: HashMap<String, usize>,
     addresses: NodeAddresses,
+    /// Runs whose processes were told to start or to end, and have not been seen to.
+    awaited: HashSet<String>,
 }
 
 impl Physics {
@@ -113,7 +115,23 @@ impl Physics {
             images_building: HashMap::new(),
             subnets: HashMap::new(),
             addresses,
+            awaited: HashSet::new(),
         }
+    }
+
+    /// Something was ordered of a run's processes that will be reported.
+    pub(crate) fn await_report(&mut self, run: String) {
+        self.awaited.insert(run);
+    }
+
+    /// Whatever was ordered has been reported.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.awaited.is_empty()
+    }
+
+    /// Something was reported of a run's processes.
+    pub(crate) fn reported(&mut self, run: &str) {
+        self.awaited.remove(run);
     }
 
     pub(crate) fn uses_subnet(&self, key: &str) -> bool {

@@ -31,6 +31,18 @@ pub(crate) enum Order {
     Kill(String),
 }
 
+impl Order {
+    /// The run whose report follows for certain. How long a process takes to end by itself is its
+    /// own affair.
+    pub(crate) fn awaited(&self) -> Option<&str> {
+        match self {
+            Self::Launch(launch) => Some(&launch.run),
+            Self::Kill(run) => Some(run),
+            Self::Terminate(_) => None,
+        }
+    }
+}
+
 /// Carries out orders and brings back reports, until the simulator ends.
 pub(crate) async fn run(
     azure: Arc<Azure>,

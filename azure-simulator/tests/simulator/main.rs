@@ -12,4 +12,5 @@ mod jobs;
 mod network;
 mod pools;
 mod processes;
+mod time;
 mod wire;
