@@ -19,6 +19,7 @@ use crate::due::DueQueue;
 use crate::entra::Tokens;
 use crate::exchange_log::ExchangeLog;
 use crate::faults::Faults;
+use crate::faults::action::Consequence;
 use crate::lock;
 use crate::meter::Meter;
 use crate::physics::node_addresses::NodeAddresses;
@@ -74,6 +75,8 @@ pub(crate) struct Transaction<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) state: &'a mut State,
     pub(crate) now: Moment,
+    /// What a fault makes of the request that this is about.
+    pub(crate) consequence: Option<Consequence>,
     orders: Vec<Order>,
 }
 
@@ -112,6 +115,7 @@ impl Azure {
             settings: &self.settings,
             state: &mut state,
             now: self.clock.now(),
+            consequence: None,
             orders: Vec::new(),
         };
         let next_before = transaction.state.due.next();

@@ -66,6 +66,12 @@ async fn add_fault(
     body: Bytes,
 ) -> Result<Json<Value>, (StatusCode, String)> {
     let fault: Fault = parsed(&body)?;
+    if fault
+        .probability
+        .is_some_and(|share| !(0.0..=1.0).contains(&share))
+    {
+        return Err(bad("`probability` is a number from 0 to 1"));
+    }
     Ok(Json(json!({"number": azure.faults.add(fault)})))
 }
 

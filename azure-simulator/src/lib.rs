@@ -24,6 +24,7 @@ mod kinds;
 mod meter;
 mod physics;
 mod place;
+mod problem;
 mod processes;
 mod resource_id;
 mod routes;
@@ -35,7 +36,8 @@ mod world;
 
 pub use cli::{Cli, CliError};
 pub use clock::{NotAPace, Pace};
-pub use faults::{Action as FaultAction, Fault, FaultAnswer};
+pub use faults::Fault;
+pub use faults::action::{Action as FaultAction, FaultAnswer, RetryAfterForm};
 pub use physics::node_addresses::NoFreeAddresses;
 pub use place::Place;
 pub use simulator::{Simulator, StartError};

@@ -117,6 +117,9 @@ pub struct EnvironmentMapping {
 pub struct Cancel {
     /// Seconds between SIGTERM and SIGKILL; 0 sends SIGKILL at once, as Azure ML does.
     pub sigterm_grace_seconds: f64,
+    /// A cancel is accepted and never comes about, as has been seen; the compute's end still ends
+    /// the job.
+    pub hangs: bool,
 }
 
 impl Default for World {

@@ -184,6 +184,7 @@ fn new_run(
         process: Process::None,
         ending: None,
         timeout_seconds: references.timeout_seconds,
+        held: None,
         error: None,
         created: transaction.now.timestamp,
         started: None,

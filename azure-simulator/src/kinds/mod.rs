@@ -261,6 +261,12 @@ pub(crate) fn network_written(transaction: &mut Transaction<'_>, network: &Resou
     network_state::renew_etag(transaction, &network.key());
 }
 
+/// A write to a network or subnet has failed.
+pub(crate) fn network_failed(transaction: &mut Transaction<'_>, network: &ResourceId) {
+    network_state::set_state(transaction, network, "Failed");
+    network_state::renew_etag(transaction, &network.key());
+}
+
 /// A network's time to go has come.
 pub(crate) fn network_deleted(transaction: &mut Transaction<'_>, network: &ResourceId) {
     let subnets: Vec<String> = subnets_of(transaction, network)

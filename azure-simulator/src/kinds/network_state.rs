@@ -60,7 +60,10 @@ pub(crate) fn check_idle(
         .state
         .documents
         .get(network)
-        .is_some_and(|found| found.body["properties"]["provisioningState"] != "Succeeded");
+        .is_some_and(|found| {
+            let state = found.body["properties"]["provisioningState"].as_str();
+            !matches!(state, Some("Succeeded" | "Failed"))
+        });
     if !busy {
         return Ok(());
     }

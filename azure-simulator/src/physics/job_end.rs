@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::azure::Transaction;
+use crate::faults::action::{Consequence, Fate};
 use crate::kinds;
 use crate::physics::Event;
 use crate::physics::run::{JobStatus, Outcome, Process, run_error};
@@ -28,9 +29,14 @@ impl Transaction<'_> {
             Some(JobStatus::CancelRequested) => true,
             Some(_) => {
                 self.set_status(key, JobStatus::CancelRequested);
-                let seconds = self.settings.world.timings.cancel_seconds;
-                let run = key.to_owned();
-                self.schedule(seconds, Event::CancelDue { run });
+                let fault = self.consequence.take();
+                let hangs = self.settings.world.cancel.hangs
+                    || fault == Some(Consequence::Operation(Fate::NeverEnds));
+                if !hangs {
+                    let seconds = self.settings.world.timings.cancel_seconds;
+                    let run = key.to_owned();
+                    self.schedule(seconds, Event::CancelDue { run });
+                }
                 true
             }
         }
@@ -108,6 +114,7 @@ impl Transaction<'_> {
         self.keep_compute_status(key);
         if let Some(pool) = self.state.physics.pools.get_mut(&pool_key) {
             pool.queue.retain(|waiting| waiting != key);
+            pool.held.remove(key);
         }
         if let Some(node) = node {
             self.release_node(&pool_key, &node);

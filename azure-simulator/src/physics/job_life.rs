@@ -1,6 +1,7 @@
 //! A job from accepted to running: start, image, queue, node, process (contract section 7).
 
 use crate::azure::Transaction;
+use crate::faults::action::Consequence;
 use crate::kinds;
 use crate::physics::Event;
 use crate::physics::run::{JobStatus, Outcome, Process, Run, run_error};
@@ -8,7 +9,10 @@ use crate::processes::{self, Order};
 
 impl Transaction<'_> {
     /// Takes a new run in; everything else follows by itself.
-    pub(crate) fn submit(&mut self, key: String, run: Run) {
+    pub(crate) fn submit(&mut self, key: String, mut run: Run) {
+        if let Some(Consequence::HeldInQueue(problem)) = self.consequence.take() {
+            run.held = Some(problem);
+        }
         self.state.physics.runs.insert(key.clone(), run);
         let seconds = self.settings.world.timings.job_start_seconds;
         self.schedule(seconds, Event::JobStarted { run: key });
@@ -56,9 +60,13 @@ impl Transaction<'_> {
         let Some(run) = self.state.physics.runs.get(key) else {
             return;
         };
-        let pool_key = run.pool.clone();
+        let (pool_key, held) = (run.pool.clone(), run.held.clone());
         self.set_status(key, JobStatus::Queued);
         match self.state.physics.pools.get_mut(&pool_key) {
+            Some(pool) if !pool.is_deleting() && held.is_some() => {
+                pool.held
+                    .extend(held.map(|problem| (key.to_owned(), problem)));
+            }
             Some(pool) if !pool.is_deleting() => {
                 pool.queue.push_back(key.to_owned());
                 self.adjust(&pool_key);

@@ -12,12 +12,14 @@ pub(crate) mod run;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arm::operation::OperationId;
 use crate::azure::Transaction;
 use crate::clock::timestamp_text;
+use crate::faults::action::Fate;
 use crate::kinds;
+use crate::problem::Problem;
 use crate::resource_id::ResourceId;
 use node_addresses::NodeAddresses;
 use pool::Pool;
@@ -51,6 +53,11 @@ pub(crate) enum Event {
     },
     PoolDeleteDue {
         pool: String,
+    },
+    PoolDeleteFails {
+        pool: String,
+        operation: OperationId,
+        problem: Problem,
     },
     NodeBooted {
         pool: String,
@@ -144,27 +151,38 @@ impl Transaction<'_> {
         tracing::trace!(?event, "due");
         match event {
             Event::NetworkWritten { network, operation } => {
-                kinds::network_written(self, &network);
-                self.state.operations.succeed(operation);
+                if self.network_operation_goes_on(&network, operation) {
+                    kinds::network_written(self, &network);
+                    self.state.operations.succeed(operation);
+                }
             }
             Event::NetworkDeleted { network, operation } => {
-                kinds::network_deleted(self, &network);
-                self.state.operations.succeed(operation);
+                if self.network_operation_goes_on(&network, operation) {
+                    kinds::network_deleted(self, &network);
+                    self.state.operations.succeed(operation);
+                }
             }
             Event::SubnetDeleted {
                 network,
                 subnet,
                 operation,
             } => {
-                if self.state.documents.remove(&subnet.key()).is_some() {
-                    kinds::network_written(self, &network);
+                if self.network_operation_goes_on(&network, operation) {
+                    if self.state.documents.remove(&subnet.key()).is_some() {
+                        kinds::network_written(self, &network);
+                    }
+                    self.state.operations.succeed(operation);
                 }
-                self.state.operations.succeed(operation);
             }
             Event::SubnetReleased { subnet } => self.release_subnet(&subnet),
             Event::ComputeWritten { pool, operation } => self.compute_written(&pool, operation),
             Event::PoolSettled { pool } => self.pool_settled(&pool),
             Event::PoolDeleteDue { pool } => self.pool_delete_due(&pool),
+            Event::PoolDeleteFails {
+                pool,
+                operation,
+                problem,
+            } => self.compute_write_failed(&pool, operation, problem),
             Event::NodeBooted { pool, node } => self.node_booted(&pool, &node),
             Event::NodeIdle { pool, node, spell } => self.node_idle(&pool, &node, spell),
             Event::NodeLeft { pool, node } => self.node_left(&pool, &node),
@@ -187,8 +205,43 @@ impl Transaction<'_> {
         }
     }
 
+    /// Whether a write to a network comes through; what becomes of one that does not, happens here.
+    fn network_operation_goes_on(&mut self, network: &ResourceId, operation: OperationId) -> bool {
+        match self.state.operations.fate(operation).cloned() {
+            Some(Fate::NeverEnds) => false,
+            Some(Fate::Fails(problem)) => {
+                kinds::network_failed(self, network);
+                self.state.operations.fail(operation, problem);
+                false
+            }
+            Some(Fate::Unavailable { .. }) | None => true,
+        }
+    }
+
+    /// The compute keeps the pool that it had before the write.
+    fn compute_write_failed(&mut self, pool: &str, operation: OperationId, problem: Problem) {
+        let now = json!(timestamp_text(self.now.timestamp));
+        if let Some(body) = self.state.documents.body_mut(pool) {
+            body["properties"]["provisioningState"] = json!("Failed");
+            body["properties"]["provisioningErrors"] = json!([problem.response()]);
+            body["properties"]["modifiedOn"] = now;
+        }
+        if let Some(pool) = self.state.physics.pools.get_mut(pool) {
+            pool.settling = false;
+        }
+        self.state.operations.fail(operation, problem);
+    }
+
     /// The compute's document after a write has come through.
     fn compute_written(&mut self, pool: &str, operation: OperationId) {
+        match self.state.operations.fate(operation).cloned() {
+            Some(Fate::NeverEnds) => return,
+            Some(Fate::Fails(problem)) => {
+                self.compute_write_failed(pool, operation, problem);
+                return;
+            }
+            Some(Fate::Unavailable { .. }) | None => {}
+        }
         let now = json!(timestamp_text(self.now.timestamp));
         let deleting = self
             .state
@@ -198,6 +251,7 @@ impl Transaction<'_> {
             .is_none_or(Pool::is_deleting);
         if !deleting && let Some(body) = self.state.documents.body_mut(pool) {
             body["properties"]["provisioningState"] = json!("Succeeded");
+            body["properties"]["provisioningErrors"] = Value::Null;
             body["properties"]["modifiedOn"] = now;
             let scale = body["properties"]["properties"]["scaleSettings"].clone();
             self.configure_pool(pool, &scale);

@@ -1,12 +1,13 @@
 //! The nodes of a pool and the jobs that wait for them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::arm::operation::OperationId;
+use crate::problem::Problem;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeState {
@@ -55,6 +56,8 @@ pub(crate) struct Pool {
     pub(crate) nodes: Vec<Node>,
     /// Keys of runs that wait for a node, longest first.
     pub(crate) queue: VecDeque<String>,
+    /// Keys of runs that never get a node, and what their compute tells about it.
+    pub(crate) held: BTreeMap<String, Problem>,
     pub(crate) allocation_changed: Timestamp,
     pub(crate) allocation_shown: &'static str,
 }
@@ -78,6 +81,7 @@ impl Pool {
             subnet,
             nodes: Vec::new(),
             queue: VecDeque::new(),
+            held: BTreeMap::new(),
             allocation_changed: now,
             allocation_shown: "Resizing",
         }
@@ -120,6 +124,11 @@ impl Pool {
         } else {
             "Steady"
         }
+    }
+
+    /// What the compute's `errors` tell, each thing once.
+    pub(crate) fn problems(&self) -> BTreeSet<&Problem> {
+        self.held.values().collect()
     }
 
     pub(crate) fn node_mut(&mut self, id: &str) -> Option<&mut Node> {

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use crate::arm::operation::OperationId;
 use crate::azure::Transaction;
+use crate::faults::action::Fate;
 use crate::physics::Event;
 use crate::physics::pool::{Deletion, Node, NodeState, Pool};
-use crate::physics::run::{JobStatus, Outcome, Run};
+use crate::physics::run::{JobStatus, Outcome};
 use crate::resource_id::ResourceId;
 
 /// First port that SSH is forwarded from, as `listNodes` shows it.
@@ -225,6 +226,23 @@ impl Transaction<'_> {
 
     /// Ends the pool's jobs and nodes; the document goes when all of that is gone.
     pub(crate) fn delete_pool(&mut self, key: &str, operation: OperationId) {
+        match self.state.operations.fate(operation).cloned() {
+            Some(Fate::NeverEnds) => return,
+            Some(Fate::Fails(problem)) => {
+                let seconds = self.settings.world.timings.compute_delete_seconds;
+                let pool = key.to_owned();
+                self.schedule(
+                    seconds,
+                    Event::PoolDeleteFails {
+                        pool,
+                        operation,
+                        problem,
+                    },
+                );
+                return;
+            }
+            Some(Fate::Unavailable { .. }) | None => {}
+        }
         let Some(pool) = self.state.physics.pools.get_mut(key) else {
             return;
         };
@@ -246,11 +264,13 @@ impl Transaction<'_> {
             timings.compute_delete_with_nodes_seconds
         };
         let mut ending: Vec<String> = pool.queue.drain(..).collect();
+        ending.extend(std::mem::take(&mut pool.held).into_keys());
         ending.extend(pool.nodes.iter().filter_map(|node| node.run.clone()));
         for run in ending {
-            let finalizing = |run: &Run| run.status == JobStatus::Finalizing;
-            if !self.state.physics.runs.get(&run).is_some_and(finalizing) {
-                self.end_run(&run, Outcome::compute_deleted());
+            match self.state.physics.runs.get(&run).map(|run| run.status) {
+                Some(JobStatus::Finalizing) => {}
+                Some(JobStatus::CancelRequested) => self.end_run(&run, Outcome::Canceled),
+                _ => self.end_run(&run, Outcome::compute_deleted()),
             }
         }
         let pool = key.to_owned();

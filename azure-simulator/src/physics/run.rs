@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::problem::Problem;
+
 /// Status words of a job (contract section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JobStatus {
@@ -135,6 +137,8 @@ pub(crate) struct Run {
     /// Decided while a process is still there.
     pub(crate) ending: Option<Outcome>,
     pub(crate) timeout_seconds: Option<f64>,
+    /// It never gets a node, because of this: a fault wants it so.
+    pub(crate) held: Option<Problem>,
     pub(crate) error: Option<Value>,
     pub(crate) created: Timestamp,
     pub(crate) started: Option<Timestamp>,

@@ -6,6 +6,7 @@ mod compute;
 mod control;
 mod data_plane;
 mod entra;
+mod faults;
 mod fixtures;
 mod job_inputs;
 mod jobs;
