@@ -23,6 +23,7 @@ use crate::faults::action::Consequence;
 use crate::lock;
 use crate::meter::Meter;
 use crate::physics::node_addresses::NodeAddresses;
+use crate::physics::run::Process;
 use crate::physics::{Event, Physics};
 use crate::processes::Order;
 use crate::world::World;
@@ -95,7 +96,7 @@ impl Azure {
             state: Mutex::new(State {
                 documents: Documents::default(),
                 operations: Operations::default(),
-                physics: Physics::new(addresses),
+                physics: Physics::new(&settings.world, addresses),
                 due: DueQueue::default(),
             }),
             settings,
@@ -160,6 +161,22 @@ impl Azure {
         }
     }
 
+    /// The world is as it was at the start, but for its pace and the tokens that were issued. What
+    /// clients do meanwhile is gone with the rest.
+    pub(crate) async fn reset(&self) {
+        let _one_at_a_time = self.advancing.lock().await;
+        loop {
+            self.transact(|transaction| transaction.end_all_processes());
+            self.settled().await;
+            if self.transact(|transaction| transaction.begin_anew()) {
+                break;
+            }
+        }
+        self.faults.clear();
+        self.exchanges.clear();
+        self.meter.reset();
+    }
+
     /// Waits until what was ordered from processes has been reported.
     pub(crate) async fn settled(&self) {
         loop {
@@ -196,6 +213,25 @@ impl Transaction<'_> {
     /// Asks for something outside the state.
     pub(crate) fn order(&mut self, order: Order) {
         self.orders.push(order);
+    }
+
+    /// Empties the world and puts in place what exists at the start. `false`: a process of the
+    /// old world is still there.
+    fn begin_anew(&mut self) -> bool {
+        let physics = &mut self.state.physics;
+        if physics
+            .runs
+            .values()
+            .any(|run| run.process != Process::None)
+        {
+            return false;
+        }
+        physics.begin_anew(&self.settings.world);
+        self.state.documents = Documents::default();
+        self.state.operations = Operations::default();
+        self.state.due = DueQueue::default();
+        crate::kinds::create_what_exists(self);
+        true
     }
 
     fn settle(&mut self) {

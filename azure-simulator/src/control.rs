@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{StatusCode, header};
 use serde::Deserialize;
@@ -15,6 +15,8 @@ use crate::azure::{Azure, Transaction};
 use crate::clock::Pace;
 use crate::faults::Fault;
 use crate::kinds;
+use crate::physics::node_loss::{Failure, NotLost, Preemption};
+use crate::physics::quota::QuotaChange;
 use crate::physics::run::Process;
 use crate::processes::tree::ProcessTree;
 
@@ -30,6 +32,11 @@ pub(crate) fn router(azure: Arc<Azure>) -> Router {
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/clock", get(clock).post(set_clock))
         .route("/tokens", axum::routing::delete(expire_tokens))
+        .route("/nodes/{node}/preempt", post(preempt))
+        .route("/nodes/{node}/fail", post(fail))
+        .route("/quota", get(quota).post(change_quota))
+        .route("/scheduledevents", get(scheduled_events))
+        .route("/reset", post(reset))
         .route("/jobs/{job}/log", get(log))
         .with_state(azure)
 }
@@ -49,11 +56,11 @@ async fn forget_exchanges(State(azure): State<Arc<Azure>>) -> StatusCode {
 }
 
 async fn meter(State(azure): State<Arc<Azure>>) -> Json<Value> {
-    Json(azure.meter.shown())
+    Json(metered(&azure))
 }
 
 async fn reset_meter(State(azure): State<Arc<Azure>>) -> StatusCode {
-    azure.meter.reset();
+    reset_meters(&azure);
     StatusCode::NO_CONTENT
 }
 
@@ -123,6 +130,77 @@ async fn expire_tokens(State(azure): State<Arc<Azure>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+async fn preempt(
+    State(azure): State<Arc<Azure>>,
+    Path(node): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, (StatusCode, String)> {
+    let how: Preemption = parsed_or_default(&body)?;
+    azure
+        .transact(|transaction| transaction.preempt(&node, &how))
+        .map_err(not_lost)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn fail(
+    State(azure): State<Arc<Azure>>,
+    Path(node): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, (StatusCode, String)> {
+    let how: Failure = parsed_or_default(&body)?;
+    azure
+        .transact(|transaction| transaction.fail_node(&node, &how))
+        .map_err(not_lost)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn not_lost(problem: NotLost) -> (StatusCode, String) {
+    let status = match problem {
+        NotLost::Unknown => StatusCode::NOT_FOUND,
+        NotLost::Dedicated | NotLost::Gone(_) => StatusCode::CONFLICT,
+    };
+    (status, format!("{problem}\n"))
+}
+
+async fn quota(State(azure): State<Arc<Azure>>) -> Json<Value> {
+    Json(azure.transact(|transaction| {
+        let physics = &transaction.state.physics;
+        physics.quota.shown(physics.clusters())
+    }))
+}
+
+async fn change_quota(
+    State(azure): State<Arc<Azure>>,
+    body: Bytes,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let change: QuotaChange = parsed(&body)?;
+    azure.transact(|transaction| {
+        transaction.state.physics.quota.change(change);
+        transaction.retry_short_pools();
+    });
+    Ok(quota(State(azure)).await)
+}
+
+async fn scheduled_events(State(azure): State<Arc<Azure>>) -> Json<Value> {
+    Json(azure.transact(|transaction| transaction.scheduled_events()))
+}
+
+async fn reset(State(azure): State<Arc<Azure>>) -> StatusCode {
+    begin_anew(&azure).await;
+    StatusCode::NO_CONTENT
+}
+
+/// The world as it was at the start, and an empty folder of jobs.
+pub(crate) async fn begin_anew(azure: &Azure) {
+    azure.reset().await;
+    match tokio::fs::remove_dir_all(azure.settings.directory.join("jobs")).await {
+        Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%problem, "the folder of jobs cannot be removed");
+        }
+        _ => {}
+    }
+}
+
 async fn log(
     State(azure): State<Arc<Azure>>,
     Path(job): Path<String>,
@@ -146,6 +224,34 @@ fn bad(problem: impl std::fmt::Display) -> (StatusCode, String) {
 
 fn parsed<T: for<'a> Deserialize<'a>>(body: &Bytes) -> Result<T, (StatusCode, String)> {
     serde_json::from_slice(body).map_err(bad)
+}
+
+fn parsed_or_default<T: Default + for<'a> Deserialize<'a>>(
+    body: &Bytes,
+) -> Result<T, (StatusCode, String)> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    parsed(body)
+}
+
+/// What clients and nodes have cost.
+pub(crate) fn metered(azure: &Azure) -> Value {
+    let mut shown = azure.meter.shown();
+    shown["nodes"] = azure.transact(|transaction| {
+        let now = transaction.now.elapsed;
+        transaction.state.physics.costs(now)
+    });
+    shown
+}
+
+/// All counting begins at 0 again.
+pub(crate) fn reset_meters(azure: &Azure) {
+    azure.meter.reset();
+    azure.transact(|transaction| {
+        let now = transaction.now.elapsed;
+        transaction.state.physics.reset_costs(now);
+    });
 }
 
 /// Everything that exists.

@@ -43,7 +43,9 @@ pub use place::Place;
 pub use simulator::{Simulator, StartError};
 pub use timings::Timings;
 pub use tls::TlsError;
-pub use world::{Cancel, Client, DataMapping, EnvironmentMapping, Workspace, World, WorldError};
+pub use world::{
+    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, Workspace, World, WorldError,
+};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

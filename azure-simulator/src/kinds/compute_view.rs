@@ -90,8 +90,8 @@ pub(crate) fn node_counts(pool: &Pool) -> Value {
         "runningNodeCount": count(NodeState::Running),
         "preparingNodeCount": count(NodeState::Preparing),
         "leavingNodeCount": count(NodeState::Leaving),
-        "unusableNodeCount": 0,
-        "preemptedNodeCount": 0,
+        "unusableNodeCount": count(NodeState::Unusable),
+        "preemptedNodeCount": count(NodeState::Preempted),
     })
 }
 

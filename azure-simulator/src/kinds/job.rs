@@ -182,6 +182,8 @@ fn new_run(
         status: JobStatus::Starting,
         node: None,
         process: Process::None,
+        attempt: 0,
+        lost: false,
         ending: None,
         timeout_seconds: references.timeout_seconds,
         held: None,

@@ -29,7 +29,7 @@ pub(crate) use job_check::{check_tags as check_job_tags, data_asset};
 pub(crate) use job_view::{
     COMPUTE_TARGET_STATUS, compute_target_status, find_by_guid as run_by_workspace_guid,
 };
-pub(crate) use network_state::subnets_of;
+pub(crate) use network_state::{check_subnet_room, subnets_of};
 pub(crate) use workspace::guid_of as workspace_guid;
 
 /// What exists, as the control port shows it.

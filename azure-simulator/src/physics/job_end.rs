@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::azure::Transaction;
+use crate::due::DueQueue;
 use crate::faults::action::{Consequence, Fate};
 use crate::kinds;
 use crate::physics::Event;
@@ -69,11 +70,11 @@ impl Transaction<'_> {
     }
 
     /// `limits.timeout` has passed: the system cancels the job.
-    pub(crate) fn timed_out(&mut self, key: &str) {
+    pub(crate) fn timed_out(&mut self, key: &str, attempt: u32) {
         let Some(run) = self.state.physics.runs.get_mut(key) else {
             return;
         };
-        if run.status.is_terminal() {
+        if run.status.is_terminal() || run.attempt != attempt {
             return;
         }
         run.error = Some(run_error(
@@ -92,6 +93,11 @@ impl Transaction<'_> {
         if run.status.is_terminal() {
             return;
         }
+        let outcome = match outcome {
+            // What was to be canceled does not run again.
+            Outcome::QueuedAgain if run.status == JobStatus::CancelRequested => Outcome::Canceled,
+            outcome => outcome,
+        };
         match run.process {
             Process::None => {}
             Process::Launching => {
@@ -103,6 +109,10 @@ impl Transaction<'_> {
                 self.order(Order::Kill(key.to_owned()));
                 return;
             }
+        }
+        if outcome == Outcome::QueuedAgain {
+            self.queue_again(key);
+            return;
         }
         if let Outcome::Failed(error) = &outcome {
             run.error = Some(error.clone());
@@ -118,6 +128,44 @@ impl Transaction<'_> {
         }
         if let Some(node) = node {
             self.release_node(&pool_key, &node);
+        }
+    }
+
+    /// The same job waits for another node, before those that came later.
+    fn queue_again(&mut self, key: &str) {
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
+        run.attempt += 1;
+        (run.started, run.ended) = (None, None);
+        let (node, pool_key) = (run.node.take(), run.pool.clone());
+        self.set_status(key, JobStatus::Queued);
+        if let Some(node) = node {
+            self.release_node(&pool_key, &node);
+        }
+        match self.state.physics.pools.get_mut(&pool_key) {
+            Some(pool) if !pool.is_deleting() => {
+                pool.queue.push_front(key.to_owned());
+                self.adjust(&pool_key);
+            }
+            _ => self.end_run(key, Outcome::compute_deleted()),
+        }
+    }
+
+    /// Ends all processes of all jobs, whatever was to come.
+    pub(crate) fn end_all_processes(&mut self) {
+        self.state.due = DueQueue::default();
+        let mut running = Vec::new();
+        for (key, run) in &mut self.state.physics.runs {
+            if run.process != Process::None {
+                run.ending = Some(Outcome::Canceled);
+            }
+            if matches!(run.process, Process::Keeper(_)) {
+                running.push(key.clone());
+            }
+        }
+        for run in running {
+            self.order(Order::Kill(run));
         }
     }
 

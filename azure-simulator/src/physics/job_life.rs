@@ -62,6 +62,16 @@ impl Transaction<'_> {
         };
         let (pool_key, held) = (run.pool.clone(), run.held.clone());
         self.set_status(key, JobStatus::Queued);
+        let physics = &self.state.physics;
+        let refused = physics
+            .pools
+            .get(&pool_key)
+            .and_then(|pool| physics.quota.refuses_job(&pool.machine));
+        if let Some(problem) = refused {
+            let error = run_error(&problem.code, &problem.message);
+            self.end_run(key, Outcome::Failed(error));
+            return;
+        }
         match self.state.physics.pools.get_mut(&pool_key) {
             Some(pool) if !pool.is_deleting() && held.is_some() => {
                 pool.held
@@ -77,18 +87,23 @@ impl Transaction<'_> {
 
     /// The run has a node; its image is pulled and its inputs are mounted there.
     pub(crate) fn place(&mut self, key: &str, node: String) {
+        let mut attempt = 0;
         if let Some(run) = self.state.physics.runs.get_mut(key) {
             run.node = Some(node);
+            attempt = run.attempt;
         }
         let seconds = self.settings.world.timings.job_launch_seconds;
         let run = key.to_owned();
-        self.schedule(seconds, Event::JobLaunch { run });
+        self.schedule(seconds, Event::JobLaunch { run, attempt });
     }
 
-    pub(crate) fn job_launch(&mut self, key: &str) {
+    pub(crate) fn job_launch(&mut self, key: &str, attempt: u32) {
         let Some(run) = self.state.physics.runs.get(key) else {
             return;
         };
+        if run.attempt != attempt || run.lost {
+            return;
+        }
         if run.status.is_terminal() || run.process != Process::None || run.node.is_none() {
             return;
         }
@@ -117,13 +132,18 @@ impl Transaction<'_> {
             self.order(Order::Kill(run));
             return;
         }
-        let timeout = run.timeout_seconds;
+        if run.lost {
+            let run = key.to_owned();
+            self.order(Order::Kill(run));
+            return;
+        }
+        let (timeout, attempt) = (run.timeout_seconds, run.attempt);
         if run.status == JobStatus::Queued {
             self.set_status(key, JobStatus::Running);
         }
         if let Some(seconds) = timeout {
             let run = key.to_owned();
-            self.schedule(seconds, Event::TimedOut { run });
+            self.schedule(seconds, Event::TimedOut { run, attempt });
         }
     }
 
@@ -153,6 +173,9 @@ impl Transaction<'_> {
         }
         if run.status == JobStatus::CancelRequested {
             self.end_run(key, Outcome::Canceled);
+            return;
+        }
+        if run.lost {
             return;
         }
         self.set_status(key, JobStatus::Finalizing);

@@ -5,12 +5,16 @@
 
 pub(crate) mod job_end;
 pub(crate) mod job_life;
+pub(crate) mod ledger;
 pub(crate) mod node_addresses;
+pub(crate) mod node_loss;
 pub(crate) mod pool;
 pub(crate) mod pool_life;
+pub(crate) mod quota;
 pub(crate) mod run;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -21,8 +25,11 @@ use crate::faults::action::Fate;
 use crate::kinds;
 use crate::problem::Problem;
 use crate::resource_id::ResourceId;
+use crate::world::World;
+use ledger::Ledger;
 use node_addresses::NodeAddresses;
-use pool::Pool;
+use pool::{Node, NodeState, Pool};
+use quota::Quota;
 use run::{Outcome, Run};
 
 /// Something that Azure does later.
@@ -72,6 +79,18 @@ pub(crate) enum Event {
         pool: String,
         node: String,
     },
+    NodePreempted {
+        pool: String,
+        node: String,
+    },
+    HeartbeatReturns {
+        run: String,
+        attempt: u32,
+    },
+    RunLost {
+        run: String,
+        attempt: u32,
+    },
     ImageBuilt {
         environment: String,
     },
@@ -80,6 +99,7 @@ pub(crate) enum Event {
     },
     JobLaunch {
         run: String,
+        attempt: u32,
     },
     JobFinalized {
         run: String,
@@ -93,6 +113,7 @@ pub(crate) enum Event {
     },
     TimedOut {
         run: String,
+        attempt: u32,
     },
 }
 
@@ -108,22 +129,46 @@ pub(crate) struct Physics {
     images_building: HashMap<String, Vec<String>>,
     /// How many computes are (or were until lately) in a subnet.
     subnets: HashMap<String, usize>,
+    /// How many addresses nodes have of a subnet.
+    subnet_addresses: HashMap<String, u64>,
+    pub(crate) quota: Quota,
+    pub(crate) ledger: Ledger,
+    /// Pools that would have more nodes if they could.
+    short_pools: BTreeSet<String>,
     addresses: NodeAddresses,
     /// Runs whose processes were told to start or to end, and have not been seen to.
     awaited: HashSet<String>,
 }
 
 impl Physics {
-    pub(crate) fn new(addresses: NodeAddresses) -> Self {
+    pub(crate) fn new(world: &World, addresses: NodeAddresses) -> Self {
         Self {
             pools: BTreeMap::new(),
             runs: HashMap::new(),
             images_built: HashSet::new(),
             images_building: HashMap::new(),
             subnets: HashMap::new(),
+            subnet_addresses: HashMap::new(),
+            quota: Quota::of(world),
+            ledger: Ledger::default(),
+            short_pools: BTreeSet::new(),
             addresses,
             awaited: HashSet::new(),
         }
+    }
+
+    /// Nothing is left of what was, and every limit is the world's again.
+    pub(crate) fn begin_anew(&mut self, world: &World) {
+        self.pools.clear();
+        self.runs.clear();
+        self.images_built.clear();
+        self.images_building.clear();
+        self.subnets.clear();
+        self.subnet_addresses.clear();
+        self.quota = Quota::of(world);
+        self.ledger = Ledger::default();
+        self.short_pools.clear();
+        self.addresses.give_all_back();
     }
 
     /// Something was ordered of a run's processes that will be reported.
@@ -139,6 +184,61 @@ impl Physics {
     /// Something was reported of a run's processes.
     pub(crate) fn reported(&mut self, run: &str) {
         self.awaited.remove(run);
+    }
+
+    /// A node gets into another state; its time in the one before is charged.
+    fn change_node(&mut self, pool: &str, node: &str, state: NodeState, now: Duration) {
+        let Some(pool) = self.pools.get_mut(pool) else {
+            return;
+        };
+        let account = pool.account;
+        if let Some(node) = pool.node_mut(node) {
+            let time = now.saturating_sub(node.since);
+            self.ledger.charge(account, node.state, time);
+            node.state = state;
+            node.since = now;
+        }
+    }
+
+    /// What a node had is free again.
+    fn free_node(&mut self, pool: &Pool, node: &Node, now: Duration) {
+        let time = now.saturating_sub(node.since);
+        self.ledger.charge(pool.account, node.state, time);
+        self.quota.give_back(&pool.machine);
+        self.addresses.give_back(node.address);
+        if let Some(subnet) = &pool.subnet
+            && let Some(taken) = self.subnet_addresses.get_mut(subnet)
+        {
+            *taken = taken.saturating_sub(1);
+        }
+    }
+
+    /// Clusters that count: all that were not refused.
+    pub(crate) fn clusters(&self) -> u64 {
+        let counts = |pool: &&Pool| pool.refused.is_none();
+        self.pools.values().filter(counts).count() as u64
+    }
+
+    /// What nodes have cost up to now.
+    pub(crate) fn costs(&self, now: Duration) -> Value {
+        let running = self.pools.values().flat_map(|pool| {
+            let span = move |node: &Node| {
+                let time = now.saturating_sub(node.since);
+                (pool.account, node.state, time)
+            };
+            pool.nodes.iter().map(span)
+        });
+        self.ledger.shown(running)
+    }
+
+    /// Counts costs from 0 again.
+    pub(crate) fn reset_costs(&mut self, now: Duration) {
+        self.ledger.reset();
+        for pool in self.pools.values_mut() {
+            for node in &mut pool.nodes {
+                node.since = now;
+            }
+        }
     }
 
     pub(crate) fn uses_subnet(&self, key: &str) -> bool {
@@ -188,11 +288,14 @@ impl Transaction<'_> {
             Event::NodeLeft { pool, node } => self.node_left(&pool, &node),
             Event::ImageBuilt { environment } => self.image_built(environment),
             Event::JobStarted { run } => self.job_started(&run),
-            Event::JobLaunch { run } => self.job_launch(&run),
+            Event::NodePreempted { pool, node } => self.node_preempted(&pool, &node),
+            Event::HeartbeatReturns { run, attempt } => self.heartbeat_returns(&run, attempt),
+            Event::RunLost { run, attempt } => self.run_lost(&run, attempt),
+            Event::JobLaunch { run, attempt } => self.job_launch(&run, attempt),
             Event::JobFinalized { run, outcome } => self.job_finalized(&run, outcome),
             Event::CancelDue { run } => self.cancel_due(&run),
             Event::KillDue { run } => self.kill_due(&run),
-            Event::TimedOut { run } => self.timed_out(&run),
+            Event::TimedOut { run, attempt } => self.timed_out(&run, attempt),
         }
     }
 
@@ -218,6 +321,17 @@ impl Transaction<'_> {
         }
     }
 
+    /// Why the quota has no room for a pool as it was written.
+    fn quota_refuses(&self, key: &str) -> Option<Problem> {
+        let pool = self.state.physics.pools.get(key)?;
+        let body = &self.state.documents.by_key(key)?.body;
+        let least = &body["properties"]["properties"]["scaleSettings"]["minNodeCount"];
+        let least = usize::try_from(least.as_u64().unwrap_or_default()).unwrap_or(usize::MAX);
+        pool.refused
+            .clone()
+            .or_else(|| self.state.physics.quota.refuses_pool(&pool.machine, least))
+    }
+
     /// The compute keeps the pool that it had before the write.
     fn compute_write_failed(&mut self, pool: &str, operation: OperationId, problem: Problem) {
         let now = json!(timestamp_text(self.now.timestamp));
@@ -241,6 +355,10 @@ impl Transaction<'_> {
                 return;
             }
             Some(Fate::Unavailable { .. }) | None => {}
+        }
+        if let Some(problem) = self.quota_refuses(pool) {
+            self.compute_write_failed(pool, operation, problem);
+            return;
         }
         let now = json!(timestamp_text(self.now.timestamp));
         let deleting = self

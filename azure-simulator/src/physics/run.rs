@@ -16,6 +16,8 @@ pub(crate) enum JobStatus {
     Queued,
     Running,
     Finalizing,
+    /// Its heartbeat is missing.
+    NotResponding,
     CancelRequested,
     Completed,
     Failed,
@@ -30,6 +32,7 @@ impl JobStatus {
             Self::Queued => "Queued",
             Self::Running => "Running",
             Self::Finalizing => "Finalizing",
+            Self::NotResponding => "NotResponding",
             Self::CancelRequested => "CancelRequested",
             Self::Completed => "Completed",
             Self::Failed => "Failed",
@@ -45,7 +48,9 @@ impl JobStatus {
     pub(crate) fn mlflow_word(self) -> &'static str {
         match self {
             Self::Starting | Self::Preparing | Self::Queued => "SCHEDULED",
-            Self::Running | Self::Finalizing | Self::CancelRequested => "RUNNING",
+            Self::Running | Self::Finalizing | Self::NotResponding | Self::CancelRequested => {
+                "RUNNING"
+            }
             Self::Completed => "FINISHED",
             Self::Failed => "FAILED",
             Self::Canceled => "KILLED",
@@ -60,6 +65,8 @@ pub(crate) enum Outcome {
     /// With the error that run history shows.
     Failed(Value),
     Canceled,
+    /// Not at all: its node was lost, and the same job runs again.
+    QueuedAgain,
 }
 
 impl Outcome {
@@ -89,6 +96,7 @@ impl Outcome {
             Self::Completed => JobStatus::Completed,
             Self::Failed(_) => JobStatus::Failed,
             Self::Canceled => JobStatus::Canceled,
+            Self::QueuedAgain => JobStatus::Queued,
         }
     }
 }
@@ -134,6 +142,10 @@ pub(crate) struct Run {
     /// Id of the node that it has.
     pub(crate) node: Option<String>,
     pub(crate) process: Process,
+    /// Counts how often it was queued again.
+    pub(crate) attempt: u32,
+    /// Its node is gone, and Azure does not know yet.
+    pub(crate) lost: bool,
     /// Decided while a process is still there.
     pub(crate) ending: Option<Outcome>,
     pub(crate) timeout_seconds: Option<f64>,
