@@ -25,6 +25,7 @@ use crate::meter::Meter;
 use crate::physics::node_addresses::NodeAddresses;
 use crate::physics::run::Process;
 use crate::physics::{Event, Physics};
+use crate::pretend::Pretend;
 use crate::processes::Order;
 use crate::world::World;
 
@@ -70,6 +71,8 @@ pub(crate) struct State {
     pub(crate) operations: Operations,
     pub(crate) physics: Physics,
     pub(crate) due: DueQueue<Event>,
+    /// Stand-ins for Dask, where jobs only pretend.
+    pub(crate) pretend: Pretend,
 }
 
 pub(crate) struct Transaction<'a> {
@@ -98,6 +101,7 @@ impl Azure {
                 operations: Operations::default(),
                 physics: Physics::new(&settings.world, addresses),
                 due: DueQueue::default(),
+                pretend: Pretend::default(),
             }),
             settings,
             orders,
@@ -230,6 +234,7 @@ impl Transaction<'_> {
         self.state.documents = Documents::default();
         self.state.operations = Operations::default();
         self.state.due = DueQueue::default();
+        self.state.pretend = Pretend::default();
         crate::kinds::create_what_exists(self);
         true
     }

@@ -18,6 +18,7 @@ use crate::kinds;
 use crate::physics::node_loss::{Failure, NotLost, Preemption};
 use crate::physics::quota::QuotaChange;
 use crate::physics::run::Process;
+use crate::pretend::Told;
 use crate::processes::tree::ProcessTree;
 
 pub(crate) fn router(azure: Arc<Azure>) -> Router {
@@ -37,6 +38,7 @@ pub(crate) fn router(azure: Arc<Azure>) -> Router {
         .route("/quota", get(quota).post(change_quota))
         .route("/scheduledevents", get(scheduled_events))
         .route("/reset", post(reset))
+        .route("/pretend/{job}", post(tell_pretended))
         .route("/jobs/{job}/log", get(log))
         .with_state(azure)
 }
@@ -181,6 +183,18 @@ async fn change_quota(
     Ok(quota(State(azure)).await)
 }
 
+async fn tell_pretended(
+    State(azure): State<Arc<Azure>>,
+    Path(job): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, (StatusCode, String)> {
+    let told: Told = parsed(&body)?;
+    azure
+        .transact(|transaction| transaction.tell_pretended(&job, &told))
+        .map_err(|problem| (StatusCode::CONFLICT, format!("{problem}\n")))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn scheduled_events(State(azure): State<Arc<Azure>>) -> Json<Value> {
     Json(azure.transact(|transaction| transaction.scheduled_events()))
 }
@@ -259,6 +273,7 @@ pub(crate) fn world(azure: &Azure) -> Value {
     let tree = ProcessTree::read();
     azure.transact(|transaction| {
         json!({
+            "jobs_are": azure.settings.world.jobs.word(),
             "resource_groups": plain(transaction, ""),
             "workspaces": plain(transaction, "Microsoft.MachineLearningServices/workspaces"),
             "networks": networks(transaction),

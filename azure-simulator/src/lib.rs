@@ -5,7 +5,8 @@
 //! - `server`, `routes`, `tls`: the wire; `exchange_log`, `meter`: what was seen on it
 //! - `azure`, `documents`, `due`, `clock`: the state, changed in transactions, and its time
 //! - `entra`, `arm`, `data_plane`: the planes; `kinds`: what is special about a resource type
-//! - `physics`: what happens by itself; `processes`: what happens outside
+//! - `physics`: what happens by itself; `processes`: what happens outside; `pretend`: jobs that only
+//!   pretend to run
 
 mod answer;
 mod arm;
@@ -24,6 +25,7 @@ mod kinds;
 mod meter;
 mod physics;
 mod place;
+mod pretend;
 mod problem;
 mod processes;
 mod resource_id;
@@ -44,7 +46,7 @@ pub use simulator::{Simulator, StartError};
 pub use timings::Timings;
 pub use tls::TlsError;
 pub use world::{
-    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, Workspace, World, WorldError,
+    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, Jobs, Workspace, World, WorldError,
 };
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -49,6 +49,8 @@ pub struct World {
     pub timings: Timings,
     /// How much faster than Azure the time runs, `"instant"`, or `"manual"`.
     pub time_scale: Pace,
+    /// Whether jobs run.
+    pub jobs: Jobs,
     /// How a job is ended.
     pub cancel: Cancel,
     /// What becomes of a job whose low-priority node is preempted.
@@ -133,6 +135,27 @@ pub struct Cancel {
     pub hangs: bool,
 }
 
+/// Whether jobs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Jobs {
+    /// Jobs are processes.
+    #[default]
+    Real,
+    /// Jobs only pretend: no process is started, and stand-ins answer for Dask. For load tests.
+    Pretend,
+}
+
+impl Jobs {
+    /// `real` or `pretend`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Pretend => "pretend",
+        }
+    }
+}
+
 /// What becomes of a job whose node is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -168,6 +191,7 @@ impl Default for World {
             cluster_limit: 500,
             timings: Timings::default(),
             time_scale: Pace::default(),
+            jobs: Jobs::Real,
             cancel: Cancel::default(),
             preemption: AfterLoss::Requeue,
             node_failure: AfterLoss::Fail,
@@ -216,6 +240,13 @@ impl World {
     #[must_use]
     pub fn with_timings(mut self, timings: Timings) -> Self {
         self.timings = timings;
+        self
+    }
+
+    /// Jobs only pretend to run: for load tests.
+    #[must_use]
+    pub fn with_pretended_jobs(mut self) -> Self {
+        self.jobs = Jobs::Pretend;
         self
     }
 

@@ -30,7 +30,7 @@ pub(crate) use job_view::{
     COMPUTE_TARGET_STATUS, compute_target_status, find_by_guid as run_by_workspace_guid,
 };
 pub(crate) use network_state::{check_subnet_room, subnets_of};
-pub(crate) use workspace::guid_of as workspace_guid;
+pub(crate) use workspace::{guid_of as workspace_guid, has_managed_network};
 
 /// What exists, as the control port shows it.
 pub(crate) mod shown {

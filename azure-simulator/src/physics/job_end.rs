@@ -100,6 +100,7 @@ impl Transaction<'_> {
         };
         match run.process {
             Process::None => {}
+            Process::Pretended => self.pretended_gone(key),
             Process::Launching => {
                 run.ending = Some(outcome);
                 return;
@@ -114,6 +115,9 @@ impl Transaction<'_> {
             self.queue_again(key);
             return;
         }
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
         if let Outcome::Failed(error) = &outcome {
             run.error = Some(error.clone());
         }
@@ -155,15 +159,21 @@ impl Transaction<'_> {
     /// Ends all processes of all jobs, whatever was to come.
     pub(crate) fn end_all_processes(&mut self) {
         self.state.due = DueQueue::default();
-        let mut running = Vec::new();
+        let (mut running, mut pretended) = (Vec::new(), Vec::new());
         for (key, run) in &mut self.state.physics.runs {
             if run.process != Process::None {
                 run.ending = Some(Outcome::Canceled);
             }
-            if matches!(run.process, Process::Keeper(_)) {
-                running.push(key.clone());
+            match run.process {
+                Process::Keeper(_) => running.push(key.clone()),
+                Process::Pretended => pretended.push(key.clone()),
+                Process::None | Process::Launching => {}
             }
         }
+        for run in pretended {
+            self.pretended_gone(&run);
+        }
+        self.state.due = DueQueue::default();
         for run in running {
             self.order(Order::Kill(run));
         }

@@ -6,6 +6,7 @@ use crate::kinds;
 use crate::physics::Event;
 use crate::physics::run::{JobStatus, Outcome, Process, Run, run_error};
 use crate::processes::{self, Order};
+use crate::world::Jobs;
 
 impl Transaction<'_> {
     /// Takes a new run in; everything else follows by itself.
@@ -105,6 +106,10 @@ impl Transaction<'_> {
             return;
         }
         if run.status.is_terminal() || run.process != Process::None || run.node.is_none() {
+            return;
+        }
+        if self.settings.world.jobs == Jobs::Pretend {
+            self.pretend_start(key);
             return;
         }
         match processes::launch::plan(self, key) {

@@ -105,6 +105,11 @@ pub(crate) enum Event {
         run: String,
         outcome: Outcome,
     },
+    PretendedExit {
+        run: String,
+        attempt: u32,
+        code: i64,
+    },
     CancelDue {
         run: String,
     },
@@ -293,6 +298,7 @@ impl Transaction<'_> {
             Event::RunLost { run, attempt } => self.run_lost(&run, attempt),
             Event::JobLaunch { run, attempt } => self.job_launch(&run, attempt),
             Event::JobFinalized { run, outcome } => self.job_finalized(&run, outcome),
+            Event::PretendedExit { run, attempt, code } => self.pretended_exit(&run, attempt, code),
             Event::CancelDue { run } => self.cancel_due(&run),
             Event::KillDue { run } => self.kill_due(&run),
             Event::TimedOut { run, attempt } => self.timed_out(&run, attempt),

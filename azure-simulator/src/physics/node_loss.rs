@@ -117,8 +117,10 @@ impl Transaction<'_> {
         if running {
             self.set_status(&run, JobStatus::NotResponding);
         }
-        if matches!(process, Process::Keeper(_)) {
-            self.order(Order::Kill(run.clone()));
+        match process {
+            Process::Keeper(_) => self.order(Order::Kill(run.clone())),
+            Process::Pretended => self.pretended_gone(&run),
+            Process::None | Process::Launching => {}
         }
         let seconds = self.settings.world.timings.not_responding_seconds;
         let attempt = self.attempt_of(&run);

@@ -118,6 +118,8 @@ pub(crate) enum Process {
     Launching,
     /// The process that keeps all others of the run.
     Keeper(u32),
+    /// None, and the run goes on as if there were one.
+    Pretended,
 }
 
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ mod losses;
 mod meter;
 mod network;
 mod pools;
+mod pretend;
 mod processes;
 mod time;
 mod wire;
