@@ -56,6 +56,14 @@ impl Answer {
         Self::of(StatusCode::OK, Content::Bytes(bytes.into()))
     }
 
+    /// The body of an answer in JSON; `null` of any other.
+    pub(crate) fn json_body(self) -> Value {
+        match self.content {
+            Content::Json(body) => body,
+            Content::Empty | Content::Xml(_) | Content::Bytes(_) => Value::Null,
+        }
+    }
+
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self

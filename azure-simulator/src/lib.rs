@@ -4,8 +4,10 @@
 //! - `simulator`, `world`, `timings`, `faults`: what users of the library see
 //! - `server`, `routes`, `tls`: the wire; `exchange_log`, `meter`: what was seen on it
 //! - `azure`, `documents`, `due`, `clock`: the state, changed in transactions, and its time
-//! - `entra`, `arm`, `data_plane`, `storage`: the planes; `kinds`: what is special about a resource type
-//! - `physics`: what happens by itself; `processes`: what happens outside
+//! - `entra`, `arm`, `data_plane`, `storage`: the planes; `kinds`: what is special about a resource
+//!   type
+//! - `physics`: what happens by itself; `processes`: what happens outside; `pretend`: jobs that only
+//!   pretend to run
 
 mod answer;
 mod arm;
@@ -24,6 +26,8 @@ mod kinds;
 mod meter;
 mod physics;
 mod place;
+mod pretend;
+mod problem;
 mod processes;
 mod resource_id;
 mod routes;
@@ -36,13 +40,16 @@ mod world;
 
 pub use cli::{Cli, CliError};
 pub use clock::{NotAPace, Pace};
-pub use faults::{Action as FaultAction, Fault, FaultAnswer};
+pub use faults::Fault;
+pub use faults::action::{Action as FaultAction, FaultAnswer, RetryAfterForm};
 pub use physics::node_addresses::NoFreeAddresses;
 pub use place::Place;
 pub use simulator::{Simulator, StartError};
 pub use timings::Timings;
 pub use tls::TlsError;
-pub use world::{Cancel, Client, DataMapping, EnvironmentMapping, Workspace, World, WorldError};
+pub use world::{
+    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, Jobs, Workspace, World, WorldError,
+};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -21,18 +21,14 @@ use crate::answer::Refused;
 use crate::arm::error::ArmError;
 use crate::azure::Azure;
 use crate::exchange_log::Exchange;
-use crate::faults::Action;
+use crate::faults::action::Action;
+use crate::faults::answer::{Asked, Cut, cut};
 use crate::{routes, storage};
 
 /// ARM takes no larger body than 4 MiB.
 const LARGEST_BODY: usize = 4 << 20;
 /// Artifacts may be larger.
 const LARGEST_ARTIFACT: usize = 256 << 20;
-
-/// Why a connection ends without an answer: a fault wants it so.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is cut")]
-struct Cut;
 
 /// Accepts connections for ever; they end with the task.
 pub(crate) async fn serve(azure: Arc<Azure>, listener: TcpListener, tls: TlsAcceptor) {
@@ -86,6 +82,8 @@ async fn exchange(
     if let Some(uri) = account_uri(&parts) {
         parts.uri = uri;
     }
+    let asked = Asked::of(&parts);
+    let method = parts.method.clone();
     let path = parts.uri.path().to_owned();
     let limit = if path.starts_with("/artifact/") || path.starts_with("/blob/") {
         LARGEST_ARTIFACT
@@ -113,21 +111,38 @@ async fn exchange(
             return Err(Cut);
         }
         Some(Action::Delay { seconds }) => azure.clock.pass_real(*seconds).await,
-        Some(Action::Answer(_) | Action::LoseAnswer) | None => {}
+        Some(action) => asked.before(&azure, action),
+        None => {}
     }
-    let response = match &action {
-        Some(Action::Answer(answer)) => answer.response(),
-        _ => call(router, parts, body).await,
+    if let Some(consequence) = action.as_ref().and_then(Action::consequence) {
+        parts.extensions.insert(consequence);
+    }
+    let instead = action
+        .as_ref()
+        .and_then(|action| action.instead(azure.clock.now().timestamp));
+    let response = match instead {
+        Some(response) => response,
+        None => call(router, parts, body).await,
     };
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     let bytes = collect(body, usize::MAX).await.unwrap_or_default();
+    let bytes = asked.altered(&azure, action.as_ref(), &mut parts, bytes);
+    azure.meter.note_answer(&method, &path, &parts);
     if let Some(Refused(what)) = parts.extensions.get() {
         tracing::warn!(what, "refused: not simulated");
         azure.meter.count_refused();
     }
-    if matches!(action, Some(Action::LoseAnswer)) {
-        azure.exchanges.add(record.lost(Some((&parts, &bytes))));
-        return Err(Cut);
+    match action {
+        Some(Action::LoseAnswer) => {
+            azure.exchanges.add(record.lost(Some((&parts, &bytes))));
+            return Err(Cut);
+        }
+        Some(Action::CutAnswer) => {
+            azure.exchanges.add(record.lost(Some((&parts, &bytes))));
+            let body = cut(&mut parts, &bytes);
+            return Ok(Response::from_parts(parts, body));
+        }
+        _ => {}
     }
     azure.exchanges.add(record.answered(&parts, &bytes));
     Ok(Response::from_parts(parts, Body::from(bytes)))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -229,14 +230,14 @@ impl Simulator {
         self.azure.exchanges.clear();
     }
 
-    /// Requests by kind and writes that changed nothing, as `GET /meter` shows them.
+    /// What clients and nodes have cost, as `GET /meter` shows it.
     pub fn meter(&self) -> Value {
-        self.azure.meter.shown()
+        control::metered(&self.azure)
     }
 
     /// Counts from 0 again.
     pub fn reset_meter(&self) {
-        self.azure.meter.reset();
+        control::reset_meters(&self.azure);
     }
 
     /// Sets a fault.
@@ -253,6 +254,18 @@ impl Simulator {
     pub fn set_pace(&self, pace: Pace) {
         self.azure.clock.set_pace(pace);
         self.azure.transact(|_| ());
+    }
+
+    /// Lets so much of Azure's time pass at once, at any pace. Everything that is due happens, each
+    /// thing at its own time; returns when all that was ordered of processes meanwhile (starts and
+    /// kills) has come about. Processes themselves take real time: wait for what they do.
+    pub async fn advance(&self, by: Duration) {
+        self.azure.advance(by).await;
+    }
+
+    /// The world is as it was at the start, but for its pace and the tokens that were issued.
+    pub async fn reset(&self) {
+        control::begin_anew(&self.azure).await;
     }
 
     /// Every token of clients expires now.

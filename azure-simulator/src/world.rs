@@ -36,14 +36,27 @@ pub struct World {
     pub environments: Vec<EnvironmentMapping>,
     /// Replaces the built-in list of VM sizes; entries as `GET locations/{loc}/vmSizes` has them.
     pub vm_sizes: Option<Vec<Value>>,
-    /// Core limits by VM family (`standardDSv2Family`), told by `usages`; 500 where absent.
+    /// Dedicated core limits by VM family (`standardDSv2Family`), told by `usages`; 500 where
+    /// absent.
     pub family_core_limits: BTreeMap<String, u64>,
+    /// Dedicated cores of all families; the sum of their limits where absent.
+    pub total_core_limit: Option<u64>,
+    /// Low-priority cores of all families; no limit where absent.
+    pub low_priority_core_limit: Option<u64>,
+    /// Computes of the subscription in the region.
+    pub cluster_limit: u64,
     /// How long things take, in seconds at pace 1.
     pub timings: Timings,
-    /// How much faster than Azure the time runs, or `"instant"`.
+    /// How much faster than Azure the time runs, `"instant"`, or `"manual"`.
     pub time_scale: Pace,
+    /// Whether jobs run.
+    pub jobs: Jobs,
     /// How a job is ended.
     pub cancel: Cancel,
+    /// What becomes of a job whose low-priority node is preempted.
+    pub preemption: AfterLoss,
+    /// What becomes of a job whose node is found unusable.
+    pub node_failure: AfterLoss,
     /// Entries on one page of a LIST.
     pub page_size: usize,
     /// Seconds of real time that an access token is good for.
@@ -117,6 +130,40 @@ pub struct EnvironmentMapping {
 pub struct Cancel {
     /// Seconds between SIGTERM and SIGKILL; 0 sends SIGKILL at once, as Azure ML does.
     pub sigterm_grace_seconds: f64,
+    /// A cancel is accepted and never comes about, as has been seen; the compute's end still ends
+    /// the job.
+    pub hangs: bool,
+}
+
+/// Whether jobs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Jobs {
+    /// Jobs are processes.
+    #[default]
+    Real,
+    /// Jobs only pretend: no process is started, and stand-ins answer for Dask. For load tests.
+    Pretend,
+}
+
+impl Jobs {
+    /// `real` or `pretend`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Pretend => "pretend",
+        }
+    }
+}
+
+/// What becomes of a job whose node is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterLoss {
+    /// The same job is queued again, and runs anew on another node.
+    Requeue,
+    /// It ends as `Failed`.
+    Fail,
 }
 
 impl Default for World {
@@ -139,9 +186,15 @@ impl Default for World {
             environments: Vec::new(),
             vm_sizes: None,
             family_core_limits: BTreeMap::new(),
+            total_core_limit: None,
+            low_priority_core_limit: None,
+            cluster_limit: 500,
             timings: Timings::default(),
             time_scale: Pace::default(),
+            jobs: Jobs::Real,
             cancel: Cancel::default(),
+            preemption: AfterLoss::Requeue,
+            node_failure: AfterLoss::Fail,
             page_size: 100,
             token_lifetime_seconds: 3599,
         }
@@ -176,10 +229,24 @@ impl World {
         self
     }
 
+    /// Time stands still until it is advanced.
+    #[must_use]
+    pub fn with_manual_time(mut self) -> Self {
+        self.time_scale = Pace::Manual;
+        self
+    }
+
     /// Things take as long as `timings` says.
     #[must_use]
     pub fn with_timings(mut self, timings: Timings) -> Self {
         self.timings = timings;
+        self
+    }
+
+    /// Jobs only pretend to run: for load tests.
+    #[must_use]
+    pub fn with_pretended_jobs(mut self) -> Self {
+        self.jobs = Jobs::Pretend;
         self
     }
 

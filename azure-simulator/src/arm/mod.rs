@@ -12,7 +12,7 @@ pub(crate) mod request;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::Value;
@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::answer::Answer;
 use crate::azure::{Azure, Transaction};
 use crate::entra::Audience;
+use crate::faults::action::Consequence;
 use crate::kinds::{self, Kind};
 use crate::resource_id::ResourceId;
 use error::ArmError;
@@ -29,13 +30,15 @@ use request::{ArmRequest, Query, Verb, decoded};
 /// Serves every path that no other plane has.
 pub(crate) async fn serve(
     State(azure): State<Arc<Azure>>,
+    consequence: Option<Extension<Consequence>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let begun = azure.clock.now();
-    let answer = answer(&azure, &method, &uri, &headers, &body);
+    let consequence = consequence.map(|Extension(consequence)| consequence);
+    let answer = answer(&azure, &method, &uri, &headers, &body, consequence);
     let location = &azure.settings.world.location;
     let mut answer = answer.unwrap_or_else(|error| error.answer(location, begun.timestamp));
     if method == Method::HEAD && answer.status == StatusCode::OK {
@@ -73,6 +76,7 @@ fn answer(
     uri: &Uri,
     headers: &HeaderMap,
     body: &Bytes,
+    consequence: Option<Consequence>,
 ) -> Result<Answer, ArmError> {
     let principal = azure
         .tokens
@@ -116,6 +120,7 @@ fn answer(
     let request = ArmRequest::new(verb, id, (path, query), headers.clone(), body, principal);
     check_query(kind, &request, &azure.settings.world.location)?;
     azure.transact(|transaction| {
+        transaction.consequence = consequence;
         check_scope(transaction, &request.id)?;
         let before = kind.stored(transaction, &request.id);
         let answer = dispatch(kind, transaction, &request)?;

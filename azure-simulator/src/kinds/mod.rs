@@ -33,8 +33,8 @@ pub(crate) use environment_version::needs_image_build;
 pub(crate) use job_check::{DEFAULT_OUTPUT, check_tags as check_job_tags, data_asset};
 pub(crate) use job_services::instances as service_instances;
 pub(crate) use job_view::{COMPUTE_TARGET_STATUS, compute_target_status};
-pub(crate) use network_state::subnets_of;
-pub(crate) use workspace::guid_of as workspace_guid;
+pub(crate) use network_state::{check_subnet_room, subnets_of};
+pub(crate) use workspace::{guid_of as workspace_guid, has_managed_network};
 
 /// What exists, as the control port shows it.
 pub(crate) mod shown {
@@ -278,6 +278,12 @@ pub(crate) fn create_what_exists(transaction: &mut Transaction<'_>) {
 /// A write to a network or subnet has come through.
 pub(crate) fn network_written(transaction: &mut Transaction<'_>, network: &ResourceId) {
     network_state::set_state(transaction, network, "Succeeded");
+    network_state::renew_etag(transaction, &network.key());
+}
+
+/// A write to a network or subnet has failed.
+pub(crate) fn network_failed(transaction: &mut Transaction<'_>, network: &ResourceId) {
+    network_state::set_state(transaction, network, "Failed");
     network_state::renew_etag(transaction, &network.key());
 }
 

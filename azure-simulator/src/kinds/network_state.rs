@@ -9,6 +9,7 @@ use crate::arm::error::ArmError;
 use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
+use crate::problem::Problem;
 use crate::resource_id::ResourceId;
 
 pub(crate) fn new_etag() -> String {
@@ -60,7 +61,10 @@ pub(crate) fn check_idle(
         .state
         .documents
         .get(network)
-        .is_some_and(|found| found.body["properties"]["provisioningState"] != "Succeeded");
+        .is_some_and(|found| {
+            let state = found.body["properties"]["provisioningState"].as_str();
+            !matches!(state, Some("Succeeded" | "Failed"))
+        });
     if !busy {
         return Ok(());
     }
@@ -141,6 +145,37 @@ pub(crate) fn subnet_prefixes(properties: &Value, name: &str) -> Result<Vec<IpNe
         ));
     }
     Ok(found)
+}
+
+/// Addresses of every subnet that Azure keeps.
+const KEPT_ADDRESSES: u64 = 5;
+
+/// Whether a subnet has an address for another node, when nodes have `taken` of them.
+pub(crate) fn check_subnet_room(
+    transaction: &Transaction<'_>,
+    subnet: &str,
+    taken: u64,
+) -> Result<(), Problem> {
+    let Some(found) = transaction.state.documents.by_key(subnet) else {
+        return Ok(());
+    };
+    let name = found.id.name();
+    let prefixes = subnet_prefixes(&found.body["properties"], name).unwrap_or_default();
+    let room = |prefix: &IpNet| match prefix {
+        IpNet::V4(prefix) => (1_u64 << (32 - prefix.prefix_len())).saturating_sub(KEPT_ADDRESSES),
+        IpNet::V6(_) => 0,
+    };
+    if taken < prefixes.iter().map(room).sum() {
+        return Ok(());
+    }
+    let prefixes: Vec<String> = prefixes.iter().map(IpNet::to_string).collect();
+    Err(Problem::new(
+        "SubnetIsFull",
+        format!(
+            "Subnet {name} with address prefix {} does not have enough capacity for 1 IP addresses.",
+            prefixes.join(", ")
+        ),
+    ))
 }
 
 /// A subnet must lie in its network and must not overlap its neighbours.

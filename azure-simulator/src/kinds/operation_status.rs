@@ -9,7 +9,7 @@ use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::kinds::{Kind, ML_VERSIONS, NETWORK_VERSIONS, job_view};
 
-type Poll = fn(&Transaction<'_>, &ArmRequest) -> Result<Answer, ArmError>;
+type Poll = fn(&mut Transaction<'_>, &ArmRequest) -> Result<Answer, ArmError>;
 
 pub(crate) struct OperationStatus {
     resource_type: &'static str,

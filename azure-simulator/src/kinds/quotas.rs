@@ -9,7 +9,7 @@ use crate::answer::Answer;
 use crate::arm::error::ArmError;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
-use crate::kinds::usages::{family_limit, family_name};
+use crate::kinds::usages::family_name;
 use crate::kinds::{Kind, vm_sizes};
 
 pub(crate) struct Quotas;
@@ -34,6 +34,7 @@ impl Kind for Quotas {
             .state
             .documents
             .of_type("Microsoft.MachineLearningServices/workspaces");
+        let quota = &transaction.state.physics.quota;
         let mut rows = Vec::new();
         for family in families {
             let subscription = format!("/subscriptions/{}", world.subscription_id);
@@ -41,11 +42,11 @@ impl Kind for Quotas {
                 &subscription,
                 "vmFamily",
                 family,
-                family_limit(world, family),
+                quota.family_limit(family),
             ));
             for workspace in &workspaces {
                 let id = workspace.id.to_string();
-                rows.push(row(&id, "workspaces", family, family_limit(world, family)));
+                rows.push(row(&id, "workspaces", family, quota.family_limit(family)));
             }
         }
         Ok(Answer::ok(json!({"value": rows})))

@@ -58,6 +58,10 @@ impl NodeAddresses {
         None
     }
 
+    pub(crate) fn give_all_back(&mut self) {
+        self.taken.clear();
+    }
+
     pub(crate) fn give_back(&mut self, address: Ipv4Addr) {
         self.taken.remove(&(u32::from(address) - self.first));
     }

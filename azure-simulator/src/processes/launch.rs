@@ -326,6 +326,12 @@ impl Launch {
         let root = &self.directory;
         let work = root.join(WORK);
         let mounts = root.join("cap/data-capability/wd");
+        // A job that runs again does so on another machine; only its logs are kept elsewhere.
+        for folder in [&root.join("exe"), &root.join("cap"), &root.join("tmp")] {
+            if folder.exists() {
+                std::fs::remove_dir_all(folder)?;
+            }
+        }
         for folder in [&work, &mounts, &root.join("user_logs"), &root.join("tmp")] {
             std::fs::create_dir_all(folder)?;
         }

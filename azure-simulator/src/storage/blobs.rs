@@ -55,6 +55,10 @@ impl BlobMetadata {
         lock(&self.by_file).remove(file);
     }
 
+    pub(crate) fn clear(&self) {
+        lock(&self.by_file).clear();
+    }
+
     fn of(&self, file: &Path) -> Vec<(String, String)> {
         lock(&self.by_file).get(file).cloned().unwrap_or_default()
     }
