@@ -274,6 +274,13 @@ impl Simulator {
         self.azure.tokens.expire_all(now);
     }
 
+    /// No token of clients that was issued until now is taken any more: ARM asks for a newer one in
+    /// the claims of its challenge.
+    pub fn revoke_tokens(&self) {
+        let now = self.azure.clock.now().timestamp;
+        self.azure.tokens.revoke_all(now);
+    }
+
     /// Process id of the parent of all jobs.
     pub fn supervisor_pid(&self) -> u32 {
         self.supervisor.pid()
