@@ -80,6 +80,7 @@ pub struct Simulator {
     control: SocketAddr,
     ca_pem: String,
     env: BTreeMap<String, String>,
+    exchanges: Option<PathBuf>,
     _own_directory: Option<OwnDirectory>,
 }
 
@@ -153,6 +154,7 @@ impl Simulator {
             control,
             ca_pem: tls.ca_pem,
             env,
+            exchanges: place.exchanges,
             _own_directory: own_directory,
         };
         write_at_once(&directory.join(ENV), &env_file(&simulator.env)).map_err(|source| {
@@ -293,6 +295,11 @@ impl Drop for Simulator {
             task.abort();
         }
         self.supervisor.end();
+        if let Some(folder) = &self.exchanges
+            && let Err(problem) = self.azure.exchanges.write(folder)
+        {
+            tracing::warn!(%problem, folder = %folder.display(), "the exchanges cannot be written");
+        }
     }
 }
 
