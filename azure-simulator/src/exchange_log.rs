@@ -187,8 +187,12 @@ fn shown_body(headers: &HeaderMap, body: &Bytes) -> Value {
 fn remove_secrets(value: &mut Value) {
     match value {
         Value::Object(fields) => {
+            // Keys, tokens and secrets of a datastore, each under a name of its own.
+            let all = fields.contains_key("secretsType");
             for (name, value) in fields {
-                if name == "environmentVariables" {
+                if all && name != "secretsType" && value.is_string() {
+                    *value = json!(REMOVED);
+                } else if name == "environmentVariables" {
                     for value in value.as_object_mut().into_iter().flat_map(Map::values_mut) {
                         *value = json!(REMOVED);
                     }

@@ -17,5 +17,7 @@ mod network;
 mod pools;
 mod pretend;
 mod processes;
+mod storage;
+mod throttling;
 mod time;
 mod wire;
