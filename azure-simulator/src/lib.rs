@@ -49,7 +49,7 @@ pub use timings::Timings;
 pub use tls::TlsError;
 pub use world::{
     AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, FederatedCredential, Jobs,
-    Workspace, World, WorldError,
+    LongRunning, NetworkConflict, Workspace, World, WorldError,
 };
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -59,6 +59,8 @@ pub struct World {
     pub preemption: AfterLoss,
     /// What becomes of a job whose node is found unusable.
     pub node_failure: AfterLoss,
+    /// How long-running operations are told of.
+    pub operations: LongRunning,
     /// Entries on one page of a LIST.
     pub page_size: usize,
     /// Whether a request that finds ARM's token bucket empty is answered with 429; the headers count
@@ -148,6 +150,39 @@ pub struct EnvironmentMapping {
     pub python: Option<bool>,
 }
 
+/// What clients are told while an operation runs, where Azure is not the same every time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LongRunning {
+    /// `status` of an operation that has not ended: any word that is none of the three final ones.
+    pub running_status: String,
+    /// `Retry-After` of every answer that begins an operation; without it clients take their own
+    /// interval, as with the recorded answers.
+    pub retry_after_seconds: Option<u64>,
+    /// How a write to a network is refused while another one is under way.
+    pub network_conflict: NetworkConflict,
+}
+
+impl Default for LongRunning {
+    fn default() -> Self {
+        Self {
+            running_status: "InProgress".to_owned(),
+            retry_after_seconds: None,
+            network_conflict: NetworkConflict::default(),
+        }
+    }
+}
+
+/// The two answers that have been seen to a write beside another one of the same network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum NetworkConflict {
+    /// 409.
+    #[default]
+    AnotherOperationInProgress,
+    /// 429 with `Retry-After`, which is no throttling.
+    RetryableErrorDueToAnotherOperation,
+}
+
 /// What a job's processes get when they are to end.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -220,6 +255,7 @@ impl Default for World {
             cancel: Cancel::default(),
             preemption: AfterLoss::Requeue,
             node_failure: AfterLoss::Fail,
+            operations: LongRunning::default(),
             page_size: 100,
             throttling: false,
             token_lifetime_seconds: 3599,

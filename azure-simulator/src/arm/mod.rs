@@ -142,7 +142,12 @@ fn answer(
         transaction.consequence = consequence;
         check_scope(transaction, &request.id)?;
         let before = kind.stored(transaction, &request.id);
-        let answer = dispatch(kind, transaction, &request)?;
+        let mut answer = dispatch(kind, transaction, &request)?;
+        if let Some(seconds) = transaction.settings.world.operations.retry_after_seconds
+            && answer.begins_operation()
+        {
+            answer = answer.header("retry-after", seconds.to_string());
+        }
         if matches!(request.verb, Verb::Put | Verb::Patch)
             && let Some(before) = before
             && kind.stored(transaction, &request.id).map(unversioned) == Some(unversioned(before))

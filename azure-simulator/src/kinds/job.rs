@@ -22,7 +22,7 @@ impl Kind for Job {
 
     fn query_parameters(&self, verb: &Verb) -> &'static [&'static str] {
         match verb {
-            Verb::List => &["$skip", "jobType", "tag", "listViewType"],
+            Verb::List => &["$skip", "jobType", "tag", "listViewType", "properties"],
             _ => &[],
         }
     }
@@ -86,19 +86,10 @@ impl Kind for Job {
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
         let after = paging::position(request)?;
-        let view = request.query.get("listViewType").unwrap_or("ActiveOnly");
-        let archived = match view {
-            "ActiveOnly" => Some(false),
-            "ArchivedOnly" => Some(true),
-            "All" => None,
-            other => {
-                return Err(ArmError::user(format!(
-                    "The list view type '{other}' is not one of ActiveOnly, ArchivedOnly, All."
-                )));
-            }
-        };
+        let archived = asset_version::archived_wanted(request)?;
         let kind = request.query.get("jobType");
         let tag = request.query.get("tag");
+        let asked = request.query.get("properties").unwrap_or_default();
         let found = transaction
             .state
             .documents
@@ -108,6 +99,7 @@ impl Kind for Job {
                 archived.is_none_or(|archived| (properties["isArchived"] == true) == archived)
                     && tag.is_none_or(|tag| properties["tags"].get(tag).is_some())
                     && kind.is_none_or(|kind| properties["jobType"] == kind)
+                    && asset_version::has_all(&properties["properties"], asked)
             });
         Ok(Answer::ok(paging::page(
             transaction.settings,

@@ -11,6 +11,10 @@ use crate::azure::Transaction;
 use crate::documents::{Document, Order};
 use crate::problem::Problem;
 use crate::resource_id::ResourceId;
+use crate::world::NetworkConflict;
+
+/// After the 429 that is no throttling.
+const RETRY_AFTER_SECONDS: u64 = 10;
 
 pub(crate) fn new_etag() -> String {
     format!("W/\"{}\"", Uuid::new_v4())
@@ -69,6 +73,17 @@ pub(crate) fn check_idle(
         return Ok(());
     }
     let world = &transaction.settings.world;
+    if world.operations.network_conflict == NetworkConflict::RetryableErrorDueToAnotherOperation {
+        return Err(ArmError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "RetryableErrorDueToAnotherOperation",
+            format!(
+                "Operation on {network} is cancelled because another operation on this or a dependent \
+                 resource is in progress. Please retry later."
+            ),
+        )
+        .header("retry-after", RETRY_AFTER_SECONDS.to_string()));
+    }
     Err(ArmError::new(
         StatusCode::CONFLICT,
         "AnotherOperationInProgress",
