@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::azure::{Azure, Transaction};
 use crate::clock::Pace;
+use crate::entra;
 use crate::faults::Fault;
 use crate::kinds;
 use crate::physics::node_loss::{Failure, NotLost, Preemption};
@@ -35,6 +36,10 @@ pub(crate) fn router(azure: Arc<Azure>) -> Router {
         .route("/clock", get(clock).post(set_clock))
         .route("/tokens", axum::routing::delete(expire_tokens))
         .route("/tokens/revoke", post(revoke_tokens))
+        .route(
+            "/metadata/identity/oauth2/token",
+            get(entra::managed_identity::token),
+        )
         .route("/nodes/{node}/preempt", post(preempt))
         .route("/nodes/{node}/fail", post(fail))
         .route("/quota", get(quota).post(change_quota))

@@ -6,7 +6,11 @@ import time
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
-from azure.identity import ClientSecretCredential, WorkloadIdentityCredential
+from azure.identity import (
+    ClientSecretCredential,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
 from azure.mgmt.resource.resources import ResourceManagementClient
 
 SCOPE = "https://management.azure.com/.default"
@@ -78,6 +82,16 @@ def test_workload_identity_signs_in_with_the_token_of_its_service_account(
     else:
         with pytest.raises(ClientAuthenticationError, match=refused):
             credential.get_token(SCOPE)
+
+
+def test_a_managed_identity_gets_its_token_from_the_metadata_service(simulator, arm, monkeypatch):
+    host = simulator.env["AZURE_SIMULATOR_CONTROL"]
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", host)
+    credential = ManagedIdentityCredential()
+    with ResourceManagementClient(credential, simulator.subscription, **arm) as resources:
+        assert resources.resource_groups.get(simulator.group).name == simulator.group
+    with pytest.raises(ClientAuthenticationError, match="Identity not found"):
+        ManagedIdentityCredential(client_id="nobody").get_token(SCOPE)
 
 
 def test_a_client_whose_token_was_revoked_gets_a_new_one_by_the_claims_of_the_challenge(
