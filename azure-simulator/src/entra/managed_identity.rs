@@ -15,11 +15,7 @@ use crate::arm::request::Query;
 use crate::azure::Azure;
 
 /// `GET /metadata/identity/oauth2/token`.
-pub(crate) async fn token(
-    State(azure): State<Arc<Azure>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Answer {
+pub(crate) async fn token(State(azure): State<Arc<Azure>>, uri: Uri, headers: HeaderMap) -> Answer {
     let query = Query::parse(uri.query().unwrap_or_default());
     let asked = headers
         .get("metadata")

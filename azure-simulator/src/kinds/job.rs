@@ -15,6 +15,9 @@ use crate::resource_id::ResourceId;
 
 pub(crate) struct Job;
 
+/// The least that the specification allows, in seconds.
+const DELETE_RETRY_AFTER: &str = "10";
+
 impl Kind for Job {
     fn resource_type(&self) -> &'static str {
         "Microsoft.MachineLearningServices/workspaces/jobs"
@@ -52,6 +55,9 @@ impl Kind for Job {
                 *stored = changed;
             }
             return self.get(transaction, request);
+        }
+        if transaction.state.documents.is_spent(&request.id.key()) {
+            return Err(job_update::immutable("Name"));
         }
         let references = job_check::References::resolve(transaction, &wanted.properties)?;
         let id = asset_version::with_stored_workspace(transaction, &request.id);
@@ -109,6 +115,32 @@ impl Kind for Job {
         )))
     }
 
+    /// Only a job that has ended can be deleted; its id stays spent (contract sections 4 and 7).
+    fn delete(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let key = request.id.key();
+        let ended = match transaction.state.physics.runs.get(&key) {
+            None => return Ok(Answer::empty(StatusCode::NO_CONTENT)),
+            Some(run) => run.status.is_terminal(),
+        };
+        if !ended {
+            return Err(ArmError::user(format!(
+                "Run {} cannot be deleted before it has ended.",
+                request.id.name()
+            )));
+        }
+        let location = result_url(transaction, request, "jd");
+        transaction.state.documents.spend(&key);
+        transaction.state.physics.runs.remove(&key);
+        Ok(Answer::empty(StatusCode::ACCEPTED)
+            .header("location", location)
+            .header("retry-after", DELETE_RETRY_AFTER)
+            .header("x-ms-async-operation-timeout", "PT1H"))
+    }
+
     fn act(
         &self,
         transaction: &mut Transaction<'_>,
@@ -125,23 +157,28 @@ impl Kind for Job {
         if !transaction.request_cancel(&id.key()) {
             return Ok(Answer::empty(StatusCode::OK));
         }
-        let mut home = id.clone();
-        home.segments.truncate(1);
-        let world = &transaction.settings.world;
-        let location = format!(
-            "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
-             mfeOperationResults/jc:{}:{}?api-version={}",
-            transaction.settings.base_url(),
-            world.subscription_id,
-            world.location,
-            workspace::guid_of(&home),
-            id.name(),
-            request.api_version(),
-        );
+        let location = result_url(transaction, request, "jc");
         Ok(Answer::json(StatusCode::ACCEPTED, Value::Null)
             .header("location", location)
             .header("x-ms-async-operation-timeout", "PT1H"))
     }
+}
+
+/// Where a cancel (`jc`) or a delete (`jd`) of a job is polled.
+fn result_url(transaction: &Transaction<'_>, request: &ArmRequest, word: &str) -> String {
+    let mut home = request.id.clone();
+    home.segments.truncate(1);
+    let world = &transaction.settings.world;
+    format!(
+        "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
+         mfeOperationResults/{word}:{}:{}?api-version={}",
+        transaction.settings.base_url(),
+        world.subscription_id,
+        world.location,
+        workspace::guid_of(&home),
+        request.id.name(),
+        request.api_version(),
+    )
 }
 
 fn job_not_found(id: &ResourceId) -> ArmError {

@@ -416,3 +416,25 @@ async fn jobs_are_listed_by_their_properties() {
         assert_eq!(list["value"].as_array().unwrap().len(), found, "{query}");
     }
 }
+
+#[tokio::test]
+async fn a_job_that_has_ended_can_be_deleted_and_its_id_stays_spent() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    azure.submit("j1", "sleep 1000").await;
+    azure.job_is("j1", "Running").await;
+    let path = azure.ml("jobs/j1");
+    azure.delete(&path).await.expect(400);
+    azure.post(&azure.ml("jobs/j1/cancel")).await.expect(202);
+    azure.job_is("j1", "Canceled").await;
+    let reply = azure.delete(&path).await.expect(202);
+    assert_eq!(reply.header("retry-after"), "10");
+    azure.get(reply.header("location")).await.expect(200);
+    azure.get(&path).await.expect(404);
+    azure.delete(&path).await.expect(204);
+    let reply = azure.put(&path, azure.job_body("true")).await.expect(400);
+    assert!(
+        reply.message().contains("already exists"),
+        "{}",
+        reply.message()
+    );
+}
