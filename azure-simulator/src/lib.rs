@@ -34,6 +34,7 @@ mod routes;
 mod server;
 mod simulator;
 mod storage;
+mod texts;
 mod timings;
 mod tls;
 mod world;
