@@ -213,7 +213,7 @@ impl Simulator {
 
     /// Everything that exists, as `GET /world` shows it.
     pub fn world(&self) -> Value {
-        control::world(&self.azure)
+        control::world::shown(&self.azure)
     }
 
     /// Every request and its answer, oldest first, without secrets.

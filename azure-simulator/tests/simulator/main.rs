@@ -17,5 +17,6 @@ mod network;
 mod pools;
 mod pretend;
 mod processes;
+mod sturdy;
 mod time;
 mod wire;
