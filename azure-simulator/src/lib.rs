@@ -49,7 +49,7 @@ pub use simulator::{Simulator, StartError};
 pub use timings::Timings;
 pub use tls::TlsError;
 pub use world::{
-    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, Jobs, Workspace, World, WorldError,
+    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, FederatedCredential, Jobs, Workspace, World, WorldError,
 };
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -6,12 +6,11 @@ use std::sync::Mutex;
 use http::{Method, StatusCode, response};
 use serde_json::{Value, json};
 
-use crate::arm::headers::{Counted, RemainingRequests};
+use crate::arm::headers::Counted;
 use crate::lock;
 
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    pub(crate) remaining: RemainingRequests,
     counts: Mutex<Counts>,
 }
 

@@ -80,6 +80,7 @@ pub struct Simulator {
     control: SocketAddr,
     ca_pem: String,
     env: BTreeMap<String, String>,
+    exchanges: Option<PathBuf>,
     _own_directory: Option<OwnDirectory>,
 }
 
@@ -153,6 +154,7 @@ impl Simulator {
             control,
             ca_pem: tls.ca_pem,
             env,
+            exchanges: place.exchanges,
             _own_directory: own_directory,
         };
         write_at_once(&directory.join(ENV), &env_file(&simulator.env)).map_err(|source| {
@@ -274,6 +276,13 @@ impl Simulator {
         self.azure.tokens.expire_all(now);
     }
 
+    /// No token of clients that was issued until now is taken any more: ARM asks for a newer one in
+    /// the claims of its challenge.
+    pub fn revoke_tokens(&self) {
+        let now = self.azure.clock.now().timestamp;
+        self.azure.tokens.revoke_all(now);
+    }
+
     /// Process id of the parent of all jobs.
     pub fn supervisor_pid(&self) -> u32 {
         self.supervisor.pid()
@@ -286,6 +295,11 @@ impl Drop for Simulator {
             task.abort();
         }
         self.supervisor.end();
+        if let Some(folder) = &self.exchanges
+            && let Err(problem) = self.azure.exchanges.write(folder)
+        {
+            tracing::warn!(%problem, folder = %folder.display(), "the exchanges cannot be written");
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct World {
     pub subscription_id: String,
     /// Service principals that may ask for a token.
     pub clients: Vec<Client>,
+    /// Tokens of other issuers that stand for a client's secret.
+    pub federated_credentials: Vec<FederatedCredential>,
     /// Resource groups that exist.
     pub resource_groups: Vec<String>,
     /// Workspaces that exist.
@@ -59,6 +61,9 @@ pub struct World {
     pub node_failure: AfterLoss,
     /// Entries on one page of a LIST.
     pub page_size: usize,
+    /// Whether a request that finds ARM's token bucket empty is answered with 429; the headers count
+    /// either way.
+    pub throttling: bool,
     /// Seconds of real time that an access token is good for.
     pub token_lifetime_seconds: u64,
 }
@@ -79,6 +84,25 @@ impl std::fmt::Debug for Client {
             .field("client_id", &self.client_id)
             .finish_non_exhaustive()
     }
+}
+
+/// A federated identity credential of a client: whose tokens it may sign in with.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FederatedCredential {
+    /// The client that signs in.
+    pub client_id: String,
+    /// `iss` of the token, such as the issuer of a Kubernetes cluster's service accounts.
+    pub issuer: String,
+    /// `sub` of the token, such as `system:serviceaccount:NAMESPACE:NAME`.
+    pub subject: String,
+    /// One of the token's `aud`.
+    #[serde(default = "token_exchange")]
+    pub audience: String,
+}
+
+fn token_exchange() -> String {
+    "api://AzureADTokenExchange".to_owned()
 }
 
 /// An Azure ML workspace that exists.
@@ -176,6 +200,7 @@ impl Default for World {
                 client_id: CLIENT.to_owned(),
                 client_secret: "simulated-client-secret".to_owned(),
             }],
+            federated_credentials: Vec::new(),
             resource_groups: vec!["rg-dask".to_owned()],
             workspaces: vec![Workspace {
                 name: "ws-dask".to_owned(),
@@ -196,6 +221,7 @@ impl Default for World {
             preemption: AfterLoss::Requeue,
             node_failure: AfterLoss::Fail,
             page_size: 100,
+            throttling: false,
             token_lifetime_seconds: 3599,
         }
     }

@@ -33,6 +33,7 @@ pub(crate) fn router(azure: Arc<Azure>) -> Router {
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/clock", get(clock).post(set_clock))
         .route("/tokens", axum::routing::delete(expire_tokens))
+        .route("/tokens/revoke", post(revoke_tokens))
         .route("/nodes/{node}/preempt", post(preempt))
         .route("/nodes/{node}/fail", post(fail))
         .route("/quota", get(quota).post(change_quota))
@@ -125,6 +126,11 @@ async fn set_clock(
         azure.advance(by).await;
     }
     Ok(clock(State(azure)).await)
+}
+
+async fn revoke_tokens(State(azure): State<Arc<Azure>>) -> StatusCode {
+    azure.tokens.revoke_all(azure.clock.now().timestamp);
+    StatusCode::NO_CONTENT
 }
 
 async fn expire_tokens(State(azure): State<Arc<Azure>>) -> StatusCode {

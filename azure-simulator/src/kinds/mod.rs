@@ -18,8 +18,10 @@ mod job_check;
 mod job_services;
 mod job_update;
 mod job_view;
+mod network_security_group;
 mod network_state;
 mod operation_status;
+mod peering;
 mod provider;
 mod quotas;
 mod resource_group;
@@ -212,6 +214,8 @@ static KINDS: &[&dyn Kind] = &[
     &workspace::Workspace,
     &virtual_network::VirtualNetwork,
     &subnet::Subnet,
+    &peering::Peering,
+    &network_security_group::NetworkSecurityGroup,
     &compute::AmlCompute,
     &job::Job,
     &datastore::Datastore,
@@ -292,8 +296,10 @@ pub(crate) fn network_deleted(transaction: &mut Transaction<'_>, network: &Resou
     let subnets: Vec<String> = subnets_of(transaction, network)
         .map(|subnet| subnet.id.key())
         .collect();
-    for subnet in subnets {
-        transaction.state.documents.remove(&subnet);
+    peering::disconnect(transaction, network);
+    let peerings = peering::keys_of(transaction, network);
+    for child in subnets.into_iter().chain(peerings) {
+        transaction.state.documents.remove(&child);
     }
     transaction.state.documents.remove(&network.key());
 }
