@@ -168,7 +168,11 @@ mod tests {
     fn who_comes_back_too_early_waits_from_then_on() {
         let buckets = Buckets::default();
         drained(&buckets, "me");
-        let at = |millis| buckets.take("me", READ, Duration::from_millis(millis), true).1;
+        let at = |millis| {
+            buckets
+                .take("me", READ, Duration::from_millis(millis), true)
+                .1
+        };
         assert_eq!(at(0), Some(1));
         assert_eq!(at(900), Some(1));
         assert_eq!(at(1800), Some(1));
@@ -181,7 +185,10 @@ mod tests {
         drained(&buckets, "me");
         let (remaining, wait) = buckets.take("you", READ, Duration::ZERO, true);
         assert_eq!(wait, None);
-        assert_eq!((remaining.of_principal, remaining.of_all), (249, 3750 - 251));
+        assert_eq!(
+            (remaining.of_principal, remaining.of_all),
+            (249, 3750 - 251)
+        );
     }
 
     #[test]

@@ -101,8 +101,7 @@ impl Refusal {
                 ", error=\"invalid_token\", error_description=\"{message}\""
             )),
         }
-        ArmError::new(StatusCode::UNAUTHORIZED, code, message)
-            .header("www-authenticate", challenge)
+        ArmError::new(StatusCode::UNAUTHORIZED, code, message).header("www-authenticate", challenge)
     }
 }
 

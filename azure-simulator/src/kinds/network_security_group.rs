@@ -320,21 +320,23 @@ fn rules(group: &ResourceId, given: &Value) -> Result<Value, ArmError> {
 fn default_rules(group: &ResourceId) -> Value {
     DEFAULT_RULES
         .iter()
-        .map(|(name, description, from, to, access, priority, direction)| {
-            let properties = json!({
-                "provisioningState": "Succeeded",
-                "description": description,
-                "protocol": "*",
-                "sourcePortRange": "*",
-                "destinationPortRange": "*",
-                "sourceAddressPrefix": from,
-                "destinationAddressPrefix": to,
-                "access": access,
-                "priority": priority,
-                "direction": direction,
-            });
-            shown_rule(group, ("defaultSecurityRules", name), properties)
-        })
+        .map(
+            |(name, description, from, to, access, priority, direction)| {
+                let properties = json!({
+                    "provisioningState": "Succeeded",
+                    "description": description,
+                    "protocol": "*",
+                    "sourcePortRange": "*",
+                    "destinationPortRange": "*",
+                    "sourceAddressPrefix": from,
+                    "destinationAddressPrefix": to,
+                    "access": access,
+                    "priority": priority,
+                    "direction": direction,
+                });
+                shown_rule(group, ("defaultSecurityRules", name), properties)
+            },
+        )
         .collect()
 }
 

@@ -45,7 +45,11 @@ impl Kind for Peering {
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
         let given = request.object()?;
-        only_known(given, &["id", "name", "type", "etag", "properties"], "a peering")?;
+        only_known(
+            given,
+            &["id", "name", "type", "etag", "properties"],
+            "a peering",
+        )?;
         let properties = &given["properties"];
         let mut known = vec![
             "remoteVirtualNetwork",

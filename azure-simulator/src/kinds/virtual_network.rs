@@ -171,11 +171,17 @@ fn check_peerings(
     properties: &Value,
 ) -> Result<(), ArmError> {
     let known = peering::keys_of(transaction, network);
-    for given in properties["virtualNetworkPeerings"].as_array().into_iter().flatten() {
+    for given in properties["virtualNetworkPeerings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let name = given["name"].as_str().unwrap_or_default();
         let id = network.child("virtualNetworkPeerings", Some(name));
         if !known.contains(&id.key()) {
-            return Err(ArmError::refused("A new peering in the body of its virtual network"));
+            return Err(ArmError::refused(
+                "A new peering in the body of its virtual network",
+            ));
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ mod jobs;
 mod limits;
 mod losses;
 mod meter;
+mod namespace;
 mod network;
 mod pools;
 mod pretend;
