@@ -29,6 +29,7 @@ use crate::pretend::Pretend;
 use crate::processes::Order;
 use crate::storage::blobs::BlobMetadata;
 use crate::storage::sas::SigningKey;
+use crate::texts::Texts;
 use crate::world::World;
 
 /// What does not change while the simulator runs.
@@ -75,6 +76,8 @@ pub(crate) struct State {
     pub(crate) operations: Operations,
     pub(crate) physics: Physics,
     pub(crate) due: DueQueue<Event>,
+    /// Long texts of documents.
+    pub(crate) texts: Texts,
     /// Stand-ins for Dask, where jobs only pretend.
     pub(crate) pretend: Pretend,
 }
@@ -107,6 +110,7 @@ impl Azure {
                 operations: Operations::default(),
                 physics: Physics::new(&settings.world, addresses),
                 due: DueQueue::default(),
+                texts: Texts::default(),
                 pretend: Pretend::default(),
             }),
             settings,
@@ -239,6 +243,7 @@ impl Transaction<'_> {
         }
         physics.begin_anew(&self.settings.world);
         self.state.documents = Documents::default();
+        self.state.texts = Texts::default();
         self.state.operations = Operations::default();
         self.state.due = DueQueue::default();
         self.state.pretend = Pretend::default();

@@ -6,6 +6,7 @@
 //! - `azure`, `documents`, `due`, `clock`: the state, changed in transactions, and its time
 //! - `entra`, `arm`, `data_plane`, `storage`: the planes; `kinds`: what is special about a resource
 //!   type
+//! - `metadata`: what a virtual machine is told about itself
 //! - `physics`: what happens by itself; `processes`: what happens outside; `pretend`: jobs that only
 //!   pretend to run
 
@@ -23,6 +24,7 @@ mod exchange_log;
 mod faults;
 mod files;
 mod kinds;
+mod metadata;
 mod meter;
 mod physics;
 mod place;
@@ -34,6 +36,7 @@ mod routes;
 mod server;
 mod simulator;
 mod storage;
+mod texts;
 mod timings;
 mod tls;
 mod world;
@@ -49,7 +52,7 @@ pub use timings::Timings;
 pub use tls::TlsError;
 pub use world::{
     AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, FederatedCredential, Jobs,
-    LongRunning, NetworkConflict, Workspace, World, WorldError,
+    LongRunning, NetworkConflict, NodeAddressing, Workspace, World, WorldError,
 };
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -21,8 +21,8 @@ use crate::place::{ENV, OwnDirectory, Place, env, env_file, prepare_directory};
 use crate::processes::supervisor::Supervisor;
 use crate::storage::sas::SigningKey;
 use crate::tls::{self, TlsError};
-use crate::world::{World, WorldError};
-use crate::{control, processes, server};
+use crate::world::{NodeAddressing, World, WorldError};
+use crate::{control, metadata, processes, server};
 
 /// A simulator that cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +128,7 @@ impl Simulator {
         let azure = Arc::new(Azure::new(settings, addresses, orders));
         let time = azure.clone();
         let control_routes = control::router(azure.clone());
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(server::serve(
                 azure.clone(),
                 listener,
@@ -147,6 +147,9 @@ impl Simulator {
                 }
             }),
         ];
+        if azure.settings.world.node_addresses == NodeAddressing::Subnet {
+            tasks.push(tokio::spawn(metadata::serve(azure.clone())));
+        }
         let simulator = Self {
             azure,
             supervisor,
@@ -215,7 +218,7 @@ impl Simulator {
 
     /// Everything that exists, as `GET /world` shows it.
     pub fn world(&self) -> Value {
-        control::world(&self.azure)
+        control::world::shown(&self.azure)
     }
 
     /// Every request and its answer, oldest first, without secrets.

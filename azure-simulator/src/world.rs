@@ -53,6 +53,8 @@ pub struct World {
     pub time_scale: Pace,
     /// Whether jobs run.
     pub jobs: Jobs,
+    /// Where nodes are found.
+    pub node_addresses: NodeAddressing,
     /// How a job is ended.
     pub cancel: Cancel,
     /// What becomes of a job whose low-priority node is preempted.
@@ -194,6 +196,18 @@ pub struct Cancel {
     pub hangs: bool,
 }
 
+/// Where nodes are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeAddressing {
+    /// On loopback addresses of their own.
+    #[default]
+    Loopback,
+    /// On addresses of their pool's subnet, in a network namespace in which that range is local, and
+    /// with it the instance metadata service. Nodes of pools without a subnet stay on loopback ones.
+    Subnet,
+}
+
 /// Whether jobs run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -252,6 +266,7 @@ impl Default for World {
             timings: Timings::default(),
             time_scale: Pace::default(),
             jobs: Jobs::Real,
+            node_addresses: NodeAddressing::Loopback,
             cancel: Cancel::default(),
             preemption: AfterLoss::Requeue,
             node_failure: AfterLoss::Fail,

@@ -2,7 +2,6 @@
 //! tokens it issued (contract section 2).
 
 mod assertion;
-pub(crate) mod managed_identity;
 mod tokens;
 
 pub(crate) use tokens::{Audience, Principal, Refusal, Tokens};
@@ -156,6 +155,50 @@ fn grant(azure: &Azure, tenant: &str, form: &Query, now: Timestamp) -> Result<An
         "access_token": token,
     }))
     .header("cache-control", "no-store, no-cache"))
+}
+
+/// A token for the managed identity of a virtual machine (contract section 2): that of a client of
+/// the world, the first where none is named.
+pub(crate) fn managed_identity_token(
+    azure: &Azure,
+    query: &Query,
+    now: Timestamp,
+) -> Result<Answer, String> {
+    let world = &azure.settings.world;
+    let identity = match query.get("client_id") {
+        Some(id) => world
+            .clients
+            .iter()
+            .find(|client| client.client_id.eq_ignore_ascii_case(id)),
+        None => world.clients.first(),
+    };
+    let identity = identity.ok_or("Identity not found")?;
+    let resource = query.get("resource").unwrap_or_default();
+    let scope = format!("{}/.default", resource.trim_end_matches('/'));
+    let audience = audience_of(&scope, &azure.settings).ok_or_else(|| {
+        format!(
+            "AADSTS500011: The resource principal named {resource} was not found in the tenant."
+        )
+    })?;
+    let lifetime = i64::try_from(world.token_lifetime_seconds).unwrap_or(i64::MAX);
+    let token = azure.tokens.issue(
+        Principal::Client(identity.client_id.clone()),
+        now,
+        SignedDuration::from_secs(lifetime),
+        json!({"aud": audience, "appid": identity.client_id, "tid": world.tenant_id}),
+    );
+    let begins = now.as_second();
+    // Numbers are texts here, unlike at the token endpoint.
+    Ok(Answer::ok(json!({
+        "access_token": token,
+        "client_id": identity.client_id,
+        "expires_in": lifetime.to_string(),
+        "expires_on": begins.saturating_add(lifetime).to_string(),
+        "ext_expires_in": lifetime.to_string(),
+        "not_before": begins.to_string(),
+        "resource": resource,
+        "token_type": "Bearer",
+    })))
 }
 
 /// The resource that a scope asks for, where it is one of ours.

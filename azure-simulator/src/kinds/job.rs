@@ -47,7 +47,9 @@ impl Kind for Job {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let wanted = job_check::Wanted::read(&request.id, request.object()?)?;
+        let mut wanted = job_check::Wanted::read(&request.id, request.object()?)?;
+        let variables = &mut wanted.properties["environmentVariables"];
+        transaction.state.texts.shorten(variables);
         let existing = transaction.state.documents.get(&request.id).cloned();
         if let Some(found) = existing {
             let changed = job_update::changed(&found, &wanted.properties)?;

@@ -19,6 +19,8 @@ pub(crate) fn view(transaction: &Transaction<'_>, document: &Document) -> Value 
     if let Some(fields) = properties.as_object_mut() {
         fields.remove("_given");
     }
+    let texts = &transaction.state.texts;
+    texts.restore(&mut properties["environmentVariables"]);
     properties["services"] = job_services::shown(transaction, document);
     let Some(run) = transaction.state.physics.runs.get(&key) else {
         return body;

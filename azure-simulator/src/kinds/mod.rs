@@ -35,7 +35,7 @@ pub(crate) use environment_version::needs_image_build;
 pub(crate) use job_check::{DEFAULT_OUTPUT, check_tags as check_job_tags, data_asset};
 pub(crate) use job_services::instances as service_instances;
 pub(crate) use job_view::{COMPUTE_TARGET_STATUS, compute_target_status};
-pub(crate) use network_state::{check_subnet_room, subnets_of};
+pub(crate) use network_state::{subnet_ranges, subnets_of};
 pub(crate) use workspace::{guid_of as workspace_guid, has_managed_network};
 
 /// What exists, as the control port shows it.

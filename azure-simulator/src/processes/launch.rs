@@ -115,7 +115,7 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
         .into_iter()
         .flatten()
     {
-        let value = value.as_str().unwrap_or_default();
+        let value = transaction.state.texts.text(value).unwrap_or_default();
         environment.insert(name.clone(), value.to_owned());
     }
     Ok(Launch {
