@@ -34,8 +34,9 @@ LINE := $(PYTHON) -m line
 # command that follows.
 WITH_LINE := $(LINE) run --
 
-# Each by itself, as they are programs of their own with settings of their own.
-PYTHON_TESTS := $(sort $(dir $(wildcard tests/*/test_*.py)))
+# Each by itself, as they are programs of their own with settings of their own; tests/azure-sdk has
+# an environment of its own too.
+PYTHON_TESTS := $(filter-out tests/azure-sdk/,$(sort $(dir $(wildcard tests/*/test_*.py))))
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
 CHART_CRDS := charts/dask-azureml-operator/crds
@@ -53,10 +54,17 @@ build: ## Build operator and simulator
 demo: build ## Run examples/noaa-isd on a simulated Azure, from manifest to empty Azure (WORKERS=3)
 	$(WITH_LINE) python examples/noaa-isd/demo.py --workers $(WORKERS)
 
+# Every simulator of the tests leaves there what it saw, which is checked at the end.
+EXCHANGES := $(CURDIR)/target/exchanges
+
 .PHONY: test
+test: export AZURE_SIMULATOR_EXCHANGES := $(EXCHANGES)
 test: build ## Run all tests
+	rm -rf $(EXCHANGES)
 	$(WITH_LINE) $(cargo) test --workspace --locked
 	for folder in $(PYTHON_TESTS); do $(WITH_LINE) python -m pytest "$$folder"; done
+	$(LINE) azure-sdk -- python -m pytest tests/azure-sdk
+	$(LINE) azure-sdk -- python tests/azure-sdk/wire_check.py $(EXCHANGES)
 
 .PHONY: up
 up: build ## Leave control plane, simulator and operator running (SIMULATOR_ARGS=, OPERATOR_ARGS=)

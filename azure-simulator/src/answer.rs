@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(crate) enum Content {
     Empty,
     Json(Value),
-    Text(String),
+    Xml(String),
     Bytes(Bytes),
 }
 
@@ -48,12 +48,20 @@ impl Answer {
         Self::of(status, Content::Empty)
     }
 
-    pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Self {
-        Self::of(status, Content::Text(text.into()))
+    pub(crate) fn xml(status: StatusCode, text: impl Into<String>) -> Self {
+        Self::of(status, Content::Xml(text.into()))
     }
 
     pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Self {
         Self::of(StatusCode::OK, Content::Bytes(bytes.into()))
+    }
+
+    /// The body of an answer in JSON; `null` of any other.
+    pub(crate) fn json_body(self) -> Value {
+        match self.content {
+            Content::Json(body) => body,
+            Content::Empty | Content::Xml(_) | Content::Bytes(_) => Value::Null,
+        }
     }
 
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
@@ -61,9 +69,26 @@ impl Answer {
         self
     }
 
-    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers
-            .push((HeaderName::from_static(name), value.into()));
+    pub(crate) fn header(self, name: &'static str, value: impl Into<String>) -> Self {
+        self.header_named(HeaderName::from_static(name), value)
+    }
+
+    pub(crate) fn header_named(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Whether it says where its operation is polled.
+    pub(crate) fn begins_operation(&self) -> bool {
+        self.headers.iter().any(|(name, _)| {
+            name == "azure-asyncoperation"
+                || (*name == header::LOCATION && self.status == StatusCode::ACCEPTED)
+        })
+    }
+
+    /// As HEAD wants it.
+    pub(crate) fn without_body(mut self) -> Self {
+        self.content = Content::Empty;
         self
     }
 }
@@ -76,7 +101,7 @@ impl IntoResponse for Answer {
                 Some("application/json; charset=utf-8"),
                 Body::from(value.to_string()),
             ),
-            Content::Text(text) => (Some("text/plain; charset=utf-8"), Body::from(text)),
+            Content::Xml(text) => (Some("application/xml"), Body::from(text)),
             Content::Bytes(bytes) => (Some("application/octet-stream"), Body::from(bytes)),
         };
         let mut response = Response::new(body);

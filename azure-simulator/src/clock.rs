@@ -1,12 +1,13 @@
 //! The one clock: what time it is, and how fast simulated time runs against it.
 //!
-//! Timestamps in documents and tokens are real time, because clients compare them with their own.
-//! Durations of Azure are simulated time, which the pace stretches or shrinks.
+//! Timestamps in documents and tokens are real time, because clients compare them with their own;
+//! they run ahead of it only by what time was advanced. Durations of Azure are simulated time, which
+//! the pace stretches or shrinks.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -20,6 +21,8 @@ pub enum Pace {
     Scaled(f64),
     /// What takes time in Azure takes none here.
     Instant,
+    /// Time stands still, timestamps too, until it is advanced.
+    Manual,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -35,9 +38,9 @@ impl Default for Pace {
     }
 }
 
-/// A pace is a positive number or the word `instant`.
+/// A pace is a positive number or one of the words `instant` and `manual`.
 #[derive(Debug, thiserror::Error)]
-#[error("a time scale is a number above 0 or the word `instant`, not `{0}`")]
+#[error("a time scale is a number above 0 or one of the words `instant` and `manual`, not `{0}`")]
 pub struct NotAPace(String);
 
 impl TryFrom<PaceText> for Pace {
@@ -48,6 +51,7 @@ impl TryFrom<PaceText> for Pace {
             PaceText::Scale(scale) if scale > 0.0 && scale.is_finite() => Ok(Self::Scaled(scale)),
             PaceText::Scale(scale) => Err(NotAPace(scale.to_string())),
             PaceText::Word(word) if word == "instant" => Ok(Self::Instant),
+            PaceText::Word(word) if word == "manual" => Ok(Self::Manual),
             PaceText::Word(word) => Err(NotAPace(word)),
         }
     }
@@ -58,6 +62,7 @@ impl From<Pace> for PaceText {
         match pace {
             Pace::Scaled(scale) => Self::Scale(scale),
             Pace::Instant => Self::Word("instant".to_owned()),
+            Pace::Manual => Self::Word("manual".to_owned()),
         }
     }
 }
@@ -77,7 +82,7 @@ impl std::str::FromStr for Pace {
 /// A point in time, on both scales.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
-    /// Real time.
+    /// Real time, and what time was advanced.
     pub(crate) timestamp: Timestamp,
     /// Simulated time since the start.
     pub(crate) elapsed: Duration,
@@ -98,13 +103,56 @@ impl Moment {
 
 pub(crate) struct Clock {
     beat: Mutex<Beat>,
-    pace_changed: Notify,
+    changed: Notify,
 }
 
 struct Beat {
     pace: Pace,
     since: Instant,
     elapsed_then: Duration,
+    calendar: Calendar,
+}
+
+/// What timestamps are counted from.
+#[derive(Clone, Copy)]
+enum Calendar {
+    /// Real time, and so much more.
+    Ahead(SignedDuration),
+    StandsAt(Timestamp),
+}
+
+impl Calendar {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(self) -> Timestamp {
+        match self {
+            Self::Ahead(ahead) => later(Timestamp::now(), ahead),
+            Self::StandsAt(at) => at,
+        }
+    }
+
+    /// No pace lets timestamps jump: time that stood still stays lost.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn at_pace(self, pace: Pace) -> Self {
+        match (self, pace) {
+            (Self::Ahead(_), Pace::Manual) => Self::StandsAt(self.now()),
+            (Self::StandsAt(at), Pace::Scaled(_) | Pace::Instant) => {
+                Self::Ahead(at.duration_since(Timestamp::now()))
+            }
+            _ => self,
+        }
+    }
+
+    fn advanced(self, by: Duration) -> Self {
+        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+        match self {
+            Self::Ahead(ahead) => Self::Ahead(ahead.saturating_add(by)),
+            Self::StandsAt(at) => Self::StandsAt(later(at, by)),
+        }
+    }
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(at)
 }
 
 impl Beat {
@@ -113,7 +161,13 @@ impl Beat {
         match self.pace {
             Pace::Scaled(scale) => self.elapsed_then + real.mul_f64(scale),
             Pace::Instant => self.elapsed_then + real,
+            Pace::Manual => self.elapsed_then,
         }
+    }
+
+    fn count_from(&mut self, now: Instant) {
+        self.elapsed_then = self.elapsed(now);
+        self.since = now;
     }
 }
 
@@ -125,8 +179,9 @@ impl Clock {
                 pace,
                 since: Instant::now(),
                 elapsed_then: Duration::ZERO,
+                calendar: Calendar::Ahead(SignedDuration::ZERO).at_pace(pace),
             }),
-            pace_changed: Notify::new(),
+            changed: Notify::new(),
         }
     }
 
@@ -134,7 +189,7 @@ impl Clock {
     pub(crate) fn now(&self) -> Moment {
         let beat = lock(&self.beat);
         Moment {
-            timestamp: Timestamp::now(),
+            timestamp: beat.calendar.now(),
             elapsed: beat.elapsed(Instant::now()),
             instant: beat.pace == Pace::Instant,
         }
@@ -149,41 +204,55 @@ impl Clock {
     pub(crate) fn set_pace(&self, pace: Pace) {
         {
             let mut beat = lock(&self.beat);
-            let now = Instant::now();
-            beat.elapsed_then = beat.elapsed(now);
-            beat.since = now;
+            beat.count_from(Instant::now());
             beat.pace = pace;
+            beat.calendar = beat.calendar.at_pace(pace);
         }
-        self.pace_changed.notify_waiters();
+        self.changed.notify_waiters();
+    }
+
+    /// Lets simulated time, and the timestamps, go on by so much at once.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub(crate) fn advance(&self, by: Duration) {
+        {
+            let mut beat = lock(&self.beat);
+            beat.count_from(Instant::now());
+            beat.elapsed_then = beat.elapsed_then.saturating_add(by);
+            beat.calendar = beat.calendar.advanced(by);
+        }
+        self.changed.notify_waiters();
     }
 
     /// Waits until the simulated time `due`, however the pace changes meanwhile.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(crate) async fn reached(&self, due: Duration) {
         loop {
-            let changed = self.pace_changed.notified();
+            let changed = self.changed.notified();
             let left = {
                 let beat = lock(&self.beat);
                 let left = due.saturating_sub(beat.elapsed(Instant::now()));
                 match beat.pace {
-                    Pace::Scaled(scale) => left.div_f64(scale),
-                    Pace::Instant => Duration::ZERO,
+                    Pace::Instant => return,
+                    _ if left.is_zero() => return,
+                    Pace::Scaled(scale) => Some(left.div_f64(scale)),
+                    Pace::Manual => None,
                 }
             };
-            if left.is_zero() {
-                return;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(left) => {}
-                () = changed => {}
+            match left {
+                Some(left) => tokio::select! {
+                    () = tokio::time::sleep(left) => {}
+                    () = changed => {}
+                },
+                None => changed.await,
             }
         }
     }
 
-    /// Waits as long as `seconds` of Azure take.
+    /// Waits as long as `seconds` of Azure take: the latency of an answer, which takes none where
+    /// time is advanced by hand, because whoever advances it waits for answers too.
     pub(crate) async fn pass(&self, seconds: f64) {
         let now = self.now();
-        if !now.instant && seconds > 0.0 {
+        if matches!(self.pace(), Pace::Scaled(_)) && seconds > 0.0 {
             self.reached(now.after(seconds)).await;
         }
     }
@@ -215,9 +284,10 @@ mod tests {
     }
 
     #[test]
-    fn a_time_scale_is_a_positive_number_or_the_word_instant() {
+    fn a_time_scale_is_a_positive_number_or_the_word_instant_or_manual() {
         assert_eq!("60".parse::<Pace>().unwrap(), Pace::Scaled(60.0));
         assert_eq!("instant".parse::<Pace>().unwrap(), Pace::Instant);
+        assert_eq!("manual".parse::<Pace>().unwrap(), Pace::Manual);
         assert!("0".parse::<Pace>().is_err());
         assert!("soon".parse::<Pace>().is_err());
     }
@@ -230,6 +300,34 @@ mod tests {
         tokio::pin!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
         clock.set_pace(Pace::Instant);
+        waiting.await;
+    }
+
+    #[test]
+    fn by_hand_time_and_timestamps_go_on_by_what_they_are_advanced_and_no_more() {
+        let clock = Clock::new(Pace::Manual);
+        let (before, again) = (clock.now(), clock.now());
+        assert_eq!(again.timestamp, before.timestamp);
+        clock.advance(Duration::from_secs(3600));
+        let after = clock.now();
+        assert_eq!(after.elapsed, Duration::from_secs(3600));
+        assert_eq!(
+            after.timestamp.duration_since(before.timestamp),
+            SignedDuration::from_hours(1)
+        );
+        clock.set_pace(Pace::Instant);
+        assert!(clock.now().timestamp >= after.timestamp, "no jump back");
+    }
+
+    #[tokio::test]
+    async fn what_is_due_at_the_end_of_an_advance_is_reached_and_nothing_sooner() {
+        let clock = Clock::new(Pace::Manual);
+        let waiting = clock.reached(Duration::from_secs(10));
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        clock.advance(Duration::from_secs(9));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        clock.advance(Duration::from_secs(1));
         waiting.await;
     }
 }

@@ -26,13 +26,14 @@ impl<T> DueQueue<T> {
         self.pending.insert((due, self.last), item);
     }
 
-    /// The next item that is due at this moment; without delays everything is.
-    pub(crate) fn pop(&mut self, now: &Moment) -> Option<T> {
+    /// The next item that is due at this moment, and when it was; without delays everything is.
+    pub(crate) fn pop(&mut self, now: &Moment) -> Option<(Duration, T)> {
         let first = self.pending.first_entry()?;
         if !now.instant && first.key().0 > now.elapsed {
             return None;
         }
-        Some(first.remove())
+        let due = first.key().0;
+        Some((due, first.remove()))
     }
 
     /// When the next item is due.
@@ -59,9 +60,10 @@ mod tests {
         queue.push(Duration::from_secs(5), "second");
         queue.push(Duration::from_secs(1), "first");
         queue.push(Duration::from_secs(5), "third");
-        assert_eq!(queue.pop(&at(1, false)), Some("first"));
+        let (one, five) = (Duration::from_secs(1), Duration::from_secs(5));
+        assert_eq!(queue.pop(&at(1, false)), Some((one, "first")));
         assert_eq!(queue.pop(&at(1, false)), None);
-        assert_eq!(queue.pop(&at(1, true)), Some("second"));
-        assert_eq!(queue.pop(&at(5, false)), Some("third"));
+        assert_eq!(queue.pop(&at(1, true)), Some((five, "second")));
+        assert_eq!(queue.pop(&at(5, false)), Some((five, "third")));
     }
 }

@@ -4,8 +4,11 @@
 //! - `simulator`, `world`, `timings`, `faults`: what users of the library see
 //! - `server`, `routes`, `tls`: the wire; `exchange_log`, `meter`: what was seen on it
 //! - `azure`, `documents`, `due`, `clock`: the state, changed in transactions, and its time
-//! - `entra`, `arm`, `data_plane`: the planes; `kinds`: what is special about a resource type
-//! - `physics`: what happens by itself; `processes`: what happens outside
+//! - `entra`, `arm`, `data_plane`, `storage`: the planes; `kinds`: what is special about a resource
+//!   type
+//! - `metadata`: what a virtual machine is told about itself
+//! - `physics`: what happens by itself; `processes`: what happens outside; `pretend`: jobs that only
+//!   pretend to run
 
 mod answer;
 mod arm;
@@ -21,27 +24,36 @@ mod exchange_log;
 mod faults;
 mod files;
 mod kinds;
+mod metadata;
 mod meter;
 mod physics;
 mod place;
+mod pretend;
+mod problem;
 mod processes;
 mod resource_id;
 mod routes;
 mod server;
 mod simulator;
+mod storage;
+mod texts;
 mod timings;
 mod tls;
 mod world;
 
 pub use cli::{Cli, CliError};
 pub use clock::{NotAPace, Pace};
-pub use faults::{Action as FaultAction, Fault, FaultAnswer};
+pub use faults::Fault;
+pub use faults::action::{Action as FaultAction, FaultAnswer, RetryAfterForm};
 pub use physics::node_addresses::NoFreeAddresses;
 pub use place::Place;
 pub use simulator::{Simulator, StartError};
 pub use timings::Timings;
 pub use tls::TlsError;
-pub use world::{Cancel, Client, DataMapping, EnvironmentMapping, Workspace, World, WorldError};
+pub use world::{
+    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, FederatedCredential, Jobs,
+    LongRunning, NetworkConflict, NodeAddressing, Workspace, World, WorldError,
+};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

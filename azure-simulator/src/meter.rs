@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use http::Method;
+use http::{Method, StatusCode, response};
 use serde_json::{Value, json};
 
-use crate::arm::headers::{Counted, RemainingRequests};
+use crate::arm::headers::Counted;
 use crate::lock;
 
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    pub(crate) remaining: RemainingRequests,
     counts: Mutex<Counts>,
 }
 
@@ -20,6 +19,9 @@ struct Counts {
     reads: u64,
     writes: u64,
     deletes: u64,
+    throttled: [u64; 3],
+    /// Least seen left in each of ARM's buckets, by the header that told it.
+    low_water: BTreeMap<String, u64>,
     data_plane: u64,
     tokens: u64,
     refused: u64,
@@ -27,22 +29,61 @@ struct Counts {
     unchanged_writes: BTreeMap<String, u64>,
 }
 
+/// What the names of ARM's headers begin with that tell what is left in a bucket.
+const BUCKET_HEADER: &str = "x-ms-ratelimit-remaining-subscription-";
+
+#[derive(PartialEq, Eq)]
+enum Plane {
+    Entra,
+    Data,
+    ResourceManager,
+}
+
+impl Plane {
+    fn of(path: &str) -> Self {
+        let first = path.split('/').nth(1).unwrap_or_default();
+        if path.ends_with("/oauth2/v2.0/token") {
+            Self::Entra
+        } else if matches!(
+            first,
+            "discovery" | "mlflow" | "history" | "artifact" | "blob" | "common"
+        ) {
+            Self::Data
+        } else {
+            Self::ResourceManager
+        }
+    }
+}
+
 impl Meter {
     pub(crate) fn count_request(&self, method: &Method, path: &str) {
         let mut counts = lock(&self.counts);
-        let plane = path.split('/').nth(1).unwrap_or_default();
-        if path.ends_with("/oauth2/v2.0/token") {
-            counts.tokens += 1;
-        } else if matches!(
-            plane,
-            "discovery" | "mlflow" | "history" | "artifact" | "blob" | "common"
-        ) {
-            counts.data_plane += 1;
-        } else {
-            match Counted::of(method) {
+        match Plane::of(path) {
+            Plane::Entra => counts.tokens += 1,
+            Plane::Data => counts.data_plane += 1,
+            Plane::ResourceManager => match Counted::of(method) {
                 Counted::Read => counts.reads += 1,
                 Counted::Write => counts.writes += 1,
                 Counted::Delete => counts.deletes += 1,
+            },
+        }
+    }
+
+    /// Counts throttled requests, and how empty the buckets were that the headers tell of.
+    pub(crate) fn note_answer(&self, method: &Method, path: &str, answer: &response::Parts) {
+        if Plane::of(path) != Plane::ResourceManager {
+            return;
+        }
+        let mut counts = lock(&self.counts);
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            counts.throttled[Counted::of(method) as usize] += 1;
+        }
+        for (name, value) in &answer.headers {
+            let bucket = name.as_str().strip_prefix(BUCKET_HEADER);
+            let left = value.to_str().ok().and_then(|left| left.parse().ok());
+            if let (Some(bucket), Some(left)) = (bucket, left) {
+                let low = counts.low_water.entry(bucket.to_owned()).or_insert(left);
+                *low = left.min(*low);
             }
         }
     }
@@ -62,7 +103,7 @@ impl Meter {
         *lock(&self.counts) = Counts::default();
     }
 
-    /// `GET /meter`. Nothing is throttled, so those counts stay 0.
+    /// `GET /meter`, but for what nodes cost.
     pub(crate) fn shown(&self) -> Value {
         let counts = lock(&self.counts);
         json!({
@@ -71,7 +112,12 @@ impl Meter {
                 "writes": counts.writes,
                 "deletes": counts.deletes,
             },
-            "throttled": {"reads": 0, "writes": 0, "deletes": 0},
+            "throttled": {
+                "reads": counts.throttled[Counted::Read as usize],
+                "writes": counts.throttled[Counted::Write as usize],
+                "deletes": counts.throttled[Counted::Delete as usize],
+            },
+            "bucket_low_water": counts.low_water,
             "data_plane_requests": counts.data_plane,
             "token_requests": counts.tokens,
             "refused": counts.refused,

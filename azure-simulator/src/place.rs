@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::azure::Settings;
 use crate::processes::launch::WITHOUT_PYTHON;
+use crate::storage::blobs::ROOT as STORAGE;
 use crate::tls;
 use crate::world::World;
 
@@ -26,6 +27,9 @@ pub struct Place {
     pub directory: Option<PathBuf>,
     /// `PATH` of the jobs.
     pub path: String,
+    /// Folder that the exchanges are written to at the end, in a file of their own: for a check over
+    /// all tests. `AZURE_SIMULATOR_EXCHANGES` names it where nobody else does.
+    pub exchanges: Option<PathBuf>,
 }
 
 impl Default for Place {
@@ -36,8 +40,17 @@ impl Default for Place {
             control: SocketAddr::from(([127, 0, 0, 1], 0)),
             directory: None,
             path: own_path(),
+            exchanges: exchanges_folder(),
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the simulators of all tests are told in one place"
+)]
+fn exchanges_folder() -> Option<PathBuf> {
+    std::env::var_os("AZURE_SIMULATOR_EXCHANGES").map(PathBuf::from)
 }
 
 #[expect(
@@ -76,7 +89,7 @@ pub(crate) fn prepare_directory(
     path: &str,
 ) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    for left in [ENV, "jobs", WITHOUT_PYTHON] {
+    for left in [ENV, "jobs", STORAGE, WITHOUT_PYTHON] {
         let left = directory.join(left);
         let removed = if left.is_dir() {
             std::fs::remove_dir_all(&left)

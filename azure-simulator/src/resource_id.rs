@@ -31,6 +31,9 @@ impl ResourceId {
             return None;
         }
         let (subscription, mut rest) = rest.split_first()?;
+        if let Some(found) = Self::of_resources(subscription, rest) {
+            return Some(found);
+        }
         let mut resource_group = None;
         if let [word, group, after @ ..] = rest
             && word.eq_ignore_ascii_case("resourceGroups")
@@ -57,6 +60,24 @@ impl ResourceId {
             resource_group,
             provider,
             segments,
+        })
+    }
+
+    /// What ARM itself has below a subscription: the list of resource groups, providers.
+    fn of_resources(subscription: &str, rest: &[&str]) -> Option<Self> {
+        let segment = match rest {
+            [groups] if groups.eq_ignore_ascii_case("resourceGroups") => ("resourceGroups", None),
+            [providers] if providers.eq_ignore_ascii_case("providers") => ("providers", None),
+            [providers, namespace] if providers.eq_ignore_ascii_case("providers") => {
+                ("providers", Some((*namespace).to_owned()))
+            }
+            _ => return None,
+        };
+        Some(Self {
+            subscription: subscription.to_owned(),
+            resource_group: None,
+            provider: "Microsoft.Resources".to_owned(),
+            segments: vec![(segment.0.to_owned(), segment.1)],
         })
     }
 
@@ -127,13 +148,20 @@ impl ResourceId {
         child
     }
 
-    /// Splits the action off the path of a POST: `…/jobs/j1/cancel` is the job and `cancel`.
+    /// Splits the action off the path of a POST: `…/jobs/j1/cancel` is the job and `cancel`,
+    /// `/subscriptions/s/providers/n/register` the provider and `register`.
     pub(crate) fn split_action(mut self) -> Option<(Self, String)> {
-        if self.is_collection() && self.segments.len() > 1 {
-            let (action, _) = self.segments.pop()?;
-            return Some((self, action));
+        if !self.is_collection() {
+            return None;
         }
-        None
+        let (action, _) = self.segments.pop()?;
+        if self.segments.is_empty() {
+            if self.resource_group.is_some() {
+                return None;
+            }
+            self = Self::of_resources(&self.subscription, &["providers", &self.provider])?;
+        }
+        Some((self, action))
     }
 
     /// Equal for two spellings of the same resource.
@@ -208,6 +236,14 @@ mod tests {
         assert_eq!((job.name(), action.as_str()), ("j1", "cancel"));
         let collection = ResourceId::parse(&format!("{WORKSPACE}/jobs")).unwrap();
         assert!(collection.is_collection());
+        let path =
+            ResourceId::parse("/subscriptions/s/providers/Microsoft.Network/register").unwrap();
+        let (provider, action) = path.split_action().unwrap();
+        assert_eq!(provider.resource_type(), "Microsoft.Resources/providers");
+        assert_eq!(
+            (provider.name(), action.as_str()),
+            ("Microsoft.Network", "register")
+        );
     }
 
     #[test]

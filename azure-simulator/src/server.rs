@@ -6,7 +6,8 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
-use http::{Request, StatusCode};
+use http::uri::PathAndQuery;
+use http::{Request, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -20,18 +21,17 @@ use crate::answer::Refused;
 use crate::arm::error::ArmError;
 use crate::azure::Azure;
 use crate::exchange_log::Exchange;
-use crate::faults::Action;
-use crate::routes;
+use crate::faults::action::Action;
+use crate::faults::answer::{Asked, Cut, cut};
+use crate::{routes, storage};
 
 /// ARM takes no larger body than 4 MiB.
 const LARGEST_BODY: usize = 4 << 20;
 /// Artifacts may be larger.
 const LARGEST_ARTIFACT: usize = 256 << 20;
-
-/// Why a connection ends without an answer: a fault wants it so.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is cut")]
-struct Cut;
+/// So much of a body that is too large is read all the same: a client that is still sending would
+/// find its connection cut before it reads why.
+const MOST_DISCARDED: usize = 64 << 20;
 
 /// Accepts connections for ever; they end with the task.
 pub(crate) async fn serve(azure: Arc<Azure>, listener: TcpListener, tls: TlsAcceptor) {
@@ -66,7 +66,10 @@ async fn connection(azure: Arc<Azure>, router: Router, tls: TlsAcceptor, stream:
         }
     };
     let service = service_fn(move |request| exchange(azure.clone(), router.clone(), request));
-    let served = auto::Builder::new(TokioExecutor::new())
+    let mut connections = auto::Builder::new(TokioExecutor::new());
+    // Who has sent all of a request and closes its half still wants the answer.
+    connections.http1().half_close(true);
+    let served = connections
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(problem) = served {
@@ -81,9 +84,14 @@ async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response, Cut> {
     let begun = azure.clock.now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    if let Some(uri) = account_uri(&parts) {
+        parts.uri = uri;
+    }
+    let asked = Asked::of(&parts);
+    let method = parts.method.clone();
     let path = parts.uri.path().to_owned();
-    let limit = if path.starts_with("/artifact/") {
+    let limit = if path.starts_with("/artifact/") || path.starts_with("/blob/") {
         LARGEST_ARTIFACT
     } else {
         LARGEST_BODY
@@ -109,24 +117,51 @@ async fn exchange(
             return Err(Cut);
         }
         Some(Action::Delay { seconds }) => azure.clock.pass_real(*seconds).await,
-        Some(Action::Answer(_) | Action::LoseAnswer) | None => {}
+        Some(action) => asked.before(&azure, action),
+        None => {}
     }
-    let response = match &action {
-        Some(Action::Answer(answer)) => answer.response(),
-        _ => call(router, parts, body).await,
+    if let Some(consequence) = action.as_ref().and_then(Action::consequence) {
+        parts.extensions.insert(consequence);
+    }
+    let instead = action
+        .as_ref()
+        .and_then(|action| action.instead(azure.clock.now().timestamp));
+    let response = match instead {
+        Some(response) => response,
+        None => call(router, parts, body).await,
     };
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     let bytes = collect(body, usize::MAX).await.unwrap_or_default();
+    let bytes = asked.altered(&azure, action.as_ref(), &mut parts, bytes);
+    azure.meter.note_answer(&method, &path, &parts);
     if let Some(Refused(what)) = parts.extensions.get() {
         tracing::warn!(what, "refused: not simulated");
         azure.meter.count_refused();
     }
-    if matches!(action, Some(Action::LoseAnswer)) {
-        azure.exchanges.add(record.lost(Some((&parts, &bytes))));
-        return Err(Cut);
+    match action {
+        Some(Action::LoseAnswer) => {
+            azure.exchanges.add(record.lost(Some((&parts, &bytes))));
+            return Err(Cut);
+        }
+        Some(Action::CutAnswer) => {
+            azure.exchanges.add(record.lost(Some((&parts, &bytes))));
+            let body = cut(&mut parts, &bytes);
+            return Ok(Response::from_parts(parts, body));
+        }
+        _ => {}
     }
     azure.exchanges.add(record.answered(&parts, &bytes));
     Ok(Response::from_parts(parts, Body::from(bytes)))
+}
+
+/// Where a request to a storage account leads; `None` for every other request.
+fn account_uri(parts: &http::request::Parts) -> Option<Uri> {
+    let host = match parts.uri.host() {
+        Some(host) => host,
+        None => parts.headers.get(header::HOST)?.to_str().ok()?,
+    };
+    let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    storage::internal_path(host, path)?.parse().ok()
 }
 
 async fn call(router: Router, parts: http::request::Parts, body: Bytes) -> Response {
@@ -143,12 +178,18 @@ struct NotRead;
 async fn collect(body: Body, limit: usize) -> Result<Bytes, NotRead> {
     let mut stream = body.into_data_stream();
     let mut collected = Vec::new();
+    let mut length: usize = 0;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| NotRead)?;
-        if collected.len() + chunk.len() > limit {
-            return Err(NotRead);
+        length = length.saturating_add(chunk.len());
+        if length <= limit {
+            collected.extend_from_slice(&chunk);
+        } else if length - limit > MOST_DISCARDED {
+            break;
         }
-        collected.extend_from_slice(&chunk);
+    }
+    if length > limit {
+        return Err(NotRead);
     }
     Ok(Bytes::from(collected))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -13,15 +14,15 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::azure::{Azure, Settings};
 use crate::clock::Pace;
-use crate::data_plane::signed_links::SigningKey;
 use crate::faults::Fault;
 use crate::files::write_at_once;
 use crate::physics::node_addresses::{NoFreeAddresses, NodeAddresses};
 use crate::place::{ENV, OwnDirectory, Place, env, env_file, prepare_directory};
 use crate::processes::supervisor::Supervisor;
+use crate::storage::sas::SigningKey;
 use crate::tls::{self, TlsError};
-use crate::world::{World, WorldError};
-use crate::{control, processes, server};
+use crate::world::{NodeAddressing, World, WorldError};
+use crate::{control, metadata, processes, server};
 
 /// A simulator that cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,7 @@ pub struct Simulator {
     control: SocketAddr,
     ca_pem: String,
     env: BTreeMap<String, String>,
+    exchanges: Option<PathBuf>,
     _own_directory: Option<OwnDirectory>,
 }
 
@@ -126,7 +128,7 @@ impl Simulator {
         let azure = Arc::new(Azure::new(settings, addresses, orders));
         let time = azure.clone();
         let control_routes = control::router(azure.clone());
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(server::serve(
                 azure.clone(),
                 listener,
@@ -145,6 +147,9 @@ impl Simulator {
                 }
             }),
         ];
+        if azure.settings.world.node_addresses == NodeAddressing::Subnet {
+            tasks.push(tokio::spawn(metadata::serve(azure.clone())));
+        }
         let simulator = Self {
             azure,
             supervisor,
@@ -152,6 +157,7 @@ impl Simulator {
             control,
             ca_pem: tls.ca_pem,
             env,
+            exchanges: place.exchanges,
             _own_directory: own_directory,
         };
         write_at_once(&directory.join(ENV), &env_file(&simulator.env)).map_err(|source| {
@@ -212,7 +218,7 @@ impl Simulator {
 
     /// Everything that exists, as `GET /world` shows it.
     pub fn world(&self) -> Value {
-        control::world(&self.azure)
+        control::world::shown(&self.azure)
     }
 
     /// Every request and its answer, oldest first, without secrets.
@@ -229,14 +235,14 @@ impl Simulator {
         self.azure.exchanges.clear();
     }
 
-    /// Requests by kind and writes that changed nothing, as `GET /meter` shows them.
+    /// What clients and nodes have cost, as `GET /meter` shows it.
     pub fn meter(&self) -> Value {
-        self.azure.meter.shown()
+        control::metered(&self.azure)
     }
 
     /// Counts from 0 again.
     pub fn reset_meter(&self) {
-        self.azure.meter.reset();
+        control::reset_meters(&self.azure);
     }
 
     /// Sets a fault.
@@ -255,10 +261,29 @@ impl Simulator {
         self.azure.transact(|_| ());
     }
 
+    /// Lets so much of Azure's time pass at once, at any pace. Everything that is due happens, each
+    /// thing at its own time; returns when all that was ordered of processes meanwhile (starts and
+    /// kills) has come about. Processes themselves take real time: wait for what they do.
+    pub async fn advance(&self, by: Duration) {
+        self.azure.advance(by).await;
+    }
+
+    /// The world is as it was at the start, but for its pace and the tokens that were issued.
+    pub async fn reset(&self) {
+        control::begin_anew(&self.azure).await;
+    }
+
     /// Every token of clients expires now.
     pub fn expire_tokens(&self) {
         let now = self.azure.clock.now().timestamp;
         self.azure.tokens.expire_all(now);
+    }
+
+    /// No token of clients that was issued until now is taken any more: ARM asks for a newer one in
+    /// the claims of its challenge.
+    pub fn revoke_tokens(&self) {
+        let now = self.azure.clock.now().timestamp;
+        self.azure.tokens.revoke_all(now);
     }
 
     /// Process id of the parent of all jobs.
@@ -273,6 +298,11 @@ impl Drop for Simulator {
             task.abort();
         }
         self.supervisor.end();
+        if let Some(folder) = &self.exchanges
+            && let Err(problem) = self.azure.exchanges.write(folder)
+        {
+            tracing::warn!(%problem, folder = %folder.display(), "the exchanges cannot be written");
+        }
     }
 }
 

@@ -17,6 +17,10 @@ pub struct Timings {
     pub node_boot_seconds: f64,
     /// A node from `leaving` to gone.
     pub node_leave_seconds: f64,
+    /// How long a preempted node is shown, and keeps its cores and its address.
+    pub preempted_node_seconds: f64,
+    /// How long an unusable node is shown, and keeps its cores and its address.
+    pub unusable_node_seconds: f64,
     /// DELETE of a compute that has no nodes.
     pub compute_delete_seconds: f64,
     /// DELETE of a compute that has nodes (60 to 300).
@@ -37,6 +41,8 @@ pub struct Timings {
     pub job_finalize_seconds: f64,
     /// A cancel until the processes are killed (10 to 90).
     pub cancel_seconds: f64,
+    /// How long a job is `NotResponding` whose node is gone, until Azure believes it.
+    pub not_responding_seconds: f64,
 }
 
 impl Default for Timings {
@@ -47,6 +53,8 @@ impl Default for Timings {
             pool_settle_seconds: 9.0,
             node_boot_seconds: 240.0,
             node_leave_seconds: 30.0,
+            preempted_node_seconds: 60.0,
+            unusable_node_seconds: 600.0,
             compute_delete_seconds: 10.0,
             compute_delete_with_nodes_seconds: 120.0,
             subnet_release_seconds: 60.0,
@@ -57,6 +65,7 @@ impl Default for Timings {
             job_launch_seconds: 20.0,
             job_finalize_seconds: 10.0,
             cancel_seconds: 30.0,
+            not_responding_seconds: 180.0,
         }
     }
 }
@@ -71,6 +80,8 @@ impl Timings {
             pool_settle_seconds: 0.0,
             node_boot_seconds: 0.0,
             node_leave_seconds: 0.0,
+            preempted_node_seconds: 0.0,
+            unusable_node_seconds: 0.0,
             compute_delete_seconds: 0.0,
             compute_delete_with_nodes_seconds: 0.0,
             subnet_release_seconds: 0.0,
@@ -81,6 +92,7 @@ impl Timings {
             job_launch_seconds: 0.0,
             job_finalize_seconds: 0.0,
             cancel_seconds: 0.0,
+            not_responding_seconds: 0.0,
         }
     }
 }

@@ -40,7 +40,12 @@ pub(crate) struct Tls {
 pub(crate) fn prepare(directory: &Path) -> Result<Tls, TlsError> {
     let (key, ca_pem) = authority(directory)?;
     let issuer = Issuer::new(authority_params(), key);
-    let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let mut params = CertificateParams::new(vec![
+        "localhost".to_owned(),
+        // Hosts of storage accounts.
+        "*.blob.core.localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+    ])?;
     params
         .distinguished_name
         .push(DnType::CommonName, "azure-simulator");

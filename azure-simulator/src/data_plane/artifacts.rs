@@ -1,21 +1,21 @@
-//! Artifacts of runs: up, down, and by signed links (contract section 10).
+//! Artifacts of runs, up and down, and the links that lead to them (contract section 10).
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::arm::request::{Query, decoded};
 use crate::azure::Azure;
 use crate::clock::timestamp_text;
 use crate::data_plane::error::DataPlaneError;
 use crate::data_plane::{DataPlaneRequest, find, run_files};
-use crate::kinds;
 use crate::resource_id::ResourceId;
+use crate::storage::account::{ARTIFACTS, Account};
+use crate::storage::sas;
 
 /// Serves `/artifact/{version}{WS}/artifacts/ExperimentRun/dcid.{id}/…`.
 pub(crate) async fn serve(
@@ -92,7 +92,7 @@ async fn read(file: &std::path::Path, path: &str) -> Result<Vec<u8>, DataPlaneEr
     })
 }
 
-fn described(azure: &Azure, run: &str, path: &str, size: u64) -> Value {
+pub(crate) fn described(azure: &Azure, run: &str, path: &str, size: u64) -> Value {
     json!({
         "artifactId": format!("ExperimentRun/dcid.{run}/{path}"),
         "origin": "ExperimentRun",
@@ -106,81 +106,43 @@ fn described(azure: &Azure, run: &str, path: &str, size: u64) -> Value {
     })
 }
 
-/// A link to a file of a run that needs no token for an hour.
+/// A link that reads a file of a run and needs no token for an hour.
 pub(crate) fn link(azure: &Azure, workspace: &ResourceId, run: &str, path: &str) -> String {
-    let guid = kinds::workspace_guid(workspace);
-    let encoded: Vec<String> = path
+    link_for(azure, workspace, (run, path), "r")
+}
+
+/// A link that writes a file of a run.
+pub(crate) fn upload_link(azure: &Azure, workspace: &ResourceId, run: &str, path: &str) -> String {
+    link_for(azure, workspace, (run, path), "rcw")
+}
+
+fn link_for(
+    azure: &Azure,
+    workspace: &ResourceId,
+    (run, path): (&str, &str),
+    permissions: &str,
+) -> String {
+    let settings = &azure.settings;
+    let account = Account::of(workspace);
+    let blob = format!("ExperimentRun/dcid.{run}/{path}");
+    let encoded: Vec<String> = blob
         .split('/')
         .map(|part| {
             percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC)
                 .to_string()
         })
         .collect();
-    let place = format!("/blob/{guid}/{run}/{path}");
-    let query = azure
-        .settings
-        .signing_key
-        .sign(&place, azure.clock.now().timestamp);
+    let now = azure.clock.now().timestamp;
+    let query = sas::issue(
+        &account,
+        settings,
+        (ARTIFACTS, Some(&blob)),
+        permissions,
+        now,
+    );
     format!(
-        "{}/blob/{guid}/{run}/{}?{query}",
-        azure.settings.base_url(),
+        "{}/{ARTIFACTS}/{}?{query}",
+        account.url(settings),
         encoded.join("/")
     )
-}
-
-/// `GET` of such a link.
-pub(crate) async fn read_signed(
-    State(azure): State<Arc<Azure>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Answer {
-    let path = decoded(uri.path());
-    let query = Query::parse(uri.query().unwrap_or_default());
-    let now = azure.clock.now().timestamp;
-    let parts: Vec<&str> = path.splitn(5, '/').collect();
-    let ["", "blob", guid, run, file] = parts.as_slice() else {
-        return blob_error(StatusCode::NOT_FOUND, "BlobNotFound");
-    };
-    if !azure.settings.signing_key.permits(&path, &query, now) {
-        return blob_error(StatusCode::FORBIDDEN, "AuthenticationFailed");
-    }
-    let directory = azure.transact(|transaction| {
-        kinds::run_by_workspace_guid(transaction, guid, run).map(|run| run.directory.clone())
-    });
-    let located = directory.and_then(|directory| run_files::locate(&directory, file).ok());
-    match located {
-        Some(located) => match read(&located, file).await {
-            Ok(bytes) => ranged(bytes, headers.get("x-ms-range").or(headers.get("range"))),
-            Err(_) => blob_error(StatusCode::NOT_FOUND, "BlobNotFound"),
-        },
-        None => blob_error(StatusCode::NOT_FOUND, "BlobNotFound"),
-    }
-}
-
-/// The part that a range asks for, `bytes=from-` or `bytes=from-to`: blobs know no others.
-fn ranged(bytes: Vec<u8>, range: Option<&HeaderValue>) -> Answer {
-    let asked = range
-        .and_then(|range| range.to_str().ok()?.strip_prefix("bytes="))
-        .and_then(|range| range.split_once('-'))
-        .and_then(|(from, to)| Some((from.parse::<usize>().ok()?, to.parse::<usize>().ok())));
-    let Some((from, to)) = asked else {
-        return Answer::bytes(bytes);
-    };
-    let all = bytes.len();
-    if from >= all {
-        return blob_error(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange");
-    }
-    let end = to.map_or(all, |to| to.saturating_add(1).clamp(from, all));
-    let last = end.saturating_sub(1);
-    Answer::bytes(Bytes::from(bytes).slice(from..end))
-        .with_status(StatusCode::PARTIAL_CONTENT)
-        .header("content-range", format!("bytes {from}-{last}/{all}"))
-}
-
-fn blob_error(status: StatusCode, code: &str) -> Answer {
-    Answer::text(
-        status,
-        format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code></Error>"),
-    )
-    .header("x-ms-error-code", code)
 }

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::azure::{Azure, Transaction};
@@ -40,8 +41,10 @@ async fn answer(
 ) -> Result<Value, DataPlaneError> {
     let request = DataPlaneRequest::read(azure, method, uri, headers)?;
     let route = request.route();
-    let ["api", "2.0", "mlflow", family, operation] = route.as_slice() else {
-        return Err(DataPlaneError::refused(format!("{method} {}", uri.path())));
+    let (family, operation) = match route.as_slice() {
+        ["api", "2.0", "mlflow", family, operation]
+        | ["api", "2.0", "preview", "mlflow", family, operation] => (family, operation),
+        _ => return Err(DataPlaneError::refused(format!("{method} {}", uri.path()))),
     };
     let arguments = arguments(&request, body)?;
     match (*family, *operation) {
@@ -63,8 +66,13 @@ fn arguments(request: &DataPlaneRequest, body: &Bytes) -> Result<Value, DataPlan
     if body.is_empty() {
         return Ok(json!({}));
     }
-    serde_json::from_slice(body)
-        .map_err(|problem| DataPlaneError::bad_request(format!("The body is no JSON: {problem}")))
+    let arguments: Value = serde_json::from_slice(body).map_err(|problem| {
+        DataPlaneError::bad_request(format!("The body is no JSON: {problem}"))
+    })?;
+    if !arguments.is_object() {
+        return Err(DataPlaneError::bad_request("The body is no JSON object."));
+    }
+    Ok(arguments)
 }
 
 fn call(
@@ -96,13 +104,22 @@ fn call(
             let id = run_of(request, arguments)?;
             log_parameters(transaction, &id, std::slice::from_ref(arguments))
         }
-        ("runs", "log-batch") => {
+        // Of Azure's own: the batch is logged at once, and that it was is asked for afterwards.
+        ("runs", "get-run-data-status") => {
+            find(transaction, &run_of(request, arguments)?)?;
+            Ok(json!({"start_time": "", "is_complete": true}))
+        }
+        ("runs", "log-batch" | "log-batch-async") => {
             let id = run_of(request, arguments)?;
             find(transaction, &id)?;
             let list = |name: &str| arguments[name].as_array().cloned().unwrap_or_default();
             log_parameters(transaction, &id, &list("params"))?;
             log_metrics(transaction, &id, &list("metrics"))?;
-            set_tags(transaction, &id, &json!(list("tags")))
+            set_tags(transaction, &id, &json!(list("tags")))?;
+            Ok(match operation.1 {
+                "log-batch-async" => json!({"batch_tracking_id": Uuid::new_v4()}),
+                _ => json!({}),
+            })
         }
         ("runs", "update") => update(transaction, request, arguments),
         ("runs", "search") => run_search::search(transaction, workspace, arguments),

@@ -5,11 +5,12 @@ pub(crate) mod artifacts;
 pub(crate) mod discovery;
 pub(crate) mod error;
 pub(crate) mod experiments;
+pub(crate) mod metrics_v1;
 pub(crate) mod mlflow;
+pub(crate) mod run_artifacts;
 pub(crate) mod run_files;
 pub(crate) mod run_history;
 pub(crate) mod run_search;
-pub(crate) mod signed_links;
 
 use http::{HeaderMap, Method, Uri};
 use serde_json::Value;

@@ -1,13 +1,18 @@
 //! The files of a run: artifacts that were uploaded, and the logs of its processes.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::data_plane::error::DataPlaneError;
+use crate::files::is_plain;
 
 /// Folder of a run's directory with what was uploaded.
 const UPLOADED: &str = "artifacts";
+/// Folder of a run's directory that a job starts in.
+pub(crate) const WORK: &str = "exe/wd";
+/// Folder of the one that a job starts in with what becomes artifacts by itself.
+const OUTPUTS: &str = "outputs";
 /// Folder of a run's directory that the job's output goes to.
 const LOGS: &str = "user_logs";
 
@@ -21,16 +26,15 @@ pub(crate) struct RunFile {
 /// Where a file of a run is on this machine.
 pub(crate) fn locate(directory: &Path, path: &str) -> Result<PathBuf, DataPlaneError> {
     let relative = Path::new(path);
-    let plain = relative
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    if !plain || path.is_empty() {
+    if !is_plain(path) || path.is_empty() {
         return Err(DataPlaneError::bad_request(format!(
             "The artifact path '{path}' is invalid."
         )));
     }
     let root = if relative.starts_with(LOGS) {
         directory.to_owned()
+    } else if relative.starts_with(OUTPUTS) {
+        directory.join(WORK)
     } else {
         directory.join(UPLOADED)
     };
@@ -43,6 +47,7 @@ pub(crate) async fn list(directory: PathBuf) -> Result<Vec<RunFile>, DataPlaneEr
         let mut files = Vec::new();
         walk(&directory.join(UPLOADED), "", &mut files)?;
         walk(&directory.join(LOGS), LOGS, &mut files)?;
+        walk(&directory.join(WORK).join(OUTPUTS), OUTPUTS, &mut files)?;
         files.sort_by(|one, other| one.path.cmp(&other.path));
         Ok::<_, std::io::Error>(files)
     })
@@ -53,7 +58,7 @@ pub(crate) async fn list(directory: PathBuf) -> Result<Vec<RunFile>, DataPlaneEr
     }
 }
 
-fn walk(folder: &Path, prefix: &str, files: &mut Vec<RunFile>) -> std::io::Result<()> {
+pub(crate) fn walk(folder: &Path, prefix: &str, files: &mut Vec<RunFile>) -> std::io::Result<()> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -115,6 +120,8 @@ mod tests {
         assert_eq!(log, Path::new("/run/user_logs/std_log_process_00.txt"));
         let plot = locate(Path::new("/run"), "plots/a.png").unwrap();
         assert_eq!(plot, Path::new("/run/artifacts/plots/a.png"));
+        let model = locate(Path::new("/run"), "outputs/model.bin").unwrap();
+        assert_eq!(model, Path::new("/run/exe/wd/outputs/model.bin"));
     }
 
     #[test]

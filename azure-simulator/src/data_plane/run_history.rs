@@ -12,8 +12,11 @@ use crate::azure::{Azure, Transaction};
 use crate::clock::timestamp_text;
 use crate::data_plane::error::DataPlaneError;
 use crate::data_plane::{
-    DataPlaneRequest, Tracked, artifacts, experiments, find, mlflow, run_files,
+    DataPlaneRequest, Tracked, artifacts, experiments, find, metrics_v1, mlflow, run_artifacts,
+    run_files,
 };
+use crate::documents::Order;
+use crate::kinds;
 use crate::physics::run::JobStatus;
 use crate::resource_id::ResourceId;
 
@@ -39,7 +42,8 @@ async fn answer(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Value, DataPlaneError> {
-    let request = DataPlaneRequest::read(azure, method, uri, headers)?;
+    let mut request = DataPlaneRequest::read(azure, method, uri, headers)?;
+    by_name(azure, &mut request)?;
     let route = request.route();
     match (method, route.as_slice()) {
         (&Method::GET, ["runs", run]) => read(azure, &request, run, |tracked| {
@@ -55,16 +59,67 @@ async fn answer(
         | (&Method::GET, ["experiments", _, "runs", run, "details"]) => {
             details(azure, &request, run).await
         }
-        (&Method::GET, ["runs", run, "serviceinstances", _]) => {
-            read(azure, &request, run, |_| json!({"instances": {}}))
+        (&Method::GET, ["runs", run, "children"])
+        | (&Method::GET, ["experiments", _, "runs", run, "children"]) => {
+            // Runs of jobs of one command have none.
+            read(
+                azure,
+                &request,
+                run,
+                |_| json!({"value": [], "continuationToken": null, "nextLink": null}),
+            )
         }
-        (&Method::GET, ["experiments", _, "runs", run, "artifacts"]) => {
-            list_artifacts(azure, &request, run).await
+        (&Method::POST, ["rundata"]) => {
+            let asked = parsed(body)?;
+            let run = asked["runId"].as_str().unwrap_or_default();
+            read(azure, &request, run, |tracked| {
+                json!({
+                    "runMetadata": shown(tracked, &request.workspace),
+                    "runDefinition": null,
+                    "jobSpecification": null,
+                })
+            })
+        }
+        (&Method::GET, ["runs", run, "serviceinstances", _]) => azure.transact(|transaction| {
+            let tracked = find(transaction, &request.job_id(run))?;
+            Ok(kinds::service_instances(transaction, tracked.document))
+        }),
+        (_, ["experiments", _, "runs", run, "artifacts", rest @ ..]) => {
+            run_artifacts::serve(azure, &request, (method, run, rest), body).await
+        }
+        (&Method::POST, ["experiments", _, "runs", run, "metrics"]) => {
+            let metric = parsed(body)?;
+            azure.transact(|transaction| metrics_v1::log(transaction, &request, run, &[metric]))
+        }
+        (&Method::POST, ["experiments", _, "runs", run, "batch", "metrics"]) => {
+            let metrics = parsed(body)?["values"].as_array().cloned();
+            azure.transact(|transaction| {
+                metrics_v1::log(transaction, &request, run, &metrics.unwrap_or_default())
+            })
+        }
+        (&Method::GET, ["experiments", experiment, "metrics"]) => {
+            azure.transact(|transaction| metrics_v1::list(transaction, &request, experiment))
+        }
+        (&Method::POST, ["experiments", experiment, "runs:query"]) => {
+            let query = parsed(body)?;
+            azure.transact(|transaction| query_runs(transaction, &request, experiment, &query))
         }
         (&Method::PATCH, ["experiments", experiment, "runs", run]) => {
             check_experiment(azure, &request, experiment, run)?;
             let change = parsed(body)?;
             azure.transact(|transaction| patch(transaction, &request, run, &change))
+        }
+        (&Method::PATCH, ["experiments", experiment, "runs", run, "tags"]) => {
+            check_experiment(azure, &request, experiment, run)?;
+            let change = parsed(body)?;
+            azure.transact(|transaction| {
+                let added = json!({"tags": change["tagsToModify"]});
+                patch(transaction, &request, run, &added)?;
+                match &change["tagsToDelete"] {
+                    Value::Null => delete_tags(transaction, &request, run, &json!([])),
+                    keys => delete_tags(transaction, &request, run, keys),
+                }
+            })
         }
         (&Method::DELETE, ["experiments", experiment, "runs", run, "tags"]) => {
             check_experiment(azure, &request, experiment, run)?;
@@ -75,7 +130,53 @@ async fn answer(
     }
 }
 
-fn parsed(body: &Bytes) -> Result<Value, DataPlaneError> {
+/// What names an experiment by its id is routed as if it had named it.
+fn by_name(azure: &Azure, request: &mut DataPlaneRequest) -> Result<(), DataPlaneError> {
+    if let [word, id, ..] = request.rest.as_mut_slice()
+        && word == "experimentids"
+    {
+        let workspace = request.workspace.clone();
+        let names = azure.transact(|transaction| experiments::names(transaction, &workspace));
+        let name = names
+            .into_iter()
+            .find(|name| experiments::id_of(&workspace, name) == *id)
+            .ok_or_else(|| {
+                DataPlaneError::not_found(format!("Could not find experiment '{id}'."))
+            })?;
+        "experiments".clone_into(word);
+        *id = name;
+    }
+    Ok(())
+}
+
+/// Runs of an experiment, the newest first and on one page.
+fn query_runs(
+    transaction: &Transaction<'_>,
+    request: &DataPlaneRequest,
+    experiment: &str,
+    query: &Value,
+) -> Result<Value, DataPlaneError> {
+    if query["filter"]
+        .as_str()
+        .is_some_and(|filter| !filter.is_empty())
+    {
+        return Err(DataPlaneError::refused("A filter of runs:query"));
+    }
+    let most = query["top"].as_u64().unwrap_or(u64::MAX);
+    let jobs = request.workspace.child("jobs", None);
+    let runs: Vec<Value> = transaction
+        .state
+        .documents
+        .members(&jobs, Order::NewestFirst, None)
+        .filter_map(|job| find(transaction, &job.id).ok())
+        .filter(|tracked| tracked.experiment() == experiment)
+        .take(usize::try_from(most).unwrap_or(usize::MAX))
+        .map(|tracked| shown(&tracked, &request.workspace))
+        .collect();
+    Ok(json!({"value": runs, "continuationToken": null, "nextLink": null}))
+}
+
+pub(crate) fn parsed(body: &Bytes) -> Result<Value, DataPlaneError> {
     serde_json::from_slice(body)
         .map_err(|problem| DataPlaneError::bad_request(format!("The body is no JSON: {problem}")))
 }
@@ -168,33 +269,6 @@ async fn details(
     shown["logFiles"] = Value::Object(logs);
     shown["target"] = shown["compute"]["target"].clone();
     Ok(shown)
-}
-
-async fn list_artifacts(
-    azure: &Azure,
-    request: &DataPlaneRequest,
-    run: &str,
-) -> Result<Value, DataPlaneError> {
-    let directory = azure.transact(|transaction| {
-        Ok(find(transaction, &request.job_id(run))?
-            .run
-            .directory
-            .clone())
-    })?;
-    let files = run_files::list(directory).await?;
-    let value: Vec<Value> = files
-        .iter()
-        .map(|file| {
-            json!({
-                "artifactId": format!("ExperimentRun/dcid.{run}/{}", file.path),
-                "origin": "ExperimentRun",
-                "container": format!("dcid.{run}"),
-                "path": file.path,
-                "contentLength": file.size,
-            })
-        })
-        .collect();
-    Ok(json!({"value": value, "continuationToken": null, "nextLink": null}))
 }
 
 /// Tags merge, properties gain keys, `hidden` is the job's `isArchived` (contract section 7).

@@ -7,6 +7,7 @@ use crate::azure::Transaction;
 use crate::clock::timestamp_text;
 use crate::documents::Document;
 use crate::physics::pool::{NodeState, Pool};
+use crate::problem::Problem;
 
 /// While a write is under way Azure echoes the input and leaves out everything computed
 /// (contract section 6, recorded).
@@ -72,7 +73,12 @@ fn settled(inner: &mut Value, pool: &Pool) {
     inner["nodeStateCounts"] = node_counts(pool);
     inner["allocationState"] = json!(pool.allocation());
     inner["allocationStateTransitionTime"] = json!(timestamp_text(pool.allocation_changed));
-    inner["errors"] = Value::Null;
+    let problems = pool.problems();
+    inner["errors"] = if problems.is_empty() {
+        Value::Null
+    } else {
+        problems.into_iter().map(Problem::response).collect()
+    };
     inner["propertyBag"] = json!({});
 }
 
@@ -84,8 +90,8 @@ pub(crate) fn node_counts(pool: &Pool) -> Value {
         "runningNodeCount": count(NodeState::Running),
         "preparingNodeCount": count(NodeState::Preparing),
         "leavingNodeCount": count(NodeState::Leaving),
-        "unusableNodeCount": 0,
-        "preemptedNodeCount": 0,
+        "unusableNodeCount": count(NodeState::Unusable),
+        "preemptedNodeCount": count(NodeState::Preempted),
     })
 }
 

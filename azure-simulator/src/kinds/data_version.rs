@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
-use crate::kinds::asset::AssetType;
+use crate::kinds::asset_version::AssetType;
 use crate::kinds::body_checks::only_known;
 use crate::resource_id::ResourceId;
 
@@ -14,6 +14,7 @@ pub(crate) static DATA: AssetType = AssetType {
     normalise,
     immutable: &["dataUri", "dataType"],
     shown_by_container: &["dataType"],
+    act: None,
 };
 
 fn normalise(_: &ResourceId, given: &Value) -> Result<Value, ArmError> {
@@ -55,8 +56,8 @@ fn normalise(_: &ResourceId, given: &Value) -> Result<Value, ArmError> {
         "dataType": kind,
         "dataUri": uri,
         "description": given["description"],
-        "tags": or_empty(&given["tags"]),
-        "properties": or_empty(&given["properties"]),
+        "tags": texts(&given["tags"]),
+        "properties": texts(&given["properties"]),
         "isAnonymous": given["isAnonymous"] == true,
         "isArchived": given["isArchived"] == true,
     });
@@ -64,6 +65,17 @@ fn normalise(_: &ResourceId, given: &Value) -> Result<Value, ArmError> {
         properties["referencedUris"] = given["referencedUris"].clone();
     }
     Ok(properties)
+}
+
+/// The tags or properties of an asset: `{}` where there are none, and strings whatever was given, as
+/// azure-ai-ml gives a number in `hash_version`.
+pub(crate) fn texts(given: &Value) -> Value {
+    let given = given.as_object().into_iter().flatten();
+    let texts = given.map(|(name, value)| match value {
+        Value::Null | Value::String(_) => (name.clone(), value.clone()),
+        other => (name.clone(), json!(other.to_string())),
+    });
+    Value::Object(texts.collect())
 }
 
 pub(crate) fn or_empty(given: &Value) -> Value {

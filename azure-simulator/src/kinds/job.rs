@@ -9,11 +9,14 @@ use crate::arm::paging;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
-use crate::kinds::{Kind, asset, job_check, job_update, job_view, system_data, workspace};
+use crate::kinds::{Kind, asset_version, job_check, job_update, job_view, system_data, workspace};
 use crate::physics::run::{JobStatus, Process, Run};
 use crate::resource_id::ResourceId;
 
 pub(crate) struct Job;
+
+/// The least that the specification allows, in seconds.
+const DELETE_RETRY_AFTER: &str = "10";
 
 impl Kind for Job {
     fn resource_type(&self) -> &'static str {
@@ -22,7 +25,7 @@ impl Kind for Job {
 
     fn query_parameters(&self, verb: &Verb) -> &'static [&'static str] {
         match verb {
-            Verb::List => &["$skip", "jobType", "tag", "listViewType"],
+            Verb::List => &["$skip", "jobType", "tag", "listViewType", "properties"],
             _ => &[],
         }
     }
@@ -44,7 +47,9 @@ impl Kind for Job {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let wanted = job_check::Wanted::read(&request.id, request.object()?)?;
+        let mut wanted = job_check::Wanted::read(&request.id, request.object()?)?;
+        let variables = &mut wanted.properties["environmentVariables"];
+        transaction.state.texts.shorten(variables);
         let existing = transaction.state.documents.get(&request.id).cloned();
         if let Some(found) = existing {
             let changed = job_update::changed(&found, &wanted.properties)?;
@@ -53,8 +58,11 @@ impl Kind for Job {
             }
             return self.get(transaction, request);
         }
+        if transaction.state.documents.is_spent(&request.id.key()) {
+            return Err(job_update::immutable("Name"));
+        }
         let references = job_check::References::resolve(transaction, &wanted.properties)?;
-        let id = asset::with_stored_workspace(transaction, &request.id);
+        let id = asset_version::with_stored_workspace(transaction, &request.id);
         let body = json!({
             "id": id.to_string(),
             "name": id.name(),
@@ -86,19 +94,10 @@ impl Kind for Job {
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
         let after = paging::position(request)?;
-        let view = request.query.get("listViewType").unwrap_or("ActiveOnly");
-        let archived = match view {
-            "ActiveOnly" => Some(false),
-            "ArchivedOnly" => Some(true),
-            "All" => None,
-            other => {
-                return Err(ArmError::user(format!(
-                    "The list view type '{other}' is not one of ActiveOnly, ArchivedOnly, All."
-                )));
-            }
-        };
+        let archived = asset_version::archived_wanted(request)?;
         let kind = request.query.get("jobType");
         let tag = request.query.get("tag");
+        let asked = request.query.get("properties").unwrap_or_default();
         let found = transaction
             .state
             .documents
@@ -108,6 +107,7 @@ impl Kind for Job {
                 archived.is_none_or(|archived| (properties["isArchived"] == true) == archived)
                     && tag.is_none_or(|tag| properties["tags"].get(tag).is_some())
                     && kind.is_none_or(|kind| properties["jobType"] == kind)
+                    && asset_version::has_all(&properties["properties"], asked)
             });
         Ok(Answer::ok(paging::page(
             transaction.settings,
@@ -115,6 +115,32 @@ impl Kind for Job {
             found,
             |document| self.view(transaction, document),
         )))
+    }
+
+    /// Only a job that has ended can be deleted; its id stays spent (contract sections 4 and 7).
+    fn delete(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let key = request.id.key();
+        let ended = match transaction.state.physics.runs.get(&key) {
+            None => return Ok(Answer::empty(StatusCode::NO_CONTENT)),
+            Some(run) => run.status.is_terminal(),
+        };
+        if !ended {
+            return Err(ArmError::user(format!(
+                "Run {} cannot be deleted before it has ended.",
+                request.id.name()
+            )));
+        }
+        let location = result_url(transaction, request, "jd");
+        transaction.state.documents.spend(&key);
+        transaction.state.physics.runs.remove(&key);
+        Ok(Answer::empty(StatusCode::ACCEPTED)
+            .header("location", location)
+            .header("retry-after", DELETE_RETRY_AFTER)
+            .header("x-ms-async-operation-timeout", "PT1H"))
     }
 
     fn act(
@@ -133,23 +159,28 @@ impl Kind for Job {
         if !transaction.request_cancel(&id.key()) {
             return Ok(Answer::empty(StatusCode::OK));
         }
-        let mut home = id.clone();
-        home.segments.truncate(1);
-        let world = &transaction.settings.world;
-        let location = format!(
-            "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
-             mfeOperationResults/jc:{}:{}?api-version={}",
-            transaction.settings.base_url(),
-            world.subscription_id,
-            world.location,
-            workspace::guid_of(&home),
-            id.name(),
-            request.api_version(),
-        );
+        let location = result_url(transaction, request, "jc");
         Ok(Answer::json(StatusCode::ACCEPTED, Value::Null)
             .header("location", location)
             .header("x-ms-async-operation-timeout", "PT1H"))
     }
+}
+
+/// Where a cancel (`jc`) or a delete (`jd`) of a job is polled.
+fn result_url(transaction: &Transaction<'_>, request: &ArmRequest, word: &str) -> String {
+    let mut home = request.id.clone();
+    home.segments.truncate(1);
+    let world = &transaction.settings.world;
+    format!(
+        "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
+         mfeOperationResults/{word}:{}:{}?api-version={}",
+        transaction.settings.base_url(),
+        world.subscription_id,
+        world.location,
+        workspace::guid_of(&home),
+        request.id.name(),
+        request.api_version(),
+    )
 }
 
 fn job_not_found(id: &ResourceId) -> ArmError {
@@ -182,14 +213,18 @@ fn new_run(
         status: JobStatus::Starting,
         node: None,
         process: Process::None,
+        attempt: 0,
+        lost: false,
         ending: None,
         timeout_seconds: references.timeout_seconds,
+        held: None,
         error: None,
         created: transaction.now.timestamp,
         started: None,
         ended: None,
         directory: settings.directory.join("jobs").join(folder),
         metrics: Vec::new(),
+        metrics_v1: Vec::new(),
         parameters: std::collections::BTreeMap::new(),
     }
 }

@@ -7,6 +7,7 @@ use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::kinds::body_checks::only_known;
 use crate::kinds::data_version::or_empty;
+use crate::kinds::job_services;
 use crate::resource_id::ResourceId;
 
 /// Limits of a run (contract section 10).
@@ -68,8 +69,6 @@ impl Wanted {
         )?;
         for (field, what) in [
             ("componentId", "A component"),
-            ("codeId", "A code asset"),
-            ("distribution", "A distribution"),
             ("notificationSetting", "A notification setting"),
         ] {
             if !given[field].is_null() {
@@ -84,9 +83,9 @@ impl Wanted {
             return Err(ArmError::user("The environmentId of a job is required."));
         }
         check_tags(&given["tags"])?;
-        check_services(&given["services"])?;
         let inputs = inputs(&given["inputs"])?;
-        check_placeholders(command, &inputs)?;
+        let outputs = outputs(id, &given["outputs"])?;
+        check_placeholders(command, &inputs, &outputs)?;
         Ok(Self {
             properties: json!({
                 "jobType": "Command",
@@ -98,17 +97,18 @@ impl Wanted {
                 "isArchived": given["isArchived"] == true,
                 "computeId": given["computeId"],
                 "componentId": null,
-                "codeId": null,
+                "codeId": given["codeId"],
                 "command": command,
                 "environmentId": given["environmentId"],
                 "environmentVariables": environment_variables(&given["environmentVariables"])?,
-                "distribution": null,
+                "distribution": distribution(&given["distribution"])?,
                 "resources": resources(&given["resources"])?,
                 "limits": limits(&given["limits"])?,
                 "queueSettings": queue_settings(&given["queueSettings"])?,
                 "identity": identity(&given["identity"])?,
                 "inputs": inputs,
-                "outputs": outputs(id, &given["outputs"])?,
+                "outputs": outputs,
+                "services": job_services::checked(&given["services"])?,
                 "notificationSetting": null,
                 "parameters": {},
                 // What was given of what a second PUT may leave out.
@@ -171,14 +171,29 @@ pub(crate) fn check_tags(tags: &Value) -> Result<(), ArmError> {
     Ok(())
 }
 
-/// `Tracking` and `Studio` are the server's own and may come back.
-fn check_services(services: &Value) -> Result<(), ArmError> {
-    for name in services.as_object().into_iter().flat_map(Map::keys) {
-        if name != "Tracking" && name != "Studio" {
-            return Err(ArmError::refused(format!("The job service '{name}'")));
-        }
+/// `Mpi` and `PyTorch`, with one process on the one instance that a job has here.
+fn distribution(given: &Value) -> Result<Value, ArmError> {
+    if given.is_null() {
+        return Ok(Value::Null);
     }
-    Ok(())
+    let kind = given["distributionType"].as_str().unwrap_or_default();
+    if !["Mpi", "PyTorch"].contains(&kind) {
+        return Err(ArmError::refused(format!("The distribution '{kind}'")));
+    }
+    only_known(
+        given,
+        &["distributionType", "processCountPerInstance"],
+        "a job's distribution",
+    )?;
+    if !matches!(given["processCountPerInstance"].as_u64(), None | Some(1)) {
+        return Err(ArmError::refused(
+            "Several processes of a job on one instance",
+        ));
+    }
+    Ok(json!({
+        "distributionType": kind,
+        "processCountPerInstance": given["processCountPerInstance"],
+    }))
 }
 
 fn environment_variables(given: &Value) -> Result<Value, ArmError> {
@@ -298,34 +313,78 @@ fn inputs(given: &Value) -> Result<Value, ArmError> {
     Ok(Value::Object(inputs))
 }
 
-/// The default output is the server's own; others are not simulated.
+/// Name of the output that the server makes: the run's own files.
+pub(crate) const DEFAULT_OUTPUT: &str = "default";
+
+/// The default output is the server's own; others are folders.
 fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
-    for name in given.as_object().into_iter().flat_map(Map::keys) {
-        if name != "default" {
-            return Err(ArmError::refused(format!("The job output '{name}'")));
+    let mut outputs = Map::new();
+    for (name, output) in given.as_object().into_iter().flatten() {
+        if name == DEFAULT_OUTPUT {
+            continue;
         }
+        only_known(
+            output,
+            &[
+                "jobOutputType",
+                "uri",
+                "mode",
+                "description",
+                "assetName",
+                "assetVersion",
+            ],
+            "a job's output",
+        )?;
+        let kind = output["jobOutputType"].as_str().unwrap_or_default();
+        if !["uri_folder", "mltable"].contains(&kind) {
+            return Err(ArmError::refused(format!("The output type '{kind}'")));
+        }
+        let mode = output["mode"].as_str().unwrap_or("ReadWriteMount");
+        if !["ReadWriteMount", "Upload"].contains(&mode) {
+            return Err(ArmError::refused(format!("The output mode '{mode}'")));
+        }
+        if !output["assetName"].is_null() {
+            return Err(ArmError::refused("An output that becomes a data asset"));
+        }
+        outputs.insert(
+            name.clone(),
+            json!({
+                "description": output["description"],
+                "uri": output["uri"],
+                "mode": mode,
+                "jobOutputType": kind,
+            }),
+        );
     }
-    Ok(json!({
-        "default": {
+    let uri = format!(
+        "azureml://datastores/workspaceartifactstore/ExperimentRun/dcid.{}",
+        id.name()
+    );
+    outputs.insert(
+        DEFAULT_OUTPUT.to_owned(),
+        json!({
             "description": null,
-            "uri": format!("azureml://datastores/workspaceartifactstore/ExperimentRun/dcid.{}", id.name()),
+            "uri": uri,
             "mode": "ReadWriteMount",
             "jobOutputType": "uri_folder",
-        },
-    }))
+        }),
+    );
+    Ok(Value::Object(outputs))
 }
 
-/// Every `${{inputs.x}}` must name an input.
-fn check_placeholders(command: &str, inputs: &Value) -> Result<(), ArmError> {
+/// Every `${{inputs.x}}` must name an input, every `${{outputs.x}}` an output.
+fn check_placeholders(command: &str, inputs: &Value, outputs: &Value) -> Result<(), ArmError> {
     let mut rest = command;
     while let Some(at) = rest.find("${{") {
         let Some(end) = rest[at..].find("}}") else {
             break;
         };
         let inside = rest[at + 3..at + end].trim();
-        let known = inside
-            .strip_prefix("inputs.")
-            .is_some_and(|name| inputs.get(name).is_some());
+        let known = match inside.split_once('.') {
+            Some(("inputs", name)) => inputs.get(name).is_some(),
+            Some(("outputs", name)) => outputs.get(name).is_some(),
+            _ => false,
+        };
         if !known {
             return Err(ArmError::user(format!(
                 "The command of the job refers to '{inside}', which the job does not have."
@@ -369,6 +428,13 @@ impl References {
                 "The environment '{environment}' was not found."
             )));
         };
+        if let Some(code) = properties["codeId"].as_str()
+            && find(code, "codes/versions").is_none()
+        {
+            return Err(ArmError::user(format!(
+                "The code asset '{code}' was not found."
+            )));
+        }
         for (name, input) in properties["inputs"].as_object().into_iter().flatten() {
             let uri = input["uri"].as_str().unwrap_or_default();
             if let Some(asset) = data_asset(uri, &pool.id)
@@ -426,8 +492,8 @@ mod tests {
     #[test]
     fn what_is_not_simulated_is_refused_and_named() {
         for (field, value) in [
-            ("distribution", json!({"distributionType": "Mpi"})),
-            ("codeId", json!("x")),
+            ("distribution", json!({"distributionType": "Ray"})),
+            ("componentId", json!("x")),
             ("resources", json!({"instanceCount": 2})),
             ("services", json!({"lab": {"jobServiceType": "JupyterLab"}})),
         ] {
@@ -443,8 +509,11 @@ mod tests {
     #[test]
     fn a_command_cannot_refer_to_an_input_that_is_not_there() {
         let inputs = json!({"x": {}});
-        assert!(check_placeholders("run ${{inputs.x}} ${{ inputs.x }}", &inputs).is_ok());
-        assert!(check_placeholders("run ${{inputs.y}}", &inputs).is_err());
+        let outputs = json!({"o": {}});
+        let check = |command| check_placeholders(command, &inputs, &outputs);
+        assert!(check("run ${{inputs.x}} ${{ inputs.x }} ${{outputs.o}}").is_ok());
+        assert!(check("run ${{inputs.y}}").is_err());
+        assert!(check("run ${{outputs.x}}").is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::arm::error::ArmError;
 use crate::documents::Document;
 use crate::kinds::job_check::check_tags;
 
-const IMMUTABLE: [(&str, &str); 12] = [
+const IMMUTABLE: [(&str, &str); 14] = [
     ("experimentName", "ExperimentName"),
     ("computeId", "ComputeId"),
     ("command", "Command"),
@@ -19,6 +19,8 @@ const IMMUTABLE: [(&str, &str); 12] = [
     ("inputs", "InputBindings"),
     ("outputs", "OutputBindings"),
     ("jobType", "JobType"),
+    ("codeId", "CodeId"),
+    ("distribution", "Distribution"),
 ];
 
 /// The stored body with what `wanted` changes: tags merge, properties gain keys, the rest is
@@ -58,14 +60,14 @@ pub(crate) fn changed(found: &Document, wanted: &Value) -> Result<Value, ArmErro
 
 fn same(field: &str, before: &Value, wanted: &Value) -> bool {
     match (field, before.as_str(), wanted.as_str()) {
-        ("computeId" | "environmentId", Some(before), Some(wanted)) => {
+        ("computeId" | "environmentId" | "codeId", Some(before), Some(wanted)) => {
             before.eq_ignore_ascii_case(wanted)
         }
         _ => before == wanted,
     }
 }
 
-fn immutable(properties: &str) -> ArmError {
+pub(crate) fn immutable(properties: &str) -> ArmError {
     ArmError::immutable(
         "JobPropertyImmutable",
         format!(

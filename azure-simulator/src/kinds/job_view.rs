@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::azure::Transaction;
 use crate::documents::Document;
-use crate::kinds::workspace;
+use crate::kinds::{job_services, workspace};
 use crate::physics::pool::NodeState;
 use crate::physics::run::{JobStatus, Run};
 use jiff::Timestamp;
@@ -19,7 +19,9 @@ pub(crate) fn view(transaction: &Transaction<'_>, document: &Document) -> Value 
     if let Some(fields) = properties.as_object_mut() {
         fields.remove("_given");
     }
-    properties["services"] = services(transaction, document);
+    let texts = &transaction.state.texts;
+    texts.restore(&mut properties["environmentVariables"]);
+    properties["services"] = job_services::shown(transaction, document);
     let Some(run) = transaction.state.physics.runs.get(&key) else {
         return body;
     };
@@ -52,34 +54,6 @@ fn cluster_name(document: &Document) -> &str {
         .as_str()
         .and_then(|id| id.rsplit('/').next())
         .unwrap_or_default()
-}
-
-fn services(transaction: &Transaction<'_>, document: &Document) -> Value {
-    let settings = transaction.settings;
-    let mut home = document.id.clone();
-    home.segments.truncate(1);
-    let service = |kind: &str, endpoint: String| {
-        json!({
-            "jobServiceType": kind, "port": null, "endpoint": endpoint, "status": null,
-            "errorMessage": null, "properties": null, "nodes": null,
-        })
-    };
-    json!({
-        "Tracking": service(
-            "Tracking",
-            format!("azureml://{}/mlflow/v1.0{home}?", settings.authority),
-        ),
-        "Studio": service(
-            "Studio",
-            format!(
-                "https://ml.azure.com/runs/{}?wsid=/subscriptions/{}/resourcegroups/{}/workspaces/{}",
-                document.id.name(),
-                home.subscription,
-                home.resource_group.as_deref().unwrap_or_default(),
-                home.name(),
-            ),
-        ),
-    })
 }
 
 /// `None` until the job has been queued.

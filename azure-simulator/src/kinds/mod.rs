@@ -3,34 +3,40 @@
 //! Here stands what is special about a type: its life cycle, its refusals, its actions. Routing,
 //! api-versions, paging and envelopes are in `arm/`; nodes and jobs that run are in `physics/`.
 
-mod asset;
+mod asset_container;
+mod asset_version;
 mod body_checks;
+mod code_version;
 mod compute;
 mod compute_check;
 mod compute_view;
 mod data_version;
+mod datastore;
 mod environment_version;
 mod job;
 mod job_check;
+mod job_services;
 mod job_update;
 mod job_view;
+mod network_security_group;
 mod network_state;
 mod operation_status;
+mod peering;
+mod provider;
+mod quotas;
 mod resource_group;
 mod subnet;
-
 mod usages;
 mod virtual_network;
 pub(crate) mod vm_sizes;
 mod workspace;
 
 pub(crate) use environment_version::needs_image_build;
-pub(crate) use job_check::{check_tags as check_job_tags, data_asset};
-pub(crate) use job_view::{
-    COMPUTE_TARGET_STATUS, compute_target_status, find_by_guid as run_by_workspace_guid,
-};
-pub(crate) use network_state::subnets_of;
-pub(crate) use workspace::guid_of as workspace_guid;
+pub(crate) use job_check::{DEFAULT_OUTPUT, check_tags as check_job_tags, data_asset};
+pub(crate) use job_services::instances as service_instances;
+pub(crate) use job_view::{COMPUTE_TARGET_STATUS, compute_target_status};
+pub(crate) use network_state::{subnet_ranges, subnets_of};
+pub(crate) use workspace::{guid_of as workspace_guid, has_managed_network};
 
 /// What exists, as the control port shows it.
 pub(crate) mod shown {
@@ -54,11 +60,17 @@ pub(crate) const NETWORK: &str = "Microsoft.Network";
 
 /// Api-versions of Microsoft.MachineLearningServices that its clients send (contract section 0).
 pub(crate) const ML_VERSIONS: &[&str] = &[
+    "2020-08-01",
+    "2021-03-01-preview",
     "2022-01-01-preview",
+    "2022-02-01-preview",
+    "2022-05-01",
     "2022-10-01",
+    "2022-10-01-preview",
     "2023-02-01-preview",
     "2023-04-01",
     "2023-04-01-preview",
+    "2023-06-01-preview",
     "2023-08-01-preview",
     "2023-10-01",
     "2024-01-01-preview",
@@ -198,17 +210,24 @@ pub(crate) trait Kind: Sync {
 /// Every type, in no order that matters.
 static KINDS: &[&dyn Kind] = &[
     &resource_group::ResourceGroup,
+    &provider::Provider,
     &workspace::Workspace,
     &virtual_network::VirtualNetwork,
     &subnet::Subnet,
+    &peering::Peering,
+    &network_security_group::NetworkSecurityGroup,
     &compute::AmlCompute,
     &job::Job,
-    &asset::Container(&data_version::DATA),
-    &asset::Version(&data_version::DATA),
-    &asset::Container(&environment_version::ENVIRONMENT),
-    &asset::Version(&environment_version::ENVIRONMENT),
+    &datastore::Datastore,
+    &asset_container::Container(&data_version::DATA),
+    &asset_version::Version(&data_version::DATA),
+    &asset_container::Container(&environment_version::ENVIRONMENT),
+    &asset_version::Version(&environment_version::ENVIRONMENT),
+    &asset_container::Container(&code_version::CODE),
+    &asset_version::Version(&code_version::CODE),
     &vm_sizes::VmSizes,
     &usages::Usages,
+    &quotas::Quotas,
     &operation_status::COMPUTE_OPERATIONS,
     &operation_status::JOB_CANCELLATIONS,
     &operation_status::NETWORK_OPERATIONS,
@@ -226,6 +245,11 @@ pub(crate) fn find(id: &ResourceId) -> Option<&'static dyn Kind> {
         .iter()
         .copied()
         .find(|kind| kind.resource_type().eq_ignore_ascii_case(&wanted))
+}
+
+/// Every type, for whoever lists them.
+pub(crate) fn all() -> impl Iterator<Item = &'static dyn Kind> {
+    KINDS.iter().copied()
 }
 
 pub(crate) fn knows_provider(namespace: &str) -> bool {
@@ -261,13 +285,21 @@ pub(crate) fn network_written(transaction: &mut Transaction<'_>, network: &Resou
     network_state::renew_etag(transaction, &network.key());
 }
 
+/// A write to a network or subnet has failed.
+pub(crate) fn network_failed(transaction: &mut Transaction<'_>, network: &ResourceId) {
+    network_state::set_state(transaction, network, "Failed");
+    network_state::renew_etag(transaction, &network.key());
+}
+
 /// A network's time to go has come.
 pub(crate) fn network_deleted(transaction: &mut Transaction<'_>, network: &ResourceId) {
     let subnets: Vec<String> = subnets_of(transaction, network)
         .map(|subnet| subnet.id.key())
         .collect();
-    for subnet in subnets {
-        transaction.state.documents.remove(&subnet);
+    peering::disconnect(transaction, network);
+    let peerings = peering::keys_of(transaction, network);
+    for child in subnets.into_iter().chain(peerings) {
+        transaction.state.documents.remove(&child);
     }
     transaction.state.documents.remove(&network.key());
 }

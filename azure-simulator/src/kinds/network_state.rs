@@ -1,7 +1,7 @@
 //! What virtual networks and their subnets share: etags, one write at a time, who is in them.
 
 use http::StatusCode;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -10,6 +10,10 @@ use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
 use crate::resource_id::ResourceId;
+use crate::world::NetworkConflict;
+
+/// After the 429 that is no throttling.
+const RETRY_AFTER_SECONDS: u64 = 10;
 
 pub(crate) fn new_etag() -> String {
     format!("W/\"{}\"", Uuid::new_v4())
@@ -60,11 +64,25 @@ pub(crate) fn check_idle(
         .state
         .documents
         .get(network)
-        .is_some_and(|found| found.body["properties"]["provisioningState"] != "Succeeded");
+        .is_some_and(|found| {
+            let state = found.body["properties"]["provisioningState"].as_str();
+            !matches!(state, Some("Succeeded" | "Failed"))
+        });
     if !busy {
         return Ok(());
     }
     let world = &transaction.settings.world;
+    if world.operations.network_conflict == NetworkConflict::RetryableErrorDueToAnotherOperation {
+        return Err(ArmError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "RetryableErrorDueToAnotherOperation",
+            format!(
+                "Operation on {network} is cancelled because another operation on this or a dependent \
+                 resource is in progress. Please retry later."
+            ),
+        )
+        .header("retry-after", RETRY_AFTER_SECONDS.to_string()));
+    }
     Err(ArmError::new(
         StatusCode::CONFLICT,
         "AnotherOperationInProgress",
@@ -141,6 +159,20 @@ pub(crate) fn subnet_prefixes(properties: &Value, name: &str) -> Result<Vec<IpNe
         ));
     }
     Ok(found)
+}
+
+/// The name of a subnet, by its key, and where its nodes' addresses come from.
+pub(crate) fn subnet_ranges(transaction: &Transaction<'_>, key: &str) -> (String, Vec<Ipv4Net>) {
+    let Some(found) = transaction.state.documents.by_key(key) else {
+        return (String::new(), Vec::new());
+    };
+    let name = found.id.name().to_owned();
+    let prefixes = subnet_prefixes(&found.body["properties"], &name).unwrap_or_default();
+    let fourth = prefixes.into_iter().filter_map(|prefix| match prefix {
+        IpNet::V4(prefix) => Some(prefix),
+        IpNet::V6(_) => None,
+    });
+    (name, fourth.collect())
 }
 
 /// A subnet must lie in its network and must not overlap its neighbours.

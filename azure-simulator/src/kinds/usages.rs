@@ -1,6 +1,6 @@
 //! `GET locations/{loc}/usages`: how much of the quota the pools take (contract section 6).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -9,9 +9,6 @@ use crate::arm::error::ArmError;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::kinds::{Kind, vm_sizes};
-
-const CLUSTER_LIMIT: u64 = 500;
-const FAMILY_CORE_LIMIT: u64 = 500;
 
 pub(crate) struct Usages;
 
@@ -30,50 +27,51 @@ impl Kind for Usages {
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
         let world = &transaction.settings.world;
-        let mut families: BTreeMap<String, u64> = BTreeMap::new();
-        let mut cores_of = BTreeMap::new();
-        for size in vm_sizes::all(world) {
-            let family = size["family"].as_str().unwrap_or_default().to_owned();
-            families.entry(family.clone()).or_default();
-            if let Some(name) = size["name"].as_str() {
-                let cores = size["vCPUs"].as_u64().unwrap_or_default();
-                cores_of.insert(name.to_uppercase(), (family, cores));
-            }
-        }
-        let mut total = 0;
-        for (key, pool) in &transaction.state.physics.pools {
-            let size = transaction
-                .state
-                .documents
-                .by_key(key)
-                .and_then(|found| found.body["properties"]["properties"]["vmSize"].as_str());
-            if let Some((family, cores)) = size.and_then(|size| cores_of.get(size)) {
-                let used = cores * pool.nodes.len() as u64;
-                total += used;
-                *families.entry(family.clone()).or_default() += used;
-            }
-        }
+        let physics = &transaction.state.physics;
+        let quota = &physics.quota;
+        let families: BTreeSet<String> = vm_sizes::all(world)
+            .iter()
+            .filter_map(|size| size["family"].as_str().map(str::to_owned))
+            .collect();
+        let all_limits: u64 = families
+            .iter()
+            .map(|family| quota.family_limit(family))
+            .sum();
         let id = format!("/subscriptions/{}/usages", world.subscription_id);
-        let limit = |family: &str| {
-            let known = world.family_core_limits.get(family);
-            known.copied().unwrap_or(FAMILY_CORE_LIMIT)
-        };
-        let all_limits: u64 = families.keys().map(|family| limit(family)).sum();
-        let clusters = transaction.state.physics.pools.len() as u64;
         let mut rows = vec![
-            row(&id, "totalCores", "Clusters", clusters, CLUSTER_LIMIT),
+            row(
+                &id,
+                "totalCores",
+                "Clusters",
+                physics.clusters(),
+                quota.cluster_limit(),
+            ),
             row(
                 &id,
                 "dedicatedCores",
                 "Total Cluster Dedicated Regional vCPUs",
-                total,
-                all_limits,
+                quota.used_dedicated(),
+                quota.total_limit().unwrap_or(all_limits),
+            ),
+            row(
+                &id,
+                "lowPriorityCores",
+                "Total Cluster LowPriority Regional vCPUs",
+                quota.used_low_priority(),
+                quota.low_priority_limit().unwrap_or(all_limits),
             ),
         ];
-        for (family, used) in &families {
+        for family in &families {
             let name = format!("{} Cluster Dedicated vCPUs", family_name(family));
             let id = format!("{id}/{}", name.replace(' ', "_"));
-            rows.push(row(&id, "vmFamily", &name, *used, limit(family)));
+            let used = quota.used_of_family(family);
+            rows.push(row(
+                &id,
+                "vmFamily",
+                &name,
+                used,
+                quota.family_limit(family),
+            ));
         }
         for row in &mut rows {
             row["amlWorkspaceLocation"] = json!(request.id.root_name());
@@ -94,7 +92,7 @@ fn row(id: &str, kind: &str, name: &str, used: u64, limit: u64) -> Value {
 }
 
 /// `standardDSv2Family` is `Standard DSv2 Family`.
-fn family_name(family: &str) -> String {
+pub(crate) fn family_name(family: &str) -> String {
     let middle = family
         .trim_start_matches("standard")
         .trim_end_matches("Family");

@@ -225,6 +225,22 @@ pub(crate) fn all(world: &World) -> Vec<Value> {
         .collect()
 }
 
+/// USD for an hour of a size on Linux.
+pub(crate) fn hourly_price(size: &Value, low_priority: bool) -> f64 {
+    let tiers: &[&str] = if low_priority {
+        &["LowPriority", "Spot"]
+    } else {
+        &["Standard"]
+    };
+    let prices = size["estimatedVMPrices"]["values"].as_array();
+    let price = prices.into_iter().flatten().find(|price| {
+        price["osType"] == "Linux" && tiers.iter().any(|tier| price["vmTier"] == *tier)
+    });
+    price.map_or(0.0, |price| {
+        price["retailPrice"].as_f64().unwrap_or_default()
+    })
+}
+
 /// A size of the world, by its name in any casing.
 pub(crate) fn find(world: &World, name: &str) -> Option<Value> {
     all(world).into_iter().find(|size| {

@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use crate::azure::{Settings, Transaction};
 use crate::clock::timestamp_text;
-use crate::kinds::{Kind, ML};
+use crate::kinds::{Kind, ML, datastore};
 use crate::resource_id::ResourceId;
+use crate::storage::account::Account;
 use crate::world;
 
 pub(crate) struct Workspace;
@@ -79,7 +80,7 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, workspace: &world::Works
             "workspaceId": guid,
             "friendlyName": workspace.name,
             "description": "",
-            "storageAccount": format!("{group}/Microsoft.Storage/storageAccounts/st{short}"),
+            "storageAccount": Account::of(&id).arm_id(),
             "keyVault": format!("{group}/Microsoft.KeyVault/vaults/kv{short}"),
             "applicationInsights": format!("{group}/microsoft.insights/components/ai{short}"),
             "containerRegistry": null,
@@ -102,5 +103,6 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, workspace: &world::Works
             "systemDatastoresAuthMode": "AccessKey",
         },
     });
-    transaction.state.documents.insert(id, body);
+    transaction.state.documents.insert(id.clone(), body);
+    datastore::create_defaults(transaction, &id);
 }

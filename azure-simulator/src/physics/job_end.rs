@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use crate::azure::Transaction;
+use crate::due::DueQueue;
+use crate::faults::action::{Consequence, Fate};
 use crate::kinds;
 use crate::physics::Event;
 use crate::physics::run::{JobStatus, Outcome, Process, run_error};
@@ -28,9 +30,14 @@ impl Transaction<'_> {
             Some(JobStatus::CancelRequested) => true,
             Some(_) => {
                 self.set_status(key, JobStatus::CancelRequested);
-                let seconds = self.settings.world.timings.cancel_seconds;
-                let run = key.to_owned();
-                self.schedule(seconds, Event::CancelDue { run });
+                let fault = self.consequence.take();
+                let hangs = self.settings.world.cancel.hangs
+                    || fault == Some(Consequence::Operation(Fate::NeverEnds));
+                if !hangs {
+                    let seconds = self.settings.world.timings.cancel_seconds;
+                    let run = key.to_owned();
+                    self.schedule(seconds, Event::CancelDue { run });
+                }
                 true
             }
         }
@@ -63,11 +70,11 @@ impl Transaction<'_> {
     }
 
     /// `limits.timeout` has passed: the system cancels the job.
-    pub(crate) fn timed_out(&mut self, key: &str) {
+    pub(crate) fn timed_out(&mut self, key: &str, attempt: u32) {
         let Some(run) = self.state.physics.runs.get_mut(key) else {
             return;
         };
-        if run.status.is_terminal() {
+        if run.status.is_terminal() || run.attempt != attempt {
             return;
         }
         run.error = Some(run_error(
@@ -86,8 +93,14 @@ impl Transaction<'_> {
         if run.status.is_terminal() {
             return;
         }
+        let outcome = match outcome {
+            // What was to be canceled does not run again.
+            Outcome::QueuedAgain if run.status == JobStatus::CancelRequested => Outcome::Canceled,
+            outcome => outcome,
+        };
         match run.process {
             Process::None => {}
+            Process::Pretended => self.pretended_gone(key),
             Process::Launching => {
                 run.ending = Some(outcome);
                 return;
@@ -98,6 +111,13 @@ impl Transaction<'_> {
                 return;
             }
         }
+        if outcome == Outcome::QueuedAgain {
+            self.queue_again(key);
+            return;
+        }
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
         if let Outcome::Failed(error) = &outcome {
             run.error = Some(error.clone());
         }
@@ -108,9 +128,54 @@ impl Transaction<'_> {
         self.keep_compute_status(key);
         if let Some(pool) = self.state.physics.pools.get_mut(&pool_key) {
             pool.queue.retain(|waiting| waiting != key);
+            pool.held.remove(key);
         }
         if let Some(node) = node {
             self.release_node(&pool_key, &node);
+        }
+    }
+
+    /// The same job waits for another node, before those that came later.
+    fn queue_again(&mut self, key: &str) {
+        let Some(run) = self.state.physics.runs.get_mut(key) else {
+            return;
+        };
+        run.attempt += 1;
+        (run.started, run.ended) = (None, None);
+        let (node, pool_key) = (run.node.take(), run.pool.clone());
+        self.set_status(key, JobStatus::Queued);
+        if let Some(node) = node {
+            self.release_node(&pool_key, &node);
+        }
+        match self.state.physics.pools.get_mut(&pool_key) {
+            Some(pool) if !pool.is_deleting() => {
+                pool.queue.push_front(key.to_owned());
+                self.adjust(&pool_key);
+            }
+            _ => self.end_run(key, Outcome::compute_deleted()),
+        }
+    }
+
+    /// Ends all processes of all jobs, whatever was to come.
+    pub(crate) fn end_all_processes(&mut self) {
+        self.state.due = DueQueue::default();
+        let (mut running, mut pretended) = (Vec::new(), Vec::new());
+        for (key, run) in &mut self.state.physics.runs {
+            if run.process != Process::None {
+                run.ending = Some(Outcome::Canceled);
+            }
+            match run.process {
+                Process::Keeper(_) => running.push(key.clone()),
+                Process::Pretended => pretended.push(key.clone()),
+                Process::None | Process::Launching => {}
+            }
+        }
+        for run in pretended {
+            self.pretended_gone(&run);
+        }
+        self.state.due = DueQueue::default();
+        for run in running {
+            self.order(Order::Kill(run));
         }
     }
 

@@ -1,14 +1,19 @@
 //! A job from accepted to running: start, image, queue, node, process (contract section 7).
 
 use crate::azure::Transaction;
+use crate::faults::action::Consequence;
 use crate::kinds;
 use crate::physics::Event;
 use crate::physics::run::{JobStatus, Outcome, Process, Run, run_error};
 use crate::processes::{self, Order};
+use crate::world::Jobs;
 
 impl Transaction<'_> {
     /// Takes a new run in; everything else follows by itself.
-    pub(crate) fn submit(&mut self, key: String, run: Run) {
+    pub(crate) fn submit(&mut self, key: String, mut run: Run) {
+        if let Some(Consequence::HeldInQueue(problem)) = self.consequence.take() {
+            run.held = Some(problem);
+        }
         self.state.physics.runs.insert(key.clone(), run);
         let seconds = self.settings.world.timings.job_start_seconds;
         self.schedule(seconds, Event::JobStarted { run: key });
@@ -56,9 +61,23 @@ impl Transaction<'_> {
         let Some(run) = self.state.physics.runs.get(key) else {
             return;
         };
-        let pool_key = run.pool.clone();
+        let (pool_key, held) = (run.pool.clone(), run.held.clone());
         self.set_status(key, JobStatus::Queued);
+        let physics = &self.state.physics;
+        let refused = physics
+            .pools
+            .get(&pool_key)
+            .and_then(|pool| physics.quota.refuses_job(&pool.machine));
+        if let Some(problem) = refused {
+            let error = run_error(&problem.code, &problem.message);
+            self.end_run(key, Outcome::Failed(error));
+            return;
+        }
         match self.state.physics.pools.get_mut(&pool_key) {
+            Some(pool) if !pool.is_deleting() && held.is_some() => {
+                pool.held
+                    .extend(held.map(|problem| (key.to_owned(), problem)));
+            }
             Some(pool) if !pool.is_deleting() => {
                 pool.queue.push_back(key.to_owned());
                 self.adjust(&pool_key);
@@ -69,19 +88,28 @@ impl Transaction<'_> {
 
     /// The run has a node; its image is pulled and its inputs are mounted there.
     pub(crate) fn place(&mut self, key: &str, node: String) {
+        let mut attempt = 0;
         if let Some(run) = self.state.physics.runs.get_mut(key) {
             run.node = Some(node);
+            attempt = run.attempt;
         }
         let seconds = self.settings.world.timings.job_launch_seconds;
         let run = key.to_owned();
-        self.schedule(seconds, Event::JobLaunch { run });
+        self.schedule(seconds, Event::JobLaunch { run, attempt });
     }
 
-    pub(crate) fn job_launch(&mut self, key: &str) {
+    pub(crate) fn job_launch(&mut self, key: &str, attempt: u32) {
         let Some(run) = self.state.physics.runs.get(key) else {
             return;
         };
+        if run.attempt != attempt || run.lost {
+            return;
+        }
         if run.status.is_terminal() || run.process != Process::None || run.node.is_none() {
+            return;
+        }
+        if self.settings.world.jobs == Jobs::Pretend {
+            self.pretend_start(key);
             return;
         }
         match processes::launch::plan(self, key) {
@@ -98,6 +126,7 @@ impl Transaction<'_> {
     /// A run's first process is there.
     pub(crate) fn process_started(&mut self, key: &str, keeper: u32) {
         let now = self.now.timestamp;
+        self.state.physics.reported(key);
         let Some(run) = self.state.physics.runs.get_mut(key) else {
             return;
         };
@@ -108,18 +137,24 @@ impl Transaction<'_> {
             self.order(Order::Kill(run));
             return;
         }
-        let timeout = run.timeout_seconds;
+        if run.lost {
+            let run = key.to_owned();
+            self.order(Order::Kill(run));
+            return;
+        }
+        let (timeout, attempt) = (run.timeout_seconds, run.attempt);
         if run.status == JobStatus::Queued {
             self.set_status(key, JobStatus::Running);
         }
         if let Some(seconds) = timeout {
             let run = key.to_owned();
-            self.schedule(seconds, Event::TimedOut { run });
+            self.schedule(seconds, Event::TimedOut { run, attempt });
         }
     }
 
     /// The node could not start the run's process.
     pub(crate) fn launch_failed(&mut self, key: &str, error: serde_json::Value) {
+        self.state.physics.reported(key);
         let Some(run) = self.state.physics.runs.get_mut(key) else {
             return;
         };
@@ -131,6 +166,7 @@ impl Transaction<'_> {
     /// The last process of a run is gone; `tail` is the end of its log.
     pub(crate) fn process_ended(&mut self, key: &str, code: i64, tail: &str) {
         let now = self.now.timestamp;
+        self.state.physics.reported(key);
         let Some(run) = self.state.physics.runs.get_mut(key) else {
             return;
         };
@@ -142,6 +178,9 @@ impl Transaction<'_> {
         }
         if run.status == JobStatus::CancelRequested {
             self.end_run(key, Outcome::Canceled);
+            return;
+        }
+        if run.lost {
             return;
         }
         self.set_status(key, JobStatus::Finalizing);

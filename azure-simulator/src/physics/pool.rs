@@ -1,12 +1,16 @@
 //! The nodes of a pool and the jobs that wait for them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::arm::operation::OperationId;
+use crate::physics::ledger::AccountId;
+use crate::physics::quota::Machine;
+use crate::problem::Problem;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeState {
@@ -14,6 +18,10 @@ pub(crate) enum NodeState {
     Idle,
     Running,
     Leaving,
+    /// Azure has taken it back.
+    Preempted,
+    /// Broken.
+    Unusable,
 }
 
 impl NodeState {
@@ -23,6 +31,8 @@ impl NodeState {
             Self::Idle => "idle",
             Self::Running => "running",
             Self::Leaving => "leaving",
+            Self::Preempted => "preempted",
+            Self::Unusable => "unusable",
         }
     }
 }
@@ -31,9 +41,15 @@ impl NodeState {
 pub(crate) struct Node {
     pub(crate) id: String,
     pub(crate) address: Ipv4Addr,
+    /// The address that it takes of its subnet, whether or not it is reached there.
+    pub(crate) subnet_address: Option<Ipv4Addr>,
     /// The port that SSH would be forwarded from.
     pub(crate) port: u16,
     pub(crate) state: NodeState,
+    /// Since when, in simulated time.
+    pub(crate) since: Duration,
+    /// When it is to be preempted, as a scheduled event tells.
+    pub(crate) eviction: Option<Duration>,
     /// Key of the run that has the node.
     pub(crate) run: Option<String>,
     /// Counts the times the node became idle, so that an old idle timer is known as old.
@@ -49,12 +65,20 @@ pub(crate) struct Pool {
     pub(crate) provisioned: bool,
     /// `Resizing` although no node moves: the moment after a write.
     pub(crate) settling: bool,
+    /// Why its first write fails: decided when it was accepted.
+    pub(crate) refused: Option<Problem>,
     pub(crate) deletion: Option<Deletion>,
+    pub(crate) machine: Machine,
+    pub(crate) account: AccountId,
     /// Key of its subnet.
     pub(crate) subnet: Option<String>,
     pub(crate) nodes: Vec<Node>,
     /// Keys of runs that wait for a node, longest first.
     pub(crate) queue: VecDeque<String>,
+    /// Keys of runs that never get a node, and what their compute tells about it.
+    pub(crate) held: BTreeMap<String, Problem>,
+    /// Why it has fewer nodes than its jobs ask for.
+    pub(crate) shortage: Option<Problem>,
     pub(crate) allocation_changed: Timestamp,
     pub(crate) allocation_shown: &'static str,
 }
@@ -67,17 +91,27 @@ pub(crate) struct Deletion {
 }
 
 impl Pool {
-    pub(crate) fn new(subnet: Option<String>, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        subnet: Option<String>,
+        machine: Machine,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Self {
         Self {
             least: 0,
             most: 0,
             idle_seconds: 0.0,
             provisioned: false,
             settling: true,
+            refused: None,
             deletion: None,
+            machine,
+            account,
             subnet,
             nodes: Vec::new(),
             queue: VecDeque::new(),
+            held: BTreeMap::new(),
+            shortage: None,
             allocation_changed: now,
             allocation_shown: "Resizing",
         }
@@ -104,12 +138,18 @@ impl Pool {
 
     /// Nodes that are to stay.
     pub(crate) fn target(&self) -> usize {
-        self.nodes.len() - self.count(NodeState::Leaving)
+        let stays = |node: &&Node| {
+            matches!(
+                node.state,
+                NodeState::Preparing | NodeState::Idle | NodeState::Running
+            )
+        };
+        self.nodes.iter().filter(stays).count()
     }
 
     /// How many nodes jobs ask for, within the limits.
     pub(crate) fn wanted(&self) -> usize {
-        let asked = self.queue.len() + self.nodes.iter().filter(|n| n.run.is_some()).count();
+        let asked = self.queue.len() + self.count(NodeState::Running);
         asked.max(self.least).min(self.most)
     }
 
@@ -120,6 +160,11 @@ impl Pool {
         } else {
             "Steady"
         }
+    }
+
+    /// What the compute's `errors` tell, each thing once.
+    pub(crate) fn problems(&self) -> BTreeSet<&Problem> {
+        self.shortage.iter().chain(self.held.values()).collect()
     }
 
     pub(crate) fn node_mut(&mut self, id: &str) -> Option<&mut Node> {

@@ -1,29 +1,64 @@
 //! How a pool grows with the jobs that wait, and shrinks when its nodes idle (contract section 6).
 
-use uuid::Uuid;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::arm::operation::OperationId;
 use crate::azure::Transaction;
+use crate::faults::action::Fate;
+use crate::kinds::vm_sizes;
 use crate::physics::Event;
-use crate::physics::pool::{Deletion, Node, NodeState, Pool};
-use crate::physics::run::{JobStatus, Outcome, Run};
+use crate::physics::ledger::Account;
+use crate::physics::pool::{Deletion, NodeState, Pool};
+use crate::physics::quota::Machine;
+use crate::physics::run::{JobStatus, Outcome};
 use crate::resource_id::ResourceId;
-
-/// First port that SSH is forwarded from, as `listNodes` shows it.
-const FIRST_SSH_PORT: u16 = 50_000;
 
 impl Transaction<'_> {
     pub(crate) fn create_pool(&mut self, id: &ResourceId, subnet: Option<&ResourceId>) {
         let subnet = subnet.map(ResourceId::key);
+        let now = self.now.timestamp;
+        let (machine, account) = self.machine_of(id);
         let physics = &mut self.state.physics;
+        let clusters = physics.clusters();
+        let account = physics.ledger.open(account);
         if let Some(subnet) = &subnet {
             *physics.subnets.entry(subnet.clone()).or_default() += 1;
         }
-        physics
-            .pools
-            .insert(id.key(), Pool::new(subnet, self.now.timestamp));
+        let mut pool = Pool::new(subnet, machine, account, now);
+        pool.refused = physics.quota.refuses_cluster(clusters);
+        physics.pools.insert(id.key(), pool);
+    }
+
+    /// What a node of a compute takes of the quota, and what it costs.
+    fn machine_of(&self, id: &ResourceId) -> (Machine, Account) {
+        let body = self.state.documents.get(id).map(|found| &found.body);
+        let field = |name: &str| {
+            let field = body.map(|body| &body["properties"]["properties"][name]);
+            field.and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let vm_size = field("vmSize");
+        let low_priority = field("vmPriority") == "LowPriority";
+        let size = vm_sizes::find(&self.settings.world, &vm_size).unwrap_or_default();
+        let machine = Machine {
+            family: size["family"].as_str().unwrap_or_default().to_owned(),
+            cores: size["vCPUs"].as_u64().unwrap_or_default(),
+            low_priority,
+        };
+        let account = Account {
+            compute: id.to_string(),
+            tags: body.map(|body| body["tags"].clone()).unwrap_or_default(),
+            vm_size,
+            vm_priority: if low_priority {
+                "LowPriority"
+            } else {
+                "Dedicated"
+            },
+            hourly_price: vm_sizes::hourly_price(&size, low_priority),
+            seconds: BTreeMap::new(),
+        };
+        (machine, account)
     }
 
     /// Takes new scale settings, and looks anew at how long idle nodes may stay.
@@ -34,12 +69,22 @@ impl Transaction<'_> {
         pool.configure(scale);
         pool.provisioned = true;
         pool.settling = true;
+        let account = pool.account;
         let idle: Vec<String> = pool
             .nodes
             .iter()
             .filter(|node| node.state == NodeState::Idle)
             .map(|node| node.id.clone())
             .collect();
+        let tags = self
+            .state
+            .documents
+            .by_key(key)
+            .map(|found| found.body["tags"].clone());
+        if let (Some(tags), Some(account)) = (tags, self.state.physics.ledger.account_mut(account))
+        {
+            account.tags = tags;
+        }
         for node in idle {
             self.begin_idle_spell(key, &node);
         }
@@ -64,16 +109,10 @@ impl Transaction<'_> {
         if !pool.provisioned || pool.is_deleting() {
             return;
         }
-        let mut placed = Vec::new();
-        for node in &mut pool.nodes {
-            if node.state == NodeState::Idle
-                && let Some(run) = pool.queue.pop_front()
-            {
-                node.state = NodeState::Running;
-                node.run = Some(run.clone());
-                placed.push((run, node.id.clone()));
-            }
-        }
+        let placed = self.take_idle_nodes(key);
+        let Some(pool) = self.state.physics.pools.get(key) else {
+            return;
+        };
         let missing = pool.wanted().saturating_sub(pool.target());
         let surplus = pool.target().saturating_sub(pool.most);
         let going: Vec<String> = pool
@@ -86,8 +125,14 @@ impl Transaction<'_> {
         for node in going {
             self.leave(key, &node);
         }
-        for _ in 0..missing {
-            self.add_node(key);
+        let shortage = (0..missing).find_map(|_| self.add_node(key).err());
+        let physics = &mut self.state.physics;
+        match &shortage {
+            Some(_) => physics.short_pools.insert(key.to_owned()),
+            None => physics.short_pools.remove(key),
+        };
+        if let Some(pool) = physics.pools.get_mut(key) {
+            pool.shortage = shortage;
         }
         for (run, node) in placed {
             self.place(&run, node);
@@ -95,38 +140,30 @@ impl Transaction<'_> {
         self.note_allocation(key);
     }
 
-    fn add_node(&mut self, key: &str) {
+    /// Gives idle nodes to the runs that have waited longest: each run with its node.
+    fn take_idle_nodes(&mut self, key: &str) -> Vec<(String, String)> {
+        let now = self.now.elapsed;
         let physics = &mut self.state.physics;
-        let Some(address) = physics.addresses.take() else {
-            tracing::error!(pool = key, "no address is left for another node");
-            return;
-        };
         let Some(pool) = physics.pools.get_mut(key) else {
-            return;
+            return Vec::new();
         };
-        let id = format!(
-            "tvmps_{}{}_d",
-            Uuid::new_v4().simple(),
-            Uuid::new_v4().simple()
-        );
-        let used: Vec<u16> = pool.nodes.iter().map(|node| node.port).collect();
-        let port = (FIRST_SSH_PORT..)
-            .find(|port| !used.contains(port))
-            .unwrap_or(FIRST_SSH_PORT);
-        pool.nodes.push(Node {
-            id: id.clone(),
-            address,
-            port,
-            state: NodeState::Preparing,
-            run: None,
-            idle_spell: 0,
-        });
-        let seconds = self.settings.world.timings.node_boot_seconds;
-        let pool = key.to_owned();
-        self.schedule(seconds, Event::NodeBooted { pool, node: id });
+        let mut placed = Vec::new();
+        for node in &mut pool.nodes {
+            if node.state == NodeState::Idle
+                && let Some(run) = pool.queue.pop_front()
+            {
+                node.run = Some(run.clone());
+                placed.push((run, node.id.clone()));
+            }
+        }
+        for (_, node) in &placed {
+            physics.change_node(key, node, NodeState::Running, now);
+        }
+        placed
     }
 
     pub(crate) fn node_booted(&mut self, key: &str, id: &str) {
+        let now = self.now.elapsed;
         let pool = self.state.physics.pools.get_mut(key);
         let Some(node) = pool.and_then(|pool| pool.node_mut(id)) else {
             return;
@@ -134,7 +171,8 @@ impl Transaction<'_> {
         if node.state != NodeState::Preparing {
             return;
         }
-        node.state = NodeState::Idle;
+        let physics = &mut self.state.physics;
+        physics.change_node(key, id, NodeState::Idle, now);
         self.adjust(key);
         self.begin_idle_spell(key, id);
     }
@@ -149,11 +187,17 @@ impl Transaction<'_> {
             return;
         };
         node.run = None;
+        let ready = node.state == NodeState::Running;
         if deleting {
             self.finish_pool_delete(key);
             return;
         }
-        node.state = NodeState::Idle;
+        if !ready {
+            return;
+        }
+        let now = self.now.elapsed;
+        let physics = &mut self.state.physics;
+        physics.change_node(key, id, NodeState::Idle, now);
         self.adjust(key);
         self.begin_idle_spell(key, id);
     }
@@ -190,25 +234,27 @@ impl Transaction<'_> {
     }
 
     fn leave(&mut self, key: &str, id: &str) {
-        let pool = self.state.physics.pools.get_mut(key);
-        if let Some(node) = pool.and_then(|pool| pool.node_mut(id)) {
-            node.state = NodeState::Leaving;
-        }
+        let now = self.now.elapsed;
+        let physics = &mut self.state.physics;
+        physics.change_node(key, id, NodeState::Leaving, now);
         let seconds = self.settings.world.timings.node_leave_seconds;
         let (pool, node) = (key.to_owned(), id.to_owned());
         self.schedule(seconds, Event::NodeLeft { pool, node });
     }
 
     pub(crate) fn node_left(&mut self, key: &str, id: &str) {
+        let now = self.now.elapsed;
         let physics = &mut self.state.physics;
-        let Some(pool) = physics.pools.get_mut(key) else {
+        let Some(mut pool) = physics.pools.remove(key) else {
             return;
         };
         if let Some(at) = pool.nodes.iter().position(|node| node.id == id) {
             let node = pool.nodes.remove(at);
-            physics.addresses.give_back(node.address);
+            physics.free_node(&pool, &node, now);
         }
+        physics.pools.insert(key.to_owned(), pool);
         self.adjust(key);
+        self.retry_short_pools();
     }
 
     /// Remembers when `allocationState` changed.
@@ -225,6 +271,23 @@ impl Transaction<'_> {
 
     /// Ends the pool's jobs and nodes; the document goes when all of that is gone.
     pub(crate) fn delete_pool(&mut self, key: &str, operation: OperationId) {
+        match self.state.operations.fate(operation).cloned() {
+            Some(Fate::NeverEnds) => return,
+            Some(Fate::Fails(problem)) => {
+                let seconds = self.settings.world.timings.compute_delete_seconds;
+                let pool = key.to_owned();
+                self.schedule(
+                    seconds,
+                    Event::PoolDeleteFails {
+                        pool,
+                        operation,
+                        problem,
+                    },
+                );
+                return;
+            }
+            Some(Fate::Unavailable { .. }) | None => {}
+        }
         let Some(pool) = self.state.physics.pools.get_mut(key) else {
             return;
         };
@@ -236,9 +299,7 @@ impl Transaction<'_> {
             operations: vec![operation],
             due: false,
         });
-        for node in &mut pool.nodes {
-            node.state = NodeState::Leaving;
-        }
+        let nodes: Vec<String> = pool.nodes.iter().map(|node| node.id.clone()).collect();
         let timings = &self.settings.world.timings;
         let seconds = if pool.nodes.is_empty() {
             timings.compute_delete_seconds
@@ -246,12 +307,19 @@ impl Transaction<'_> {
             timings.compute_delete_with_nodes_seconds
         };
         let mut ending: Vec<String> = pool.queue.drain(..).collect();
+        ending.extend(std::mem::take(&mut pool.held).into_keys());
         ending.extend(pool.nodes.iter().filter_map(|node| node.run.clone()));
         for run in ending {
-            let finalizing = |run: &Run| run.status == JobStatus::Finalizing;
-            if !self.state.physics.runs.get(&run).is_some_and(finalizing) {
-                self.end_run(&run, Outcome::compute_deleted());
+            match self.state.physics.runs.get(&run).map(|run| run.status) {
+                Some(JobStatus::Finalizing) => {}
+                Some(JobStatus::CancelRequested) => self.end_run(&run, Outcome::Canceled),
+                _ => self.end_run(&run, Outcome::compute_deleted()),
             }
+        }
+        let now = self.now.elapsed;
+        for node in nodes {
+            let physics = &mut self.state.physics;
+            physics.change_node(key, &node, NodeState::Leaving, now);
         }
         let pool = key.to_owned();
         self.schedule(seconds, Event::PoolDeleteDue { pool });
@@ -277,9 +345,11 @@ impl Transaction<'_> {
         let Some(pool) = physics.pools.remove(key) else {
             return;
         };
+        let now = self.now.elapsed;
         for node in &pool.nodes {
-            physics.addresses.give_back(node.address);
+            physics.free_node(&pool, node, now);
         }
+        physics.short_pools.remove(key);
         self.state.documents.remove(key);
         for operation in pool.deletion.unwrap_or_default().operations {
             self.state.operations.succeed(operation);
@@ -288,5 +358,6 @@ impl Transaction<'_> {
             let seconds = self.settings.world.timings.subnet_release_seconds;
             self.schedule(seconds, Event::SubnetReleased { subnet });
         }
+        self.retry_short_pools();
     }
 }

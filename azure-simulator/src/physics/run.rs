@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::problem::Problem;
+
 /// Status words of a job (contract section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JobStatus {
@@ -14,6 +16,8 @@ pub(crate) enum JobStatus {
     Queued,
     Running,
     Finalizing,
+    /// Its heartbeat is missing.
+    NotResponding,
     CancelRequested,
     Completed,
     Failed,
@@ -28,6 +32,7 @@ impl JobStatus {
             Self::Queued => "Queued",
             Self::Running => "Running",
             Self::Finalizing => "Finalizing",
+            Self::NotResponding => "NotResponding",
             Self::CancelRequested => "CancelRequested",
             Self::Completed => "Completed",
             Self::Failed => "Failed",
@@ -43,7 +48,9 @@ impl JobStatus {
     pub(crate) fn mlflow_word(self) -> &'static str {
         match self {
             Self::Starting | Self::Preparing | Self::Queued => "SCHEDULED",
-            Self::Running | Self::Finalizing | Self::CancelRequested => "RUNNING",
+            Self::Running | Self::Finalizing | Self::NotResponding | Self::CancelRequested => {
+                "RUNNING"
+            }
             Self::Completed => "FINISHED",
             Self::Failed => "FAILED",
             Self::Canceled => "KILLED",
@@ -58,6 +65,8 @@ pub(crate) enum Outcome {
     /// With the error that run history shows.
     Failed(Value),
     Canceled,
+    /// Not at all: its node was lost, and the same job runs again.
+    QueuedAgain,
 }
 
 impl Outcome {
@@ -87,6 +96,7 @@ impl Outcome {
             Self::Completed => JobStatus::Completed,
             Self::Failed(_) => JobStatus::Failed,
             Self::Canceled => JobStatus::Canceled,
+            Self::QueuedAgain => JobStatus::Queued,
         }
     }
 }
@@ -108,6 +118,8 @@ pub(crate) enum Process {
     Launching,
     /// The process that keeps all others of the run.
     Keeper(u32),
+    /// None, and the run goes on as if there were one.
+    Pretended,
 }
 
 #[derive(Clone, Debug)]
@@ -132,9 +144,15 @@ pub(crate) struct Run {
     /// Id of the node that it has.
     pub(crate) node: Option<String>,
     pub(crate) process: Process,
+    /// Counts how often it was queued again.
+    pub(crate) attempt: u32,
+    /// Its node is gone, and Azure does not know yet.
+    pub(crate) lost: bool,
     /// Decided while a process is still there.
     pub(crate) ending: Option<Outcome>,
     pub(crate) timeout_seconds: Option<f64>,
+    /// It never gets a node, because of this: a fault wants it so.
+    pub(crate) held: Option<Problem>,
     pub(crate) error: Option<Value>,
     pub(crate) created: Timestamp,
     pub(crate) started: Option<Timestamp>,
@@ -142,5 +160,7 @@ pub(crate) struct Run {
     /// What its processes write, and its logs.
     pub(crate) directory: PathBuf,
     pub(crate) metrics: Vec<Metric>,
+    /// Metrics of version 1, as run history shows them.
+    pub(crate) metrics_v1: Vec<Value>,
     pub(crate) parameters: BTreeMap<String, String>,
 }

@@ -93,7 +93,8 @@ impl Input {
     }
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+/// Copies a file, or what is in a folder.
+pub(crate) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     if !from.is_dir() {
         std::fs::copy(from, to)?;
         return Ok(());

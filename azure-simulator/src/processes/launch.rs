@@ -7,15 +7,18 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::arm::cloud_metadata;
 use crate::azure::{Azure, Settings, Transaction};
+use crate::data_plane::run_files::WORK;
 use crate::documents::Document;
 use crate::entra::Principal;
 use crate::kinds;
 use crate::physics::run::run_error;
 use crate::processes::LOG;
-use crate::processes::inputs::{Input, Source, local_path};
+use crate::processes::inputs::{Input, Source, copy};
 use crate::processes::supervisor::Start;
 use crate::resource_id::ResourceId;
+use crate::storage::uri;
 
 /// A job lives 21 days at most, and its token as long.
 const RUN_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_hours(21 * 24);
@@ -67,6 +70,9 @@ pub(crate) struct Launch {
     directory: PathBuf,
     command: String,
     inputs: Vec<Input>,
+    outputs: Vec<(String, PathBuf)>,
+    /// The folder of the job's code asset.
+    code: Option<PathBuf>,
     environment: BTreeMap<String, String>,
     id: String,
 }
@@ -103,12 +109,13 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
         "AZURE_SIMULATOR_NODE_ADDRESS".to_owned(),
         node.address.to_string(),
     );
+    environment.extend(distributed(properties, &node.address.to_string()));
     for (name, value) in properties["environmentVariables"]
         .as_object()
         .into_iter()
         .flatten()
     {
-        let value = value.as_str().unwrap_or_default();
+        let value = transaction.state.texts.text(value).unwrap_or_default();
         environment.insert(name.clone(), value.to_owned());
     }
     Ok(Launch {
@@ -120,6 +127,8 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
             .unwrap_or_default()
             .to_owned(),
         inputs: inputs_of(transaction, job, properties),
+        outputs: outputs_of(transaction, job, properties)?,
+        code: code_of(transaction, properties)?,
         environment,
         id: run.id.clone(),
     })
@@ -136,6 +145,7 @@ fn base_environment(
     let guid = kinds::workspace_guid(&home);
     let experiment_id = Uuid::new_v5(&guid, experiment.as_bytes()).to_string();
     let base = settings.base_url();
+    let bundle = settings.directory.join("ca-bundle.crt");
     let id = job.id.name();
     let group = home.resource_group.as_deref().unwrap_or_default();
     [
@@ -160,15 +170,42 @@ fn base_environment(
         ("MLFLOW_RUN_ID", id),
         ("MLFLOW_EXPERIMENT_ID", &experiment_id),
         ("MLFLOW_EXPERIMENT_NAME", experiment),
-        (
-            "SSL_CERT_FILE",
-            &settings.directory.join("ca-bundle.crt").to_string_lossy(),
-        ),
+        // Not Azure's: what clients within the job need to find this cloud and to trust it.
+        ("SSL_CERT_FILE", &bundle.to_string_lossy()),
+        ("REQUESTS_CA_BUNDLE", &bundle.to_string_lossy()),
+        ("AZUREML_CURRENT_CLOUD", cloud_metadata::NAME),
+        ("ARM_CLOUD_METADATA_URL", &cloud_metadata::url(settings)),
         ("LANG", "C.UTF-8"),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect()
+}
+
+/// What a distribution adds on the one instance of a job (contract section 9).
+fn distributed(properties: &Value, address: &str) -> BTreeMap<String, String> {
+    let variables: &[(&str, &str)] = match properties["distribution"]["distributionType"].as_str() {
+        Some("PyTorch") => &[
+            ("MASTER_ADDR", address),
+            ("MASTER_PORT", "6105"),
+            ("WORLD_SIZE", "1"),
+            ("NODE_RANK", "0"),
+            ("RANK", "0"),
+            ("LOCAL_RANK", "0"),
+        ],
+        Some("Mpi") => &[
+            ("AZ_BATCHAI_MPI_MASTER_NODE", "localhost"),
+            ("OMPI_COMM_WORLD_RANK", "0"),
+            ("OMPI_COMM_WORLD_SIZE", "1"),
+            ("OMPI_COMM_WORLD_LOCAL_RANK", "0"),
+            ("OMPI_COMM_WORLD_LOCAL_SIZE", "1"),
+        ],
+        _ => &[],
+    };
+    variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// The folder of the job's image in front of the simulator's own `PATH`.
@@ -200,7 +237,7 @@ fn path_of(settings: &Settings, environment: Option<&Document>) -> String {
 }
 
 fn inputs_of(transaction: &Transaction<'_>, job: &Document, properties: &Value) -> Vec<Input> {
-    let data = &transaction.settings.world.data;
+    let workspace = workspace_of(job);
     let mut inputs = Vec::new();
     for (name, input) in properties["inputs"].as_object().into_iter().flatten() {
         let source = if input["jobInputType"] == "literal" {
@@ -211,7 +248,7 @@ fn inputs_of(transaction: &Transaction<'_>, job: &Document, properties: &Value) 
                 &job.id,
                 input["uri"].as_str().unwrap_or_default(),
             );
-            let path = local_path(&uri, data);
+            let path = uri::local_path(transaction, &workspace, &uri);
             match input["mode"].as_str() {
                 Some("Direct") => Source::Text(uri),
                 Some("Download") => Source::Downloaded { uri, path },
@@ -222,6 +259,65 @@ fn inputs_of(transaction: &Transaction<'_>, job: &Document, properties: &Value) 
         inputs.push(Input { name, source });
     }
     inputs
+}
+
+fn workspace_of(job: &Document) -> ResourceId {
+    let mut workspace = job.id.clone();
+    workspace.segments.truncate(1);
+    workspace
+}
+
+/// The folders that outputs go to: where their URI says, else in the default datastore.
+fn outputs_of(
+    transaction: &Transaction<'_>,
+    job: &Document,
+    properties: &Value,
+) -> Result<Vec<(String, PathBuf)>, Problem> {
+    let workspace = workspace_of(job);
+    let mut outputs = Vec::new();
+    for (name, output) in properties["outputs"].as_object().into_iter().flatten() {
+        if name == kinds::DEFAULT_OUTPUT {
+            continue;
+        }
+        let uri = output["uri"].as_str().map_or_else(
+            || {
+                format!(
+                    "azureml://datastores/workspaceblobstore/paths/azureml/{}/{name}/",
+                    job.id.name()
+                )
+            },
+            str::to_owned,
+        );
+        let path = uri::local_path(transaction, &workspace, &uri);
+        let path = path.ok_or_else(|| Problem::Mount {
+            input: name.clone(),
+            uri,
+            reason: "NotFound",
+        })?;
+        outputs.push((name.clone(), path));
+    }
+    Ok(outputs)
+}
+
+/// The folder that a job's code asset was uploaded to.
+fn code_of(transaction: &Transaction<'_>, properties: &Value) -> Result<Option<PathBuf>, Problem> {
+    let Some(id) = properties["codeId"].as_str().and_then(ResourceId::parse) else {
+        return Ok(None);
+    };
+    let stored = transaction.state.documents.get(&id);
+    let uri = stored
+        .and_then(|code| code.body["properties"]["codeUri"].as_str())
+        .map(uri::plain);
+    let mut workspace = id;
+    workspace.segments.truncate(1);
+    let path = uri
+        .as_ref()
+        .and_then(|uri| uri::local_path(transaction, &workspace, uri));
+    path.map(Some).ok_or_else(|| Problem::Mount {
+        input: "code".to_owned(),
+        uri: uri.unwrap_or_default(),
+        reason: "NotFound",
+    })
 }
 
 /// The URI that a data asset stands for, or the URI itself.
@@ -255,16 +351,32 @@ impl Launch {
     /// Makes the directory and the inputs; blocks.
     pub(crate) fn prepare(mut self, token: &str) -> Result<Start, Problem> {
         let root = &self.directory;
-        let work = root.join("exe/wd");
+        let work = root.join(WORK);
         let mounts = root.join("cap/data-capability/wd");
+        // A job that runs again does so on another machine; only its logs are kept elsewhere.
+        for folder in [&root.join("exe"), &root.join("cap"), &root.join("tmp")] {
+            if folder.exists() {
+                std::fs::remove_dir_all(folder)?;
+            }
+        }
         for folder in [&work, &mounts, &root.join("user_logs"), &root.join("tmp")] {
             std::fs::create_dir_all(folder)?;
+        }
+        if let Some(code) = &self.code {
+            copy(code, &work)?;
         }
         for input in &self.inputs {
             let place = input.provide(&mounts)?;
             self.environment
                 .insert(format!("AZURE_ML_INPUT_{}", input.name), place.clone());
-            self.command = replaced(&self.command, &input.name, &place);
+            self.command = replaced(&self.command, ("inputs", &input.name), &place);
+        }
+        for (name, folder) in &self.outputs {
+            std::fs::create_dir_all(folder)?;
+            let place = folder.to_string_lossy().into_owned();
+            self.environment
+                .insert(format!("AZURE_ML_OUTPUT_{name}"), place.clone());
+            self.command = replaced(&self.command, ("outputs", name), &place);
         }
         for (name, value) in [
             ("MLFLOW_TRACKING_TOKEN", token.to_owned()),
@@ -284,8 +396,8 @@ impl Launch {
     }
 }
 
-/// Puts `value` where the command says `${{inputs.name}}`.
-fn replaced(command: &str, name: &str, value: &str) -> String {
+/// Puts `value` where the command says `${{inputs.name}}` or `${{outputs.name}}`.
+fn replaced(command: &str, (kind, name): (&str, &str), value: &str) -> String {
     let mut result = String::new();
     let mut rest = command;
     while let Some(at) = rest.find("${{") {
@@ -294,7 +406,7 @@ fn replaced(command: &str, name: &str, value: &str) -> String {
         };
         let inside = rest[at + 3..at + length].trim();
         result.push_str(&rest[..at]);
-        if inside.strip_prefix("inputs.") == Some(name) {
+        if inside.split_once('.') == Some((kind, name)) {
             result.push_str(value);
         } else {
             result.push_str(&rest[at..at + length + 2]);
@@ -312,8 +424,12 @@ mod tests {
     #[test]
     fn only_the_named_input_is_replaced() {
         assert_eq!(
-            replaced("run a=${{inputs.a}} b=${{ inputs.ab }}", "a", "/mnt/x"),
-            "run a=/mnt/x b=${{ inputs.ab }}"
+            replaced(
+                "run a=${{inputs.a}} b=${{ inputs.ab }} c=${{outputs.a}}",
+                ("inputs", "a"),
+                "/mnt/x"
+            ),
+            "run a=/mnt/x b=${{ inputs.ab }} c=${{outputs.a}}"
         );
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::azure::Azure;
+use crate::pretend::{self, listeners::Listeners};
 use launch::Launch;
 use supervisor::{Report, Supervisor};
 
@@ -29,6 +30,20 @@ pub(crate) enum Order {
     Terminate(String),
     /// SIGKILL to all of them.
     Kill(String),
+    /// There are none: about the routes of a stand-in.
+    Pretend(pretend::Order),
+}
+
+impl Order {
+    /// The run whose report follows for certain. How long a process takes to end by itself is its
+    /// own affair.
+    pub(crate) fn awaited(&self) -> Option<&str> {
+        match self {
+            Self::Launch(launch) => Some(&launch.run),
+            Self::Kill(run) | Self::Pretend(pretend::Order::Listen { run, .. }) => Some(run),
+            Self::Terminate(_) | Self::Pretend(pretend::Order::HangUp { .. }) => None,
+        }
+    }
 }
 
 /// Carries out orders and brings back reports, until the simulator ends.
@@ -38,6 +53,7 @@ pub(crate) async fn run(
     mut orders: mpsc::UnboundedReceiver<Order>,
     mut reports: mpsc::UnboundedReceiver<Report>,
 ) {
+    let mut listeners = Listeners::default();
     loop {
         tokio::select! {
             Some(order) = orders.recv() => match order {
@@ -46,6 +62,7 @@ pub(crate) async fn run(
                 }
                 Order::Terminate(run) => supervisor.terminate(&run),
                 Order::Kill(run) => supervisor.kill(&run),
+                Order::Pretend(order) => listeners.obey(&azure, order),
             },
             report = reports.recv() => match report {
                 Some(report) => take(&azure, report).await,

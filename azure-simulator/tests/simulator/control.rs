@@ -8,7 +8,7 @@ use crate::client::{Azure, Reply};
 use crate::fixtures::{network_body, pool_body};
 
 impl Azure {
-    async fn control(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+    pub(crate) async fn control(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
         let url = format!("{}{path}", self.simulator.control_url());
         let mut request = self.http.request(method, url);
         if let Some(body) = body {

@@ -29,7 +29,29 @@ pub(crate) fn network_body(subnets: &[(&str, &str)]) -> Value {
     })
 }
 
+/// A pool that Azure may take nodes back from.
+pub(crate) fn low_priority_body(most: u64) -> Value {
+    let mut body = pool_body(most);
+    body["properties"]["properties"]["vmPriority"] = json!("LowPriority");
+    body
+}
+
 impl Azure {
+    /// What only tests of what happens to nodes change: limits, losses.
+    pub(crate) async fn tell(&self, path: &str, body: Value) -> crate::client::Reply {
+        self.control(reqwest::Method::POST, path, Some(body)).await
+    }
+
+    /// The `errors` of a compute's pool: their codes.
+    pub(crate) async fn errors_of(&self, compute: &str) -> Vec<String> {
+        let compute = self.compute(compute).await;
+        let errors = compute["properties"]["properties"]["errors"].clone();
+        let codes = errors.as_array().into_iter().flatten();
+        codes
+            .map(|error| error["error"]["code"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     pub(crate) async fn with_pool(self, most: u64) -> Self {
         self.put(&self.ml("computes/pool"), pool_body(most))
             .await

@@ -1,134 +1,18 @@
-//! The control port: what exists, what was asked, and the knobs that Azure has not.
+//! `GET /world`: everything that exists, as one looks at it.
 
-use std::sync::Arc;
-
-use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::routing::get;
-use axum::{Json, Router};
-use http::{StatusCode, header};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::azure::{Azure, Transaction};
-use crate::clock::Pace;
-use crate::faults::Fault;
 use crate::kinds;
 use crate::physics::run::Process;
 use crate::processes::tree::ProcessTree;
 
-pub(crate) fn router(azure: Arc<Azure>) -> Router {
-    Router::new()
-        .route("/healthz", get(async || "ok"))
-        .route(
-            "/world",
-            get(async |State(azure): State<Arc<Azure>>| Json(world(&azure))),
-        )
-        .route("/exchanges", get(exchanges).delete(forget_exchanges))
-        .route("/meter", get(meter).delete(reset_meter))
-        .route("/faults", get(faults).post(add_fault).delete(clear_faults))
-        .route("/clock", get(clock).post(set_clock))
-        .route("/tokens", axum::routing::delete(expire_tokens))
-        .route("/jobs/{job}/log", get(log))
-        .with_state(azure)
-}
-
-async fn exchanges(
-    State(azure): State<Arc<Azure>>,
-) -> ([(header::HeaderName, &'static str); 1], String) {
-    (
-        [(header::CONTENT_TYPE, "application/jsonl")],
-        azure.exchanges.lines(),
-    )
-}
-
-async fn forget_exchanges(State(azure): State<Arc<Azure>>) -> StatusCode {
-    azure.exchanges.clear();
-    StatusCode::NO_CONTENT
-}
-
-async fn meter(State(azure): State<Arc<Azure>>) -> Json<Value> {
-    Json(azure.meter.shown())
-}
-
-async fn reset_meter(State(azure): State<Arc<Azure>>) -> StatusCode {
-    azure.meter.reset();
-    StatusCode::NO_CONTENT
-}
-
-async fn faults(State(azure): State<Arc<Azure>>) -> Json<Value> {
-    Json(azure.faults.shown())
-}
-
-async fn add_fault(
-    State(azure): State<Arc<Azure>>,
-    body: Bytes,
-) -> Result<Json<Value>, (StatusCode, String)> {
-    let fault: Fault = parsed(&body)?;
-    Ok(Json(json!({"number": azure.faults.add(fault)})))
-}
-
-async fn clear_faults(State(azure): State<Arc<Azure>>) -> StatusCode {
-    azure.faults.clear();
-    StatusCode::NO_CONTENT
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ClockChange {
-    scale: Pace,
-}
-
-async fn clock(State(azure): State<Arc<Azure>>) -> Json<Value> {
-    Json(json!({
-        "scale": azure.clock.pace(),
-        "elapsed_seconds": azure.clock.now().elapsed.as_secs_f64(),
-    }))
-}
-
-async fn set_clock(
-    State(azure): State<Arc<Azure>>,
-    body: Bytes,
-) -> Result<Json<Value>, (StatusCode, String)> {
-    let change: ClockChange = parsed(&body)?;
-    azure.clock.set_pace(change.scale);
-    // What is due at the new pace happens before the answer.
-    azure.transact(|_| ());
-    Ok(clock(State(azure)).await)
-}
-
-async fn expire_tokens(State(azure): State<Arc<Azure>>) -> StatusCode {
-    azure.tokens.expire_all(azure.clock.now().timestamp);
-    StatusCode::NO_CONTENT
-}
-
-async fn log(
-    State(azure): State<Arc<Azure>>,
-    Path(job): Path<String>,
-) -> Result<Vec<u8>, StatusCode> {
-    let directory = azure.transact(|transaction| {
-        let mut runs = transaction.state.physics.runs.values();
-        runs.find(|run| run.id == job)
-            .map(|run| run.directory.clone())
-    });
-    let log = directory
-        .ok_or(StatusCode::NOT_FOUND)?
-        .join(crate::processes::LOG);
-    tokio::fs::read(log)
-        .await
-        .map_err(|_| StatusCode::NOT_FOUND)
-}
-
-fn parsed<T: for<'a> Deserialize<'a>>(body: &Bytes) -> Result<T, (StatusCode, String)> {
-    serde_json::from_slice(body)
-        .map_err(|problem| (StatusCode::BAD_REQUEST, format!("{problem}\n")))
-}
-
 /// Everything that exists.
-pub(crate) fn world(azure: &Azure) -> Value {
+pub(crate) fn shown(azure: &Azure) -> Value {
     let tree = ProcessTree::read();
     azure.transact(|transaction| {
         json!({
+            "jobs_are": azure.settings.world.jobs.word(),
             "resource_groups": plain(transaction, ""),
             "workspaces": plain(transaction, "Microsoft.MachineLearningServices/workspaces"),
             "networks": networks(transaction),

@@ -1,14 +1,11 @@
-//! Versioned assets: what data and environments have in common (contract section 8).
-//!
-//! A version is stored; its container (`data/{name}`) is what the versions of a name add up to.
-
-use std::collections::BTreeMap;
+//! Versions of assets: what data, environments and code have in common (contract section 8).
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::arm::error::ArmError;
+use crate::arm::paging;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
@@ -26,10 +23,13 @@ pub(crate) struct AssetType {
     pub(crate) immutable: &'static [&'static str],
     /// Properties of the version that its container shows.
     pub(crate) shown_by_container: &'static [&'static str],
+    /// What a POST on a version does.
+    pub(crate) act: Option<Act>,
 }
 
+type Act = fn(&mut Transaction<'_>, &ArmRequest, &str) -> Result<Answer, ArmError>;
+
 pub(crate) struct Version(pub(crate) &'static AssetType);
-pub(crate) struct Container(pub(crate) &'static AssetType);
 
 impl Kind for Version {
     fn resource_type(&self) -> &'static str {
@@ -38,7 +38,15 @@ impl Kind for Version {
 
     fn query_parameters(&self, verb: &Verb) -> &'static [&'static str] {
         match verb {
-            Verb::List => &["$skip", "listViewType"],
+            Verb::List => &[
+                "$skip",
+                "$top",
+                "$orderBy",
+                "$tags",
+                "listViewType",
+                "hash",
+                "hashVersion",
+            ],
             _ => &[],
         }
     }
@@ -55,6 +63,36 @@ impl Kind for Version {
             name.unwrap_or_default(),
             id.name(),
         ))
+    }
+
+    fn list(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let wanted = Wanted::read(request)?;
+        let after = paging::position(request)?;
+        let documents = &transaction.state.documents;
+        // A hash is looked for under every name (contract section 8, the specification's own words).
+        let found: Box<dyn Iterator<Item = &Document>> = if wanted.hash.is_some() {
+            let home = home_of(&request.id);
+            let all = documents.of_type(self.0.version_type);
+            Box::new(
+                all.into_iter()
+                    .filter(move |one| home_of(&one.id) == home && Some(one.number) > after),
+            )
+        } else {
+            Box::new(documents.members(&request.id, wanted.order, after))
+        };
+        let found = found
+            .filter(|document| wanted.takes(&document.body["properties"]))
+            .take(wanted.most);
+        Ok(Answer::ok(paging::page(
+            transaction.settings,
+            request,
+            found,
+            |document| document.body.clone(),
+        )))
     }
 
     fn put(
@@ -109,6 +147,96 @@ impl Kind for Version {
             },
         )
     }
+
+    fn act(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+        action: &str,
+    ) -> Result<Answer, ArmError> {
+        match self.0.act {
+            Some(act) => act(transaction, request, action),
+            None => Err(super::not_allowed(&format!(
+                "POST {action} of a {} version",
+                self.0.noun
+            ))),
+        }
+    }
+}
+
+/// What a LIST of versions asks for.
+struct Wanted<'a> {
+    order: Order,
+    most: usize,
+    archived: Option<bool>,
+    tags: &'a str,
+    hash: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn read(request: &'a ArmRequest) -> Result<Self, ArmError> {
+        let part = |name| request.query.get(name).filter(|text| !text.is_empty());
+        let order = part("$orderBy").unwrap_or_default().to_lowercase();
+        let most = part("$top").map(str::parse).transpose();
+        Ok(Self {
+            order: match order.as_str() {
+                "" | "createdtime desc" | "createdat desc" | "createddate desc" => {
+                    Order::NewestFirst
+                }
+                "createdtime asc" | "createdat asc" | "createddate asc" => Order::OldestFirst,
+                _ => {
+                    return Err(ArmError::refused(format!(
+                        "The order '{order}' of versions"
+                    )));
+                }
+            },
+            most: most
+                .map_err(|_| ArmError::user("'$top' must be a number."))?
+                .unwrap_or(usize::MAX),
+            archived: archived_wanted(request)?,
+            tags: part("$tags").unwrap_or_default(),
+            hash: part("hash"),
+        })
+    }
+
+    fn takes(&self, properties: &Value) -> bool {
+        self.archived
+            .is_none_or(|archived| (properties["isArchived"] == true) == archived)
+            && has_all(&properties["tags"], self.tags)
+            && self
+                .hash
+                .is_none_or(|hash| properties["properties"]["hash_sha256"] == hash)
+    }
+}
+
+/// Key of the workspace that an id is in.
+fn home_of(id: &ResourceId) -> String {
+    let mut home = id.clone();
+    home.segments.truncate(1);
+    home.key()
+}
+
+/// Whether an object of strings has all that a list such as `a,b=c` names, with the values it gives.
+pub(crate) fn has_all(texts: &Value, asked: &str) -> bool {
+    asked
+        .split(',')
+        .filter(|one| !one.is_empty())
+        .all(|one| match one.split_once('=') {
+            Some((name, value)) => texts[name] == value,
+            None => texts.get(one).is_some(),
+        })
+}
+
+/// What `listViewType` asks for; active ones where it does not say.
+pub(crate) fn archived_wanted(request: &ArmRequest) -> Result<Option<bool>, ArmError> {
+    match request.query.get("listViewType").unwrap_or("ActiveOnly") {
+        "ActiveOnly" => Ok(Some(false)),
+        "ArchivedOnly" => Ok(Some(true)),
+        "All" => Ok(None),
+        other => Err(ArmError::user(format!(
+            "The list view type '{other}' is not one of ActiveOnly, ArchivedOnly, All."
+        ))),
+    }
 }
 
 impl Version {
@@ -135,88 +263,6 @@ impl Version {
             ),
             json!({"property": changed}),
         ))
-    }
-}
-
-impl Kind for Container {
-    fn resource_type(&self) -> &'static str {
-        self.0.container_type
-    }
-
-    fn query_parameters(&self, verb: &Verb) -> &'static [&'static str] {
-        match verb {
-            Verb::List => &["$skip", "listViewType"],
-            _ => &[],
-        }
-    }
-
-    fn get(
-        &self,
-        transaction: &mut Transaction<'_>,
-        request: &ArmRequest,
-    ) -> Result<Answer, ArmError> {
-        let versions = request.id.child("versions", None);
-        let documents = &transaction.state.documents;
-        let latest = documents
-            .members(&versions, Order::NewestFirst, None)
-            .next();
-        match latest {
-            Some(latest) => Ok(Answer::ok(self.shown(latest))),
-            None => Err(ArmError::front_end_not_found(format!(
-                "Could not find {} container with name '{}'.",
-                self.0.noun,
-                request.id.name(),
-            ))),
-        }
-    }
-
-    /// All of them on one page.
-    fn list(
-        &self,
-        transaction: &mut Transaction<'_>,
-        request: &ArmRequest,
-    ) -> Result<Answer, ArmError> {
-        let workspace = request.id.parent().map(|parent| parent.key());
-        let mut latest: BTreeMap<String, &Document> = BTreeMap::new();
-        for document in transaction.state.documents.of_type(self.0.version_type) {
-            let container = document.id.parent();
-            let home = container.as_ref().and_then(ResourceId::parent);
-            if home.map(|home| home.key()) == workspace
-                && let Some(container) = container
-            {
-                latest.insert(container.name().to_owned(), document);
-            }
-        }
-        let value: Vec<Value> = latest.values().map(|latest| self.shown(latest)).collect();
-        Ok(Answer::ok(json!({"value": value, "nextLink": null})))
-    }
-}
-
-impl Container {
-    fn shown(&self, latest: &Document) -> Value {
-        let id = latest.id.parent().unwrap_or_else(|| latest.id.clone());
-        let version = latest.id.name();
-        let next = version
-            .parse::<u64>()
-            .map_or_else(|_| version.to_owned(), |number| (number + 1).to_string());
-        let mut properties = json!({
-            "description": null,
-            "tags": {},
-            "properties": {},
-            "isArchived": false,
-            "latestVersion": version,
-            "nextVersion": next,
-        });
-        for field in self.0.shown_by_container {
-            properties[field] = latest.body["properties"][field].clone();
-        }
-        json!({
-            "id": id.to_string(),
-            "name": id.name(),
-            "type": self.0.container_type,
-            "properties": properties,
-            "systemData": latest.body["systemData"],
-        })
     }
 }
 

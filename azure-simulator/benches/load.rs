@@ -1,0 +1,320 @@
+//! How fast the simulator is and how much it holds: `cargo bench -p azure-simulator -- [NAME…]`.
+//!
+//! Names are `gets`, `clusters`, `processes`; all of them where none is given. Nothing here fails for
+//! being slow: the numbers are for reading.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a benchmark measures real time, and ends where something goes wrong"
+)]
+
+use std::time::{Duration, Instant};
+
+use azure_simulator::{Simulator, Timings, World};
+use futures::future::join_all;
+use reqwest::{Certificate, Method};
+use serde_json::{Value, json};
+
+const CLUSTERS: usize = 1000;
+const JOBS_OF_A_CLUSTER: usize = 10;
+/// Characters of the program that each job of the operator carries.
+const PROGRAM: usize = 20_000;
+const PROCESSES: usize = 100;
+const CONNECTIONS: usize = 8;
+
+fn main() {
+    let named: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|own| own == name);
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        eprintln!("another cryptography provider was installed before");
+    }
+    if wanted("gets") {
+        gets();
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if wanted("clusters") {
+        runtime.block_on(clusters());
+    }
+    if wanted("processes") {
+        runtime.block_on(processes());
+    }
+}
+
+struct Client {
+    http: reqwest::Client,
+    arm: String,
+    token: String,
+    workspace: String,
+}
+
+impl Client {
+    async fn of(simulator: &Simulator) -> Self {
+        let ca = Certificate::from_pem(simulator.ca_pem().as_bytes()).unwrap();
+        let http = reqwest::Client::builder()
+            .tls_certs_only([ca])
+            .http1_only()
+            .no_proxy()
+            .build()
+            .unwrap();
+        let env = simulator.env();
+        let form = [
+            ("client_id", env["AZURE_CLIENT_ID"].as_str()),
+            ("client_secret", &env["AZURE_CLIENT_SECRET"]),
+            ("grant_type", "client_credentials"),
+            ("scope", "https://management.azure.com/.default"),
+        ];
+        let url = format!(
+            "{}{}/oauth2/v2.0/token",
+            env["AZURE_AUTHORITY_HOST"], env["AZURE_TENANT_ID"]
+        );
+        let answer = http.post(url).form(&form).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        Self {
+            http,
+            arm: simulator.arm_url(),
+            token: answer["access_token"].as_str().unwrap().to_owned(),
+            workspace: simulator.workspace_id(),
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!(
+            "{}{}/{path}?api-version=2025-12-01",
+            self.arm, self.workspace
+        )
+    }
+
+    async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Value {
+        let mut request = self.http.request(method, url).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.unwrap().error_for_status().unwrap();
+        let text = answer.text().await.unwrap();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    async fn put(&self, path: &str, body: &Value) {
+        self.send(Method::PUT, &self.url(path), Some(body)).await;
+    }
+
+    async fn get(&self, url: &str) -> Value {
+        self.send(Method::GET, url, None).await
+    }
+
+    async fn make_pool(&self, name: &str, most: usize) {
+        let scale = json!({"minNodeCount": 0, "maxNodeCount": most});
+        let inner = json!({"vmSize": "Standard_DS3_v2", "scaleSettings": scale});
+        let properties = json!({"computeType": "AmlCompute", "properties": inner});
+        let tags = json!({"dask-azureml-owner": name});
+        let body = json!({"location": "eastus", "tags": tags, "properties": properties});
+        self.put(&format!("computes/{name}"), &body).await;
+    }
+
+    async fn make_environment(&self) {
+        let body = json!({"properties": {"image": "i"}});
+        self.put("environments/plain/versions/1", &body).await;
+    }
+
+    fn job(&self, pool: &str, command: &str, variables: &Value) -> Value {
+        json!({"properties": {
+            "jobType": "Command",
+            "command": command,
+            "computeId": format!("{}/computes/{pool}", self.workspace),
+            "environmentId": format!("{}/environments/plain/versions/1", self.workspace),
+            "environmentVariables": variables,
+        }})
+    }
+}
+
+/// Resident memory of this process in MB.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
+    kilobytes.parse::<f64>().unwrap() / 1024.0
+}
+
+/// GETs of a compute over keep-alive TLS, answered by one thread.
+fn gets() {
+    let (started, simulator) = std::sync::mpsc::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let one_thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let world = World::default().without_delays();
+            let simulator = Simulator::start(world).await.unwrap();
+            let client = Client::of(&simulator).await;
+            client.make_pool("pool", 1).await;
+            started.send(client).unwrap();
+            ended.await.unwrap_err();
+        });
+    });
+    let client = simulator.recv().unwrap();
+    let url = client.url("computes/pool");
+    let time = Duration::from_secs(5);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let count: u64 = runtime.block_on(async {
+        let begun = Instant::now();
+        let one_after_the_other = || async {
+            let mut count = 0;
+            while begun.elapsed() < time {
+                client.get(&url).await;
+                count += 1;
+            }
+            count
+        };
+        let counts = join_all((0..CONNECTIONS).map(|_| one_after_the_other())).await;
+        counts.into_iter().sum()
+    });
+    println!(
+        "gets: {:.0} a second over {CONNECTIONS} connections",
+        count as f64 / time.as_secs_f64()
+    );
+    drop(end);
+    one_thread.join().unwrap();
+}
+
+/// The memory of many clusters whose jobs pretend to run, and a LIST of all their jobs.
+async fn clusters() {
+    let mut world = World::default().with_manual_time().with_pretended_jobs();
+    world.cluster_limit = 2 * CLUSTERS as u64;
+    let family = "standardDSv2Family".to_owned();
+    world.family_core_limits.insert(family, 1_000_000);
+    world.token_lifetime_seconds = 1_000_000;
+    let before = resident();
+    let simulator = Simulator::start(world).await.unwrap();
+    let client = Client::of(&simulator).await;
+    client.make_environment().await;
+    let begun = Instant::now();
+    for cluster in 0..CLUSTERS {
+        // A name cannot end in a dash and digits.
+        client
+            .make_pool(&format!("pool{cluster}"), JOBS_OF_A_CLUSTER)
+            .await;
+    }
+    simulator.advance(Duration::from_secs(60)).await;
+    for cluster in 0..CLUSTERS {
+        let jobs = (0..JOBS_OF_A_CLUSTER).map(|job| {
+            let client = &client;
+            async move {
+                let variables = match job {
+                    0 => json!({"DASK_AZUREML_ROLE": "head", "DASK_AZUREML_TOKEN_SHA256": "0",
+                                "DASK_AZUREML_BOOTSTRAP": "x".repeat(PROGRAM)}),
+                    _ => json!({"DASK_AZUREML_ROLE": "worker",
+                                "DASK_AZUREML_HEAD_RUN": format!("dask-{cluster}-0"),
+                                "DASK_AZUREML_BOOTSTRAP": "x".repeat(PROGRAM)}),
+                };
+                let pool = format!("pool{cluster}");
+                let body = client.job(&pool, "python bootstrap.py", &variables);
+                client
+                    .put(&format!("jobs/dask-{cluster}-{job}"), &body)
+                    .await;
+            }
+        });
+        join_all(jobs).await;
+    }
+    simulator.advance(Duration::from_secs(600)).await;
+    let meter = simulator.meter();
+    let running = meter["nodes"]["by_state"]["running"]["seconds"].as_f64();
+    println!(
+        "clusters: {CLUSTERS} of {JOBS_OF_A_CLUSTER} jobs take {:.0} MB (made in {:.1} s; {:.0} \
+         node-seconds with a job)",
+        resident() - before,
+        begun.elapsed().as_secs_f64(),
+        running.unwrap_or_default(),
+    );
+    list(&client).await;
+    let begun = Instant::now();
+    let text = simulator.world().to_string();
+    println!(
+        "clusters: /world is {:.1} MB, told in {:.2} s",
+        text.len() as f64 / 1e6,
+        begun.elapsed().as_secs_f64()
+    );
+}
+
+async fn list(client: &Client) {
+    let mut next = Some(client.url("jobs"));
+    let mut pages = Vec::new();
+    let mut jobs = 0;
+    while let Some(url) = next {
+        let begun = Instant::now();
+        let page = client.get(&url).await;
+        pages.push(begun.elapsed().as_secs_f64() * 1e3);
+        jobs += page["value"].as_array().unwrap().len();
+        next = page["nextLink"].as_str().map(str::to_owned);
+    }
+    let mean = |pages: &[f64]| pages.iter().sum::<f64>() / pages.len() as f64;
+    let part = pages.len().div_ceil(10);
+    println!(
+        "clusters: LIST of {jobs} jobs in {} pages takes {:.2} s; {:.1} ms a page at the start, \
+         {:.1} ms at the end",
+        pages.len(),
+        pages.iter().sum::<f64>() / 1e3,
+        mean(&pages[..part]),
+        mean(&pages[pages.len() - part..]),
+    );
+}
+
+/// Real processes: started, ended and reaped.
+async fn processes() {
+    let mut world = World::default().with_timings(Timings::none());
+    let family = "standardDSv2Family".to_owned();
+    world.family_core_limits.insert(family, 1_000_000);
+    let simulator = Simulator::start(world).await.unwrap();
+    let client = Client::of(&simulator).await;
+    client.make_environment().await;
+    client.make_pool("pool", PROCESSES).await;
+    let begun = Instant::now();
+    let jobs = (0..PROCESSES).map(|job| {
+        let client = &client;
+        async move {
+            let body = client.job("pool", "true", &json!({}));
+            client.put(&format!("jobs/j{job}"), &body).await;
+        }
+    });
+    join_all(jobs).await;
+    loop {
+        let world = simulator.world();
+        let jobs = world["jobs"].as_array().unwrap().iter();
+        let done = jobs.filter(|job| job["status"] == "Completed").count();
+        if done == PROCESSES {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!(
+        "processes: {PROCESSES} jobs done in {:.2} s, {} zombies",
+        begun.elapsed().as_secs_f64(),
+        zombies_below(simulator.supervisor_pid()),
+    );
+}
+
+/// Zombies that are children of a process.
+fn zombies_below(parent: u32) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    stats
+        .filter(|stat| {
+            let rest = stat
+                .rsplit_once(')')
+                .map(|(_, rest)| rest)
+                .unwrap_or_default();
+            let mut fields = rest.split_whitespace();
+            fields.next() == Some("Z") && fields.next() == Some(&parent.to_string())
+        })
+        .count()
+}

@@ -1,0 +1,126 @@
+//! Services of a job: `Tracking` and `Studio`, which the server makes, and ports of its own that a
+//! job opens (contract section 7).
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::arm::error::ArmError;
+use crate::azure::Transaction;
+use crate::documents::Document;
+use crate::kinds::body_checks::only_known;
+use crate::physics::run::JobStatus;
+
+/// Those of the server, which may come back.
+const OWN: [&str; 2] = ["Tracking", "Studio"];
+
+/// The services that a PUT asks for: ports of a job's own, and no others.
+pub(crate) fn checked(given: &Value) -> Result<Value, ArmError> {
+    let mut services = Map::new();
+    for (name, service) in given.as_object().into_iter().flatten() {
+        if OWN.contains(&name.as_str()) {
+            continue;
+        }
+        only_known(
+            service,
+            &[
+                "jobServiceType",
+                "port",
+                "nodes",
+                "properties",
+                "endpoint",
+                "status",
+                "errorMessage",
+            ],
+            "a job's service",
+        )?;
+        let kind = service["jobServiceType"].as_str().unwrap_or_default();
+        if kind != "Custom" {
+            return Err(ArmError::refused(format!("The job service type '{kind}'")));
+        }
+        let Some(port) = service["port"].as_u64().filter(|port| *port <= 65_535) else {
+            return Err(ArmError::user(format!(
+                "The job service '{name}' needs a port."
+            )));
+        };
+        services.insert(
+            name.clone(),
+            json!({
+                "jobServiceType": kind,
+                "port": port,
+                "nodes": service["nodes"],
+                "properties": service["properties"],
+            }),
+        );
+    }
+    Ok(Value::Object(services))
+}
+
+/// What a GET of a job shows of them.
+pub(crate) fn shown(transaction: &Transaction<'_>, document: &Document) -> Value {
+    let settings = transaction.settings;
+    let mut home = document.id.clone();
+    home.segments.truncate(1);
+    let own = |kind: &str, endpoint: String| {
+        json!({
+            "jobServiceType": kind, "port": null, "endpoint": endpoint, "status": null,
+            "errorMessage": null, "properties": null, "nodes": null,
+        })
+    };
+    let mut services = json!({
+        "Tracking": own(
+            "Tracking",
+            format!("azureml://{}/mlflow/v1.0{home}?", settings.authority),
+        ),
+        "Studio": own(
+            "Studio",
+            format!(
+                "https://ml.azure.com/runs/{}?wsid=/subscriptions/{}/resourcegroups/{}/workspaces/{}",
+                document.id.name(),
+                home.subscription,
+                home.resource_group.as_deref().unwrap_or_default(),
+                home.name(),
+            ),
+        ),
+    });
+    let asked = document.body["properties"]["services"].as_object();
+    for (name, service) in asked.into_iter().flatten() {
+        let mut service = service.clone();
+        service["endpoint"] = json!(endpoint(transaction, document, &service));
+        // As recorded: it stayed so while the job ran.
+        service["status"] = json!("NotStarted");
+        service["errorMessage"] = Value::Null;
+        services[name] = service;
+    }
+    services
+}
+
+/// What run history tells of the services of one node.
+pub(crate) fn instances(transaction: &Transaction<'_>, document: &Document) -> Value {
+    let run = transaction.state.physics.runs.get(&document.id.key());
+    let running = run.is_some_and(|run| run.status == JobStatus::Running);
+    let asked = document.body["properties"]["services"].as_object();
+    let mut instances = Map::new();
+    for (name, service) in asked.into_iter().flatten() {
+        let mut shown = service.clone();
+        shown["type"] = service["jobServiceType"].clone();
+        shown["endpoint"] = json!(endpoint(transaction, document, service));
+        shown["status"] = json!(if running { "Running" } else { "NotStarted" });
+        shown["error"] = Value::Null;
+        if let Some(fields) = shown.as_object_mut() {
+            fields.retain(|name, _| name != "jobServiceType" && name != "nodes");
+        }
+        instances.insert(name.clone(), shown);
+    }
+    json!({"instances": instances})
+}
+
+/// The form that was recorded; nothing answers there.
+fn endpoint(transaction: &Transaction<'_>, document: &Document, service: &Value) -> String {
+    let name = Uuid::new_v5(&Uuid::NAMESPACE_URL, document.id.key().as_bytes());
+    format!(
+        "https://{}-0-{}.{}.nodes.azureml.ms",
+        service["port"],
+        name.simple(),
+        transaction.settings.world.location,
+    )
+}
