@@ -15,7 +15,7 @@ async fn operators_killed_on_the_way_are_succeeded_by_one_that_writes_nothing_tw
     let world = World {
         timings: Timings {
             request_seconds: 0.1,
-            ..without_delays()
+            ..Timings::none()
         },
         time_scale: Pace::Scaled(1.0),
         ..World::default()
@@ -47,24 +47,4 @@ async fn operators_killed_on_the_way_are_succeeded_by_one_that_writes_nothing_tw
     assert!(twice.is_empty(), "{twice:#?}");
     let jobs = written.keys().filter(|write| write.contains("/jobs/"));
     assert_eq!(jobs.count(), 3, "{written:#?}");
-}
-
-fn without_delays() -> Timings {
-    Timings {
-        request_seconds: 0.0,
-        compute_write_seconds: 0.0,
-        pool_settle_seconds: 0.0,
-        node_boot_seconds: 0.0,
-        node_leave_seconds: 0.0,
-        compute_delete_seconds: 0.0,
-        compute_delete_with_nodes_seconds: 0.0,
-        subnet_release_seconds: 0.0,
-        network_write_seconds: 0.0,
-        network_delete_seconds: 0.0,
-        job_start_seconds: 0.0,
-        image_build_seconds: 0.0,
-        job_launch_seconds: 0.0,
-        job_finalize_seconds: 0.0,
-        cancel_seconds: 0.0,
-    }
 }
