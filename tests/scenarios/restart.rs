@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 
 use azure_simulator::{Pace, Timings, World};
-
 use serde_json::json;
 
 use crate::harness::{Line, wait_for};
