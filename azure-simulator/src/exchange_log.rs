@@ -81,6 +81,12 @@ impl ExchangeLog {
         text
     }
 
+    /// The last ones, newest first.
+    pub(crate) fn last(&self, most: usize) -> Vec<String> {
+        let kept = lock(&self.kept);
+        kept.lines.iter().rev().take(most).cloned().collect()
+    }
+
     pub(crate) fn clear(&self) {
         let mut kept = lock(&self.kept);
         kept.lines.clear();

@@ -6,6 +6,7 @@
 //! - `azure`, `documents`, `due`, `clock`: the state, changed in transactions, and its time
 //! - `entra`, `arm`, `data_plane`, `storage`: the planes; `kinds`: what is special about a resource
 //!   type
+//! - `page`: what people look at
 //! - `physics`: what happens by itself; `processes`: what happens outside; `pretend`: jobs that only
 //!   pretend to run
 
@@ -24,6 +25,7 @@ mod faults;
 mod files;
 mod kinds;
 mod meter;
+mod page;
 mod physics;
 mod place;
 mod pretend;

@@ -14,6 +14,7 @@ mod limits;
 mod losses;
 mod meter;
 mod network;
+mod page;
 mod pools;
 mod pretend;
 mod processes;
