@@ -110,29 +110,31 @@ impl Requests {
 
     pub(super) fn buckets_shown(&self) -> Markup {
         html! {
-            table {
-                thead {
-                    tr {
-                        th { "ARM" }
-                        th { "Left" }
-                        th.number { "Lowest" }
-                        th.number { "Requests" }
-                        th.number { "Throttled" }
-                    }
-                }
-                tbody {
-                    @for bucket in &self.buckets {
+            div.wide {
+                table {
+                    thead {
                         tr {
-                            th scope="row" { (bucket.name) }
-                            td {
-                                meter min="0" max=(bucket.size) low=(bucket.size / 4)
-                                    optimum=(bucket.size) value=(bucket.left)
-                                    aria-label={ (bucket.name) " left" } {}
-                                " " (bucket.left) " of " (bucket.size)
+                            th { "ARM" }
+                            th { "Left" }
+                            th.number { "Lowest" }
+                            th.number { "Requests" }
+                            th.number { "Throttled" }
+                        }
+                    }
+                    tbody {
+                        @for bucket in &self.buckets {
+                            tr {
+                                th scope="row" { (bucket.name) }
+                                td {
+                                    meter min="0" max=(bucket.size) low=(bucket.size / 4)
+                                        optimum=(bucket.size) value=(bucket.left)
+                                        aria-label={ (bucket.name) " left" } {}
+                                    " " (bucket.left) " of " (bucket.size)
+                                }
+                                td.number { (bucket.low) }
+                                td.number { (bucket.taken) }
+                                td.number.problem[bucket.throttled > 0] { (bucket.throttled) }
                             }
-                            td.number { (bucket.low) }
-                            td.number { (bucket.taken) }
-                            td.number.problem[bucket.throttled > 0] { (bucket.throttled) }
                         }
                     }
                 }
