@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) world: World,
     /// Host and port of the TLS listener.
     pub(crate) authority: String,
+    /// `http://127.0.0.1:PORT`: the control port, which has the pages.
+    pub(crate) control_url: String,
     /// Where everything is written.
     pub(crate) directory: PathBuf,
     /// What the keys of storage accounts come from.

@@ -94,6 +94,12 @@ impl ExchangeLog {
         std::fs::write(folder.join(name), lines)
     }
 
+    /// The last ones, newest first.
+    pub(crate) fn last(&self, most: usize) -> Vec<String> {
+        let kept = lock(&self.kept);
+        kept.lines.iter().rev().take(most).cloned().collect()
+    }
+
     pub(crate) fn clear(&self) {
         let mut kept = lock(&self.kept);
         kept.lines.clear();

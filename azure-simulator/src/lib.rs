@@ -7,6 +7,7 @@
 //! - `entra`, `arm`, `data_plane`, `storage`: the planes; `kinds`: what is special about a resource
 //!   type
 //! - `metadata`: what a virtual machine is told about itself
+//! - `page`: what people look at
 //! - `physics`: what happens by itself; `processes`: what happens outside; `pretend`: jobs that only
 //!   pretend to run
 
@@ -26,6 +27,7 @@ mod files;
 mod kinds;
 mod metadata;
 mod meter;
+mod page;
 mod physics;
 mod place;
 mod pretend;

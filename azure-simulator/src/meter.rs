@@ -22,6 +22,8 @@ struct Counts {
     throttled: [u64; 3],
     /// Least seen left in each of ARM's buckets, by the header that told it.
     low_water: BTreeMap<String, u64>,
+    /// Seen left in each at last.
+    left: BTreeMap<String, u64>,
     data_plane: u64,
     tokens: u64,
     refused: u64,
@@ -31,6 +33,10 @@ struct Counts {
 
 /// What the names of ARM's headers begin with that tell what is left in a bucket.
 const BUCKET_HEADER: &str = "x-ms-ratelimit-remaining-subscription-";
+
+/// What is in each bucket of a principal when it is full (contract section 1).
+pub(crate) const BUCKET_SIZES: [(&str, u64); 3] =
+    [("reads", 250), ("writes", 200), ("deletes", 200)];
 
 #[derive(PartialEq, Eq)]
 enum Plane {
@@ -84,6 +90,7 @@ impl Meter {
             if let (Some(bucket), Some(left)) = (bucket, left) {
                 let low = counts.low_water.entry(bucket.to_owned()).or_insert(left);
                 *low = left.min(*low);
+                counts.left.insert(bucket.to_owned(), left);
             }
         }
     }
@@ -118,6 +125,7 @@ impl Meter {
                 "deletes": counts.throttled[Counted::Delete as usize],
             },
             "bucket_low_water": counts.low_water,
+            "bucket_left": counts.left,
             "data_plane_requests": counts.data_plane,
             "token_requests": counts.tokens,
             "refused": counts.refused,

@@ -22,7 +22,7 @@ use crate::processes::supervisor::Supervisor;
 use crate::storage::sas::SigningKey;
 use crate::tls::{self, TlsError};
 use crate::world::{NodeAddressing, World, WorldError};
-use crate::{control, metadata, processes, server};
+use crate::{control, metadata, page, processes, server};
 
 /// A simulator that cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,6 @@ pub struct Simulator {
     azure: Arc<Azure>,
     supervisor: Arc<Supervisor>,
     tasks: Vec<JoinHandle<()>>,
-    control: SocketAddr,
     ca_pem: String,
     env: BTreeMap<String, String>,
     exchanges: Option<PathBuf>,
@@ -120,6 +119,7 @@ impl Simulator {
         let settings = Settings {
             world,
             authority: address.to_string(),
+            control_url: format!("http://{control}"),
             directory: directory.clone(),
             signing_key: SigningKey::new(),
             path: place.path,
@@ -127,7 +127,7 @@ impl Simulator {
         let env = env(&settings, control);
         let azure = Arc::new(Azure::new(settings, addresses, orders));
         let time = azure.clone();
-        let control_routes = control::router(azure.clone());
+        let control_routes = control::router(azure.clone()).merge(page::router(azure.clone()));
         let mut tasks = vec![
             tokio::spawn(server::serve(
                 azure.clone(),
@@ -154,7 +154,6 @@ impl Simulator {
             azure,
             supervisor,
             tasks,
-            control,
             ca_pem: tls.ca_pem,
             env,
             exchanges: place.exchanges,
@@ -181,7 +180,7 @@ impl Simulator {
 
     /// Where the control port is: `http://127.0.0.1:PORT`.
     pub fn control_url(&self) -> String {
-        format!("http://{}", self.control)
+        self.azure.settings.control_url.clone()
     }
 
     /// The certificate of the simulator's own CA.

@@ -198,9 +198,11 @@ Everything runs. In each shell that is to use it:
 A first DaskCluster: examples/noaa-isd/README.md
 
 Pages:
-  {variables.get("AZURE_SIMULATOR_CONTROL")}/world       what exists in the simulated Azure
+  {variables.get("AZURE_SIMULATOR_CONTROL")}/            the simulated Azure: pools, jobs, requests, money
+  {variables.get("AZURE_SIMULATOR_CONTROL")}/world       what exists in it, as JSON
   {variables.get("AZURE_SIMULATOR_CONTROL")}/exchanges   every request to it and its answer
   {variables.get("DASK_AZUREML_OPERATOR_METRICS")}/metrics     the operator's metrics
   the dashboard of a DaskCluster: kubectl get adsk -o wide
+  the run of a DaskCluster's head: kubectl get adsk NAME -o 'jsonpath={{.status.run.studioUrl}}'
 
 Logs are {where}/*.log; `make down` ends everything."""

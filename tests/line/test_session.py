@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,11 +74,15 @@ def test_the_file_with_the_credentials_is_readable_by_its_user_alone(running: Pa
     assert "AZURE_CLIENT_SECRET" in read_exports(running / "env")
 
 
-def test_a_second_up_says_that_one_runs_and_leaves_it_alone(running: Path) -> None:
+def test_a_second_up_says_that_one_runs_and_where_its_pages_are_and_leaves_it_alone(running: Path) -> None:
     before = recorded(running)
     again = session("up", running)
     assert again.returncode == 1
     assert "runs in" in again.stderr
+    pages = re.findall(r"^  (http\S+)", again.stderr, re.MULTILINE)
+    assert len(pages) == 4, again.stderr
+    for page in pages:
+        urllib.request.urlopen(page, timeout=30).close()
     assert recorded(running) == before
     assert all(identity.runs() for identity in before.values())
 

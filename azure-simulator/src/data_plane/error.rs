@@ -64,6 +64,11 @@ impl DataPlaneError {
         error
     }
 
+    /// What it says to who asked.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn mlflow_answer(self) -> Answer {
         let mut answer = Answer::json(
             self.status,

@@ -8,6 +8,7 @@ use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::documents::Document;
 use crate::kinds::body_checks::only_known;
+use crate::page::link;
 use crate::physics::run::JobStatus;
 
 /// Those of the server, which may come back.
@@ -71,15 +72,10 @@ pub(crate) fn shown(transaction: &Transaction<'_>, document: &Document) -> Value
             "Tracking",
             format!("azureml://{}/mlflow/v1.0{home}?", settings.authority),
         ),
+        // Where the studio would be: the page of the run.
         "Studio": own(
             "Studio",
-            format!(
-                "https://ml.azure.com/runs/{}?wsid=/subscriptions/{}/resourcegroups/{}/workspaces/{}",
-                document.id.name(),
-                home.subscription,
-                home.resource_group.as_deref().unwrap_or_default(),
-                home.name(),
-            ),
+            format!("{}{}", settings.control_url, link::run(&document.id)),
         ),
     });
     let asked = document.body["properties"]["services"].as_object();

@@ -15,6 +15,7 @@ mod losses;
 mod meter;
 mod namespace;
 mod network;
+mod page;
 mod pools;
 mod pretend;
 mod processes;
