@@ -4,7 +4,7 @@ import json
 import re
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from line.running import Line
@@ -68,6 +68,12 @@ class Stage:
             return told["reason"] == reason and all(word in told["message"] for word in words)
 
         eventually(is_told, seconds=seconds, otherwise=lambda: self.told(name))
+
+    def at_each(self, moments: dict[str, Callable[[], object]], interrupt: Callable[[], None]) -> None:
+        """Interrupts at each of the moments, which are named and come one after the other."""
+        for moment, has_come in moments.items():
+            self.until(has_come, moment)
+            interrupt()
 
     def until_gone(self, name: str) -> None:
         self.kubernetes.delete(name)

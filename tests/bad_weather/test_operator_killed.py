@@ -14,9 +14,7 @@ def test_operators_killed_on_the_way_to_ready_write_nothing_twice(stage):
         "its head is submitted": lambda: azure.jobs("head-1"),
         "its head runs": lambda: azure.jobs("head-1").popitem()[1]["status"] == "Running",
     }
-    for moment, has_come in moments.items():
-        stage.until(has_come, moment)
-        stage.restart_operator()
+    stage.at_each(moments, stage.restart_operator)
     stage.until_ready(name)
     written = azure.writes()
     assert not twice(written)
@@ -46,9 +44,7 @@ def test_operators_killed_while_a_cluster_goes_end_and_delete_everything_once(st
         ),
         "the pool is gone": lambda: not azure.world()["computes"],
     }
-    for moment, has_come in moments.items():
-        stage.until(has_come, moment)
-        stage.restart_operator()
+    stage.at_each(moments, stage.restart_operator)
     stage.until_left(name)
     world = azure.world()
     assert not world["computes"] and not world["networks"]
