@@ -72,8 +72,10 @@ pub trait AzureKind: 'static {
     fn want(scene: &Scene<'_>) -> Vec<Wanted<Self::Want>>;
 
     /// The ids that a cluster may have made, known without a valid manifest: what is looked at, and what goes
-    /// when it goes. Empty for a kind that is found by LIST.
-    fn places(place: &Place) -> Vec<ResourceId>;
+    /// when it goes. Empty for a kind that stays, and for one that is found by LIST.
+    fn places(_: &Place) -> Vec<ResourceId> {
+        Vec::new()
+    }
 
     /// The condition that a resource of this kind reports to, where one kind serves two stages.
     fn stage(_id: &ResourceId) -> ConditionType {

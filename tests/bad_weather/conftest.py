@@ -114,9 +114,11 @@ class Stage:
         counts = re.findall(r"^dask_azureml_reconciles_total\{.*\} (\d+)$", text, re.MULTILINE)
         return sum(map(int, counts))
 
-    def assert_nothing_is_written(self, name: str, *, reconciles: int) -> None:
-        """So many reconciles of a cluster at rest, alone on the line, write to neither side."""
+    def assert_nothing_is_written(self, name: str, *, after: Callable[[], None], reconciles: int) -> None:
+        """What is done to the line, and so many reconciles after it, make no write to either side for a
+        cluster at rest that is alone there."""
         written, version = self.azure.writes(), self.version(name)
+        after()
         done = self.reconciles()
         eventually(
             lambda: self.reconciles() >= done + reconciles,

@@ -24,11 +24,7 @@ def test_operators_killed_on_the_way_to_ready_write_nothing_twice(stage):
 
 
 def test_an_operator_that_succeeds_one_killed_at_rest_writes_nothing(stage):
-    written, version = stage.azure.writes(), stage.version("phoenix")
-    stage.restart_operator()
-    stage.assert_nothing_is_written("phoenix", reconciles=3)
-    assert stage.azure.writes() == written
-    assert stage.version("phoenix") == version
+    stage.assert_nothing_is_written("phoenix", after=stage.restart_operator, reconciles=3)
 
 
 def test_operators_killed_while_a_cluster_goes_end_and_delete_everything_once(stage):

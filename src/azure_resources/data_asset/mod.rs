@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::ownership::Tags;
 use super::{AzureKind, Drift, Health, LeavingRule, Refusal, Scene, Standing, Wanted};
 use crate::api::{ConditionType, DatasetType, Reason};
-use crate::azure::ResourceId;
-use crate::cluster::Place;
 
 pub struct DataAsset;
 
@@ -84,10 +82,6 @@ impl AzureKind for DataAsset {
                 },
             })
             .collect()
-    }
-
-    fn places(_: &Place) -> Vec<ResourceId> {
-        Vec::new()
     }
 
     fn drift(want: &Want, have: &Have) -> Drift {

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::ownership::Tags;
 use super::{AzureKind, Drift, Health, LeavingRule, Refusal, Scene, Standing, Wanted};
 use crate::api::{ConditionType, Reason};
-use crate::azure::ResourceId;
-use crate::cluster::Place;
 
 pub struct Environment;
 
@@ -77,10 +75,6 @@ impl AzureKind for Environment {
             id: environment.id.clone(),
             standing,
         }]
-    }
-
-    fn places(_: &Place) -> Vec<ResourceId> {
-        Vec::new()
     }
 
     /// The version's name is the hash of its content, so only somebody else's version of that name differs. The
