@@ -46,6 +46,15 @@ impl Trouble {
         }
     }
 
+    /// The same, but tried again: nothing is given up while a cluster leaves.
+    #[must_use]
+    pub fn not_lasting(self) -> Self {
+        Self {
+            lasting: false,
+            ..self
+        }
+    }
+
     pub fn lasting(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             lasting: true,

@@ -59,6 +59,78 @@ fn every_condition_and_every_reason_is_explained_in_the_order_of_its_enum() {
     }
 }
 
+/// `(Reason, until somebody mends it)` of each line of a golden plan that says what stands in the way.
+fn blocks(plan: &str) -> impl Iterator<Item = (&str, bool)> {
+    plan.lines().filter_map(|line| {
+        let (head, _) = line.strip_prefix("block ")?.split_once(": ")?;
+        let mut words = head.split(' ').skip(1);
+        Some((words.next()?, words.next().is_some()))
+    })
+}
+
+#[test]
+fn a_reason_stalls_a_cluster_in_the_golden_plans_where_its_row_says_so() {
+    let reasons = table(&page("docs/conditions.md"), "## Reasons");
+    let mut seen = 0;
+    for entry in fs::read_dir(repository().join("src/reconcile/plan/golden")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        // Nothing is Stalled that leaves.
+        if name.starts_with("delete_") || name.starts_with("retain_") {
+            continue;
+        }
+        for (reason, lasting) in blocks(&fs::read_to_string(&path).unwrap()) {
+            let row = reasons.iter().find(|row| row[0] == format!("`{reason}`"));
+            let told = &row.unwrap()[3];
+            assert!(
+                told.starts_with("yes,") || (told == "yes") == lasting,
+                "{name}: {reason}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
+fn the_map_of_the_sources_and_the_table_of_the_tests_name_everything() {
+    let architecture = page("docs/ARCHITECTURE.md");
+    let listed = |folder: &str| {
+        let entries = fs::read_dir(repository().join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().path())
+    };
+    let file_name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let modules: Vec<&str> = architecture
+        .lines()
+        .skip_while(|line| *line != "## Modules")
+        .take_while(|line| *line != "## What always holds")
+        .flat_map(str::split_whitespace)
+        .collect();
+    for path in listed("src") {
+        let name = file_name(&path);
+        let name = if path.is_dir() {
+            format!("{name}/")
+        } else {
+            name
+        };
+        assert!(modules.contains(&name.as_str()), "src/{name}");
+    }
+    let tests = table(&architecture, "## Tests, from the ground up");
+    for path in listed("tests") {
+        let name = file_name(&path);
+        // What tests share is no test.
+        if name == "support" {
+            continue;
+        }
+        assert!(
+            tests
+                .iter()
+                .any(|row| row[1].contains(&format!("tests/{name}"))),
+            "tests/{name}"
+        );
+    }
+}
+
 #[test]
 fn the_first_manifest_of_the_readme_is_a_dask_cluster_whose_fields_all_exist() {
     let readme = page("README.md");

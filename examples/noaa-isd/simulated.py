@@ -4,7 +4,7 @@
     make up SIMULATOR_ARGS='--world run/world.json' && . run/env
     python simulated.py manifest --workers 3 | kubectl apply -f -
 
-`isd_data.py` makes the two folders.
+`isd_data.py` makes the two folders; README.md has the whole commands.
 """
 
 import argparse

@@ -137,8 +137,8 @@ fn plan_one<K: AzureKind>(
                 Standing::Use { absent } => plan.block(
                     stage,
                     Trouble::lasting(
-                        absent,
-                        format!("{what} does not exist: {}", way_out(absent)),
+                        absent.reason,
+                        format!("{what} does not exist: {}", absent.way_out),
                     ),
                 ),
                 Standing::Own(_) | Standing::OwnThroughParent(_) | Standing::Shared(_)
@@ -197,9 +197,14 @@ fn plan_one<K: AzureKind>(
         Health::Ready => {}
         Health::Settling(message) => return plan.wait(stage, Reason::Provisioning, message),
         Health::Failed { reason, message } => {
+            return plan.block(
+                stage,
+                Trouble::passing(reason, format!("{what}: {message}")),
+            );
+        }
+        Health::Unfit { reason, message } => {
             let trouble = Trouble {
-                lasting: matches!(standing, Standing::Use { .. })
-                    && matches!(reason, Reason::NoSubnet | Reason::PoolNotFound),
+                lasting: matches!(standing, Standing::Use { .. }),
                 ..Trouble::passing(reason, format!("{what}: {message}"))
             };
             return plan.block(stage, trouble);
@@ -223,11 +228,11 @@ fn plan_one<K: AzureKind>(
             plan.block(
                 stage,
                 Trouble::lasting(
-                    K::CONFLICT,
+                    K::CONFLICT.reason,
                     format!(
                         "{what} has another {} than the manifest asks for, and Azure cannot change that in place: {}",
                         fields.join(", "),
-                        way_out(K::CONFLICT)
+                        K::CONFLICT.way_out
                     ),
                 ),
             );
@@ -258,13 +263,7 @@ fn leave<K: AzureKind>(leaving: &Leaving<'_>) -> KindPlan {
                 continue;
             }
             Lookup::Unavailable(trouble) => {
-                plan.block(
-                    stage,
-                    Trouble {
-                        lasting: false,
-                        ..trouble.clone()
-                    },
-                );
+                plan.block(stage, trouble.clone().not_lasting());
                 continue;
             }
             Lookup::Present(have) => have,
@@ -306,7 +305,9 @@ fn leave<K: AzureKind>(leaving: &Leaving<'_>) -> KindPlan {
 }
 
 fn retained_already(have: &Value) -> bool {
-    tags_of(have).contains_key(super::ownership::RETAINED)
+    let tags = tags_of(have);
+    tags.keys()
+        .any(|name| name.eq_ignore_ascii_case(super::ownership::RETAINED))
 }
 
 /// The whole body again with the tag that says it was left on purpose; `None` where the kind has no tags.
@@ -332,22 +333,6 @@ fn retain<K: AzureKind>(id: &ResourceId, have: &Value) -> Option<Step> {
 
 fn describe<K: AzureKind>(id: &ResourceId) -> String {
     format!("{} {}", K::NAME, id.title())
-}
-
-/// What the user does about a resource that is not there, or not as the manifest wants it.
-fn way_out(reason: Reason) -> &'static str {
-    match reason {
-        Reason::PoolNotFound => {
-            "create the pool, correct spec.compute.name, or use creationPolicy Create"
-        }
-        Reason::NetworkNotFound => "create it, correct spec.network, or use creationPolicy Create",
-        Reason::DatasetNotFound => "register it in the workspace, or give the dataset a uri",
-        Reason::EnvironmentNotFound => {
-            "register it in the workspace, or give spec.environment an image"
-        }
-        Reason::DatasetConflict | Reason::EnvironmentConflict => "give another version",
-        _ => "delete it, or choose another name",
-    }
 }
 
 fn drift_of_echo<K: AzureKind>(scene: &Scene<'_>, echo: Echo) -> Vec<String> {

@@ -58,7 +58,10 @@ pub trait AzureKind: 'static {
     /// How this kind leaves with its cluster.
     const LEAVING: LeavingRule;
     /// What it is called when something of this name differs where Azure changes nothing in place.
-    const CONFLICT: Reason = Reason::NotOurs;
+    const CONFLICT: Refusal = Refusal {
+        reason: Reason::NotOurs,
+        way_out: "delete it, or choose another name",
+    };
 
     /// The PUT body: only fields that we own.
     type Want: Serialize;
@@ -69,8 +72,10 @@ pub trait AzureKind: 'static {
     fn want(scene: &Scene<'_>) -> Vec<Wanted<Self::Want>>;
 
     /// The ids that a cluster may have made, known without a valid manifest: what is looked at, and what goes
-    /// when it goes. Empty for a kind that is found by LIST.
-    fn places(place: &Place) -> Vec<ResourceId>;
+    /// when it goes. Empty for a kind that stays, and for one that is found by LIST.
+    fn places(_: &Place) -> Vec<ResourceId> {
+        Vec::new()
+    }
 
     /// The condition that a resource of this kind reports to, where one kind serves two stages.
     fn stage(_id: &ResourceId) -> ConditionType {
@@ -126,10 +131,17 @@ pub enum Standing<B> {
     Shared(B),
     /// Ours and there; nothing about it can be changed.
     Keep,
-    /// Somebody else's: used as it is, never written.
-    Use { absent: Reason },
+    /// Somebody else's: used as it is, never written. Refused with `absent` where it is not there.
+    Use { absent: Refusal },
     /// Not written now, for this reason; nothing of the kind is ready meanwhile.
     Later { reason: Reason, message: String },
+}
+
+/// What somebody has to mend, and how: the condition's reason, and the end of its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub way_out: &'static str,
 }
 
 /// How what is there differs from what is wanted.
@@ -174,6 +186,11 @@ pub enum Health {
     /// On its way; says what it waits for.
     Settling(String),
     Failed {
+        reason: Reason,
+        message: String,
+    },
+    /// Well, but of no use to a cluster; for what the manifest asks to use as it is, waiting mends nothing.
+    Unfit {
         reason: Reason,
         message: String,
     },

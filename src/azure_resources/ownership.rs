@@ -74,6 +74,20 @@ pub fn tag_drift(wanted: &Tags, have: &Tags) -> Vec<String> {
         .collect()
 }
 
+/// What a PUT has to say, as it replaces all tags: ours, and those of others. Azure refuses a body that holds one name
+/// in two cases.
+pub fn tags_of_both(ours: &Tags, held: Option<&Tags>) -> Tags {
+    let is_ours = |name: &str| ours.keys().any(|own| own.eq_ignore_ascii_case(name));
+    let theirs = held
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !is_ours(name));
+    theirs
+        .chain(ours)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -104,5 +118,17 @@ mod tests {
             ("team".into(), "x".into()),
         ]);
         assert_eq!(tag_drift(&wanted, &have), ["tags.team"]);
+    }
+
+    #[test]
+    fn a_put_holds_each_tag_once_whatever_case_azure_keeps_it_in() {
+        let ours = Tags::from([(OWNER.into(), "u1".into())]);
+        let held = Tags::from([
+            (OWNER.to_uppercase(), "u2".into()),
+            ("cost".into(), "7".into()),
+        ]);
+        let expected = Tags::from([(OWNER.into(), "u1".into()), ("cost".into(), "7".into())]);
+        assert_eq!(tags_of_both(&ours, Some(&held)), expected);
+        assert_eq!(tags_of_both(&ours, None), ours);
     }
 }

@@ -153,14 +153,7 @@ fn with_everything_changed(mut body: Value) -> Value {
 }
 
 fn drifts(world: &World, kind: &Registration, echo: Echo) -> Vec<String> {
-    let cluster = world.cluster();
-    let lineup = world.observed.lineup(&cluster.place, 2).unwrap();
-    let scene = Scene {
-        cluster,
-        observed: &world.observed,
-        lineup: Some(&lineup),
-    };
-    (kind.drift_of_echo)(&scene, echo)
+    world.scene(|scene, _| (kind.drift_of_echo)(scene, echo))
 }
 
 #[test]
@@ -390,13 +383,8 @@ fn each_kind_comes_after_what_it_waits_for() {
 #[test]
 fn the_ids_that_are_looked_at_and_left_are_of_the_kinds_own_type() {
     let world = demanding();
-    let scene = Scene {
-        cluster: world.cluster(),
-        observed: &world.observed,
-        lineup: None,
-    };
     for kind in KINDS {
-        let looked_at = (kind.look_at)(&scene);
+        let looked_at = world.scene(|scene, _| (kind.look_at)(scene));
         for id in looked_at.iter().chain(&(kind.places)(world.place())) {
             let type_ = id.resource_type();
             assert!(type_.eq_ignore_ascii_case(kind.resource_type), "{id}");

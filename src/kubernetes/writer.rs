@@ -26,6 +26,20 @@ pub struct ClusterWriter<'a> {
     pub cluster: &'a ClusterIdentity,
 }
 
+/// A kind of child, as kube's calls ask for it.
+trait Written:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Serialize
+    + DeserializeOwned
+    + std::fmt::Debug
+{
+}
+
+impl Written for Service {}
+impl Written for EndpointSlice {}
+impl Written for Secret {}
+
 /// Server-side apply: what we stop naming goes, what others name stays. The UID keeps it from making an object that
 /// is gone.
 fn apply() -> PatchParams {
@@ -137,19 +151,12 @@ impl ClusterWriter<'_> {
         }
     }
 
-    async fn create_one<K>(
+    async fn create_one<K: Written>(
         &self,
         object: &K,
         recent: &RecentWrites<K>,
         not_ours: Reason,
-    ) -> Result<(), Trouble>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Serialize
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    ) -> Result<(), Trouble> {
         let kind = K::kind(&());
         let name = object.meta().name.clone().unwrap_or_default();
         let doing = format!("creating {kind} {name}");
@@ -203,14 +210,7 @@ impl ClusterWriter<'_> {
         Ok(())
     }
 
-    async fn merge<K>(&self, name: &Option<String>, object: &K) -> Result<K, kube::Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Serialize
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    async fn merge<K: Written>(&self, name: &Option<String>, object: &K) -> Result<K, kube::Error> {
         let params = PatchParams {
             field_manager: Some(MANAGER.into()),
             ..PatchParams::default()

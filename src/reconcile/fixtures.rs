@@ -1,17 +1,18 @@
 //! Worlds for tests: the story's manifest, and what looks at Azure, Kubernetes and the scheduler found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Credentials, Defaults, EnvironmentDefinition, Observed, Plan, SecretReference, ValidCluster,
-    VmSize, Wanted, WorkerSubmission, Workspace, plan, validate,
+    Credentials, Defaults, EnvironmentDefinition, Observed, Plan, PlannedAction, SecretReference,
+    ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan, validate,
 };
 use crate::api::DaskCluster;
 use crate::azure::ResourceId;
-use crate::azure_resources::{KINDS, Scene};
+use crate::azure_resources::job::Lineup;
+use crate::azure_resources::{AzureKind as _, Job, KINDS, Scene};
 use crate::cluster::Place;
 use crate::dask::{SchedulerSight, Silence, State, Target, Worker};
 use crate::kubernetes_children::{HeldConnection, endpoint_slice, service};
@@ -135,6 +136,26 @@ impl World {
             .network("Succeeded")
             .pool("Succeeded", |_| {})
             .versions()
+            .and_the_rest()
+    }
+
+    /// What else is wanted, of kinds that no other fixture speaks of, is there as it was asked for.
+    fn and_the_rest(self) -> Self {
+        let all: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let shares = self.scene(|scene, _| {
+            let provisioned = KINDS.iter().filter(|kind| kind.name != Job::NAME);
+            provisioned
+                .map(|kind| (kind.plan)(scene, &all))
+                .collect::<Vec<_>>()
+        });
+        let steps = shares.into_iter().flat_map(|share| share.steps);
+        steps.fold(self, |world, step| match step.action {
+            PlannedAction::PutAzure { id, mut body, .. } => {
+                body["properties"]["provisioningState"] = json!("Succeeded");
+                world.found(id, body)
+            }
+            other => panic!("{other} in a world that is only lacking something"),
+        })
     }
 
     /// The head has published its address, is being asked, and answers with these workers' jobs.
@@ -173,6 +194,19 @@ impl World {
             Wanted::Cluster(cluster) => cluster,
             other => panic!("{other:?} holds no cluster"),
         }
+    }
+
+    /// Asks something of what the kinds plan from.
+    pub(crate) fn scene<T>(&self, ask: impl FnOnce(&Scene<'_>, &Lineup) -> T) -> T {
+        let cluster = self.cluster();
+        let replicas = cluster.worker.replicas;
+        let lineup = self.observed.lineup(&cluster.place, replicas).unwrap();
+        let scene = Scene {
+            cluster,
+            observed: &self.observed,
+            lineup: Some(&lineup),
+        };
+        ask(&scene, &lineup)
     }
 
     pub(crate) fn job_id(&self, job: &str) -> String {

@@ -4,7 +4,7 @@ import json
 import re
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from line.running import Line
@@ -69,6 +69,12 @@ class Stage:
 
         eventually(is_told, seconds=seconds, otherwise=lambda: self.told(name))
 
+    def at_each(self, moments: dict[str, Callable[[], object]], interrupt: Callable[[], None]) -> None:
+        """Interrupts at each of the moments, which are named and come one after the other."""
+        for moment, has_come in moments.items():
+            self.until(has_come, moment)
+            interrupt()
+
     def until_gone(self, name: str) -> None:
         self.kubernetes.delete(name)
         self.until_left(name)
@@ -108,9 +114,11 @@ class Stage:
         counts = re.findall(r"^dask_azureml_reconciles_total\{.*\} (\d+)$", text, re.MULTILINE)
         return sum(map(int, counts))
 
-    def assert_nothing_is_written(self, name: str, *, reconciles: int) -> None:
-        """So many reconciles of a cluster at rest, alone on the line, write to neither side."""
+    def assert_nothing_is_written(self, name: str, *, after: Callable[[], None], reconciles: int) -> None:
+        """What is done to the line, and so many reconciles after it, make no write to either side for a
+        cluster at rest that is alone there."""
         written, version = self.azure.writes(), self.version(name)
+        after()
         done = self.reconciles()
         eventually(
             lambda: self.reconciles() >= done + reconciles,

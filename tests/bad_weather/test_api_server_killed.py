@@ -11,9 +11,7 @@ def test_a_cluster_is_made_once_though_the_api_server_is_killed_on_the_way(stage
         "its network is under way": lambda: azure.world()["networks"],
         "its head is submitted": lambda: azure.jobs("head-1"),
     }
-    for moment, has_come in moments.items():
-        stage.until(has_come, moment)
-        stage.line.restart_api_server()
+    stage.at_each(moments, stage.line.restart_api_server)
     stage.until_ready(name)
     written = azure.writes()
     assert not twice(written)
@@ -21,11 +19,7 @@ def test_a_cluster_is_made_once_though_the_api_server_is_killed_on_the_way(stage
 
 
 def test_a_cluster_at_rest_is_not_touched_when_the_api_server_is_killed(stage):
-    written, version = stage.azure.writes(), stage.version("patient")
-    stage.line.restart_api_server()
-    stage.assert_nothing_is_written("patient", reconciles=2)
-    assert stage.azure.writes() == written
-    assert stage.version("patient") == version
+    stage.assert_nothing_is_written("patient", after=stage.line.restart_api_server, reconciles=2)
 
 
 def test_a_deletion_ends_though_the_api_server_is_killed_on_the_way(stage):

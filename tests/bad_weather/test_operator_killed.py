@@ -13,9 +13,7 @@ def test_operators_killed_on_the_way_to_ready_write_nothing_twice(stage):
         "its head is submitted": lambda: azure.jobs("head-1"),
         "its head runs": lambda: azure.jobs("head-1").popitem()[1]["status"] == "Running",
     }
-    for moment, has_come in moments.items():
-        stage.until(has_come, moment)
-        stage.restart_operator()
+    stage.at_each(moments, stage.restart_operator)
     stage.until_ready(name)
     written = azure.writes()
     assert not twice(written)
@@ -25,11 +23,7 @@ def test_operators_killed_on_the_way_to_ready_write_nothing_twice(stage):
 
 
 def test_an_operator_that_succeeds_one_killed_at_rest_writes_nothing(stage):
-    written, version = stage.azure.writes(), stage.version("phoenix")
-    stage.restart_operator()
-    stage.assert_nothing_is_written("phoenix", reconciles=3)
-    assert stage.azure.writes() == written
-    assert stage.version("phoenix") == version
+    stage.assert_nothing_is_written("phoenix", after=stage.restart_operator, reconciles=3)
 
 
 def test_operators_killed_while_a_cluster_goes_end_and_delete_everything_once(stage):
@@ -45,9 +39,7 @@ def test_operators_killed_while_a_cluster_goes_end_and_delete_everything_once(st
         "the pool goes": lambda: deletions(f"/{name}-pool"),
         "the subnet goes": lambda: deletions("/default"),
     }
-    for moment, has_come in moments.items():
-        stage.until(has_come, moment)
-        stage.restart_operator()
+    stage.at_each(moments, stage.restart_operator)
     stage.until_left(name)
     world = azure.world()
     assert not world["computes"] and not world["networks"]

@@ -195,7 +195,7 @@ Everything runs. In each shell that is to use it:
   kubectl explain daskcluster.spec
   kubectl get adsk --all-namespaces
 
-A first DaskCluster: examples/noaa-isd/README.md
+A first DaskCluster: README.md, "A first manifest"
 
 Pages:
   {variables.get("AZURE_SIMULATOR_CONTROL")}/            the simulated Azure: pools, jobs, requests, money

@@ -10,8 +10,8 @@ pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 use jiff::{Span, SpanRelativeTo};
 use serde_json::json;
 
-use super::ownership::{Tags, tag_drift};
-use super::{AzureKind, Change, Drift, Health, LeavingRule, Scene, Standing, Wanted};
+use super::ownership::{Tags, tag_drift, tags_of_both};
+use super::{AzureKind, Change, Drift, Health, LeavingRule, Refusal, Scene, Standing, Wanted};
 use crate::api::{ConditionType, Priority, Reason};
 use crate::azure::ResourceId;
 use crate::cluster::Place;
@@ -42,7 +42,10 @@ impl AzureKind for ComputeCluster {
                 Standing::Own(body(scene, vm_size, location, &network.subnet))
             }
             _ => Standing::Use {
-                absent: Reason::PoolNotFound,
+                absent: Refusal {
+                    reason: Reason::PoolNotFound,
+                    way_out: "create the pool, correct spec.compute.name, or use creationPolicy Create",
+                },
             },
         };
         vec![Wanted { id, standing }]
@@ -69,12 +72,8 @@ impl AzureKind for ComputeCluster {
         let scale = scale_drift(&wanted.scale_settings, inner.scale_settings.as_ref());
         if !tags.is_empty() {
             // PATCH takes scaleSettings alone (contract section 6); tags travel with the whole body.
-            let mut all = want.tags.clone();
-            for (name, value) in have.tags.iter().flatten() {
-                all.entry(name.clone()).or_insert_with(|| value.clone());
-            }
             let body = Want {
-                tags: all,
+                tags: tags_of_both(&want.tags, have.tags.as_ref()),
                 ..want.clone()
             };
             return match serde_json::to_value(&body) {
@@ -103,7 +102,7 @@ impl AzureKind for ComputeCluster {
             .as_deref()
             .is_some_and(|kind| kind != "AmlCompute")
         {
-            return Health::Failed {
+            return Health::Unfit {
                 reason: Reason::PoolNotFound,
                 message: format!(
                     "the compute is a {}, not an AmlCompute: name another one",
@@ -125,8 +124,8 @@ impl AzureKind for ComputeCluster {
         );
         match health {
             Health::Failed { message, .. } if errors.contains("Quota") => Health::Failed { reason: Reason::QuotaExceeded, message },
-            Health::Failed { .. } | Health::Settling(_) => health,
-            Health::Ready if properties.properties.as_ref().is_some_and(|inner| inner.subnet.is_none()) => Health::Failed {
+            Health::Failed { .. } | Health::Unfit { .. } | Health::Settling(_) => health,
+            Health::Ready if properties.properties.as_ref().is_some_and(|inner| inner.subnet.is_none()) => Health::Unfit {
                 reason: Reason::NoSubnet,
                 message: "the pool lies in no subnet, so its nodes cannot be reached: use a pool that was made inside a virtual network".into(),
             },

@@ -145,7 +145,7 @@ fn health_names_the_cause_in_azures_own_words() {
         ),
     ] {
         assert!(
-            matches!(ComputeCluster::health(&pool), Health::Failed { reason, .. } if reason == expected)
+            matches!(ComputeCluster::health(&pool), Health::Unfit { reason, .. } if reason == expected)
         );
     }
 }

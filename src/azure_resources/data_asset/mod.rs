@@ -6,10 +6,8 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::ownership::Tags;
-use super::{AzureKind, Drift, Health, LeavingRule, Scene, Standing, Wanted};
+use super::{AzureKind, Drift, Health, LeavingRule, Refusal, Scene, Standing, Wanted};
 use crate::api::{ConditionType, DatasetType, Reason};
-use crate::azure::ResourceId;
-use crate::cluster::Place;
 
 pub struct DataAsset;
 
@@ -55,7 +53,10 @@ impl AzureKind for DataAsset {
     const STAGE: ConditionType = ConditionType::DatasetsReady;
     const AFTER: &'static [&'static str] = &[];
     const LEAVING: LeavingRule = LeavingRule::Stay;
-    const CONFLICT: Reason = Reason::DatasetConflict;
+    const CONFLICT: Refusal = Refusal {
+        reason: Reason::DatasetConflict,
+        way_out: "give another version",
+    };
     type Want = Want;
     type Have = Have;
 
@@ -66,7 +67,10 @@ impl AzureKind for DataAsset {
                 id: dataset.id.clone(),
                 standing: match &dataset.uri {
                     None => Standing::Use {
-                        absent: Reason::DatasetNotFound,
+                        absent: Refusal {
+                            reason: Reason::DatasetNotFound,
+                            way_out: "register it in the workspace, or give the dataset a uri",
+                        },
                     },
                     Some(uri) => Standing::Shared(Want {
                         properties: WantProperties {
@@ -78,10 +82,6 @@ impl AzureKind for DataAsset {
                 },
             })
             .collect()
-    }
-
-    fn places(_: &Place) -> Vec<ResourceId> {
-        Vec::new()
     }
 
     fn drift(want: &Want, have: &Have) -> Drift {

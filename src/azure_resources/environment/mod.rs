@@ -6,10 +6,8 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::ownership::Tags;
-use super::{AzureKind, Drift, Health, LeavingRule, Scene, Standing, Wanted};
+use super::{AzureKind, Drift, Health, LeavingRule, Refusal, Scene, Standing, Wanted};
 use crate::api::{ConditionType, Reason};
-use crate::azure::ResourceId;
-use crate::cluster::Place;
 
 pub struct Environment;
 
@@ -48,7 +46,10 @@ impl AzureKind for Environment {
     const STAGE: ConditionType = ConditionType::EnvironmentReady;
     const AFTER: &'static [&'static str] = &[];
     const LEAVING: LeavingRule = LeavingRule::Stay;
-    const CONFLICT: Reason = Reason::EnvironmentConflict;
+    const CONFLICT: Refusal = Refusal {
+        reason: Reason::EnvironmentConflict,
+        way_out: "give another version",
+    };
     type Want = Want;
     type Have = Have;
 
@@ -56,7 +57,10 @@ impl AzureKind for Environment {
         let environment = &scene.cluster.environment;
         let standing = match &environment.definition {
             None => Standing::Use {
-                absent: Reason::EnvironmentNotFound,
+                absent: Refusal {
+                    reason: Reason::EnvironmentNotFound,
+                    way_out: "register it in the workspace, or give spec.environment an image",
+                },
             },
             Some(definition) => Standing::Shared(Want {
                 properties: WantProperties {
@@ -71,10 +75,6 @@ impl AzureKind for Environment {
             id: environment.id.clone(),
             standing,
         }]
-    }
-
-    fn places(_: &Place) -> Vec<ResourceId> {
-        Vec::new()
     }
 
     /// The version's name is the hash of its content, so only somebody else's version of that name differs. The

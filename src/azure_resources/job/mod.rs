@@ -16,7 +16,6 @@ use super::ownership::Tags;
 use super::{AzureKind, Drift, Health, LeavingRule, Scene, Standing, Wanted};
 use crate::api::{ConditionType, Reason};
 use crate::azure::ResourceId;
-use crate::cluster::Place;
 use crate::names::{JobName, Slot};
 use crate::reconcile::CONNECTION;
 
@@ -42,10 +41,6 @@ impl AzureKind for Job {
         occupants
             .map(|occupant| want_occupant(scene, lineup, occupant))
             .collect()
-    }
-
-    fn places(_: &Place) -> Vec<ResourceId> {
-        Vec::new()
     }
 
     fn stage(id: &ResourceId) -> ConditionType {

@@ -7,8 +7,8 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AzureKind, Drift, Health, LeavingRule, Scene, Standing, Wanted};
-use crate::api::{ConditionType, Reason};
+use super::{AzureKind, Drift, Health, LeavingRule, Scene, Standing, Wanted, virtual_network};
+use crate::api::ConditionType;
 use crate::azure::ResourceId;
 use crate::cluster::Place;
 
@@ -73,7 +73,7 @@ impl AzureKind for Subnet {
                 },
             }),
             _ => Standing::Use {
-                absent: Reason::NetworkNotFound,
+                absent: virtual_network::NOT_FOUND,
             },
         };
         vec![Wanted {

@@ -6,8 +6,8 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ownership::{Tags, tag_drift};
-use super::{AzureKind, Change, Drift, Health, LeavingRule, Scene, Standing, Wanted};
+use super::ownership::{Tags, tag_drift, tags_of_both};
+use super::{AzureKind, Change, Drift, Health, LeavingRule, Refusal, Scene, Standing, Wanted};
 use crate::api::{ConditionType, Reason};
 use crate::azure::ResourceId;
 use crate::cluster::Place;
@@ -55,6 +55,12 @@ pub struct HaveProperties {
     pub rest: serde_json::Map<String, Value>,
 }
 
+/// Of a network or subnet that the manifest asks to use as it is.
+pub(super) const NOT_FOUND: Refusal = Refusal {
+    reason: Reason::NetworkNotFound,
+    way_out: "create it, correct spec.network, or use creationPolicy Create",
+};
+
 impl AzureKind for VirtualNetwork {
     const NAME: &'static str = "VirtualNetwork";
     const RESOURCE_TYPE: &'static str = "Microsoft.Network/virtualNetworks";
@@ -84,9 +90,7 @@ impl AzureKind for VirtualNetwork {
                     },
                 },
             }),
-            _ => Standing::Use {
-                absent: Reason::NetworkNotFound,
-            },
+            _ => Standing::Use { absent: NOT_FOUND },
         };
         vec![Wanted {
             id: place.virtual_network.clone(),
@@ -156,8 +160,6 @@ fn with_what_others_put_there(want: &Want, have: &Have, held: Vec<String>) -> Va
             prefixes.push(prefix.clone());
         }
     }
-    let mut tags = have.tags.clone().unwrap_or_default();
-    tags.extend(want.tags.clone());
     let mut properties = have.properties.rest.clone();
     properties.remove("resourceGuid");
     properties.insert(
@@ -166,7 +168,7 @@ fn with_what_others_put_there(want: &Want, have: &Have, held: Vec<String>) -> Va
     );
     serde_json::json!({
         "location": have.location.as_ref().unwrap_or(&want.location),
-        "tags": tags,
+        "tags": tags_of_both(&want.tags, have.tags.as_ref()),
         "properties": properties,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::stages::{SchedulerStage, fallen_silent, plan_stages};
 use super::{Action, Blocked, Follow, Plan, Step, children, held_up};
 use crate::api::{ConditionType, Reason};
-use crate::azure_resources::{AzureKind as _, Job, KINDS, Scene};
+use crate::azure_resources::{AzureKind as _, Job, KINDS, LeavingRule, Scene};
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::validate::ValidCluster;
@@ -204,6 +204,7 @@ fn vm_size_is_known(
 fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
     let first = plan.steps.len();
     let mut ready = BTreeSet::new();
+    let mut refused = false;
     if connected {
         ready.insert(CONNECTION);
     }
@@ -212,17 +213,20 @@ fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
         if share.is_ready() && kind.after.iter().all(|before| ready.contains(before)) {
             ready.insert(kind.name);
         }
-        plan.steps.extend(share.steps);
-        plan.waits.extend(share.waits);
-        plan.blocked.extend(share.blocked);
+        let is_the_clusters_own = matches!(
+            kind.leaving,
+            LeavingRule::Delete | LeavingRule::DeleteWithParent
+        );
+        refused |= is_the_clusters_own && share.blocked.iter().any(is_not_ours);
+        plan.add(share);
     }
-    let is_refused = |blocked: &Blocked| {
-        blocked.trouble.reason == Reason::NotOurs
-            && [ConditionType::NetworkReady, ConditionType::ComputeReady].contains(&blocked.stage)
-    };
-    if plan.blocked.iter().any(is_refused) {
+    if refused {
         hold_up_from(first, plan);
     }
+}
+
+fn is_not_ours(blocked: &Blocked) -> bool {
+    blocked.trouble.reason == Reason::NotOurs
 }
 
 /// A cluster whose network or pool is refused never runs: what else were made for it would only be left behind.

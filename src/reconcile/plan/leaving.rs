@@ -6,7 +6,7 @@ use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::owner_uid;
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Leaving};
 use crate::cluster::Place;
-use crate::lookup::{Lookup, Trouble};
+use crate::lookup::Lookup;
 use crate::reconcile::observed::Observed;
 
 const STAGE: ConditionType = ConditionType::Ready;
@@ -45,13 +45,7 @@ pub(super) fn plan(place: &Place, observed: &Observed) -> Plan {
 
 fn azure_is_clean(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
     if let Some(trouble) = &observed.credentials.trouble {
-        plan.block(
-            STAGE,
-            Trouble {
-                lasting: false,
-                ..trouble.clone()
-            },
-        );
+        plan.block(STAGE, trouble.clone().not_lasting());
         return false;
     }
     match &observed.workspace {
@@ -59,13 +53,7 @@ fn azure_is_clean(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
         // A workspace takes its jobs and computes with it; the network may lie elsewhere.
         Lookup::Absent => return leave_kinds(place, observed, plan),
         Lookup::Unavailable(trouble) => {
-            plan.block(
-                STAGE,
-                Trouble {
-                    lasting: false,
-                    ..trouble.clone()
-                },
-            );
+            plan.block(STAGE, trouble.clone().not_lasting());
             return false;
         }
         Lookup::NotAsked => {
@@ -85,13 +73,7 @@ fn end_jobs(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
     let lineup = match observed.lineup(place, 0) {
         Ok(lineup) => lineup,
         Err(trouble) => {
-            plan.block(
-                STAGE,
-                Trouble {
-                    lasting: false,
-                    ..trouble
-                },
-            );
+            plan.block(STAGE, trouble.not_lasting());
             return false;
         }
     };
@@ -129,9 +111,7 @@ fn leave_kinds(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
     for kind in KINDS.iter().rev() {
         let share = (kind.leave)(&Leaving { place, observed });
         if !share.is_ready() {
-            plan.steps.extend(share.steps);
-            plan.waits.extend(share.waits);
-            plan.blocked.extend(share.blocked);
+            plan.add(share);
             return false;
         }
     }

@@ -19,6 +19,7 @@ use std::fmt;
 use super::observed::Observed;
 use super::validate::Wanted;
 use crate::api::{ConditionType, Reason};
+use crate::azure_resources::KindPlan;
 use crate::dask::Target;
 use crate::lookup::Trouble;
 
@@ -71,6 +72,12 @@ impl Plan {
 
     fn block(&mut self, stage: ConditionType, trouble: Trouble) {
         self.blocked.push(Blocked { stage, trouble });
+    }
+
+    fn add(&mut self, share: KindPlan) {
+        self.steps.extend(share.steps);
+        self.waits.extend(share.waits);
+        self.blocked.extend(share.blocked);
     }
 
     /// Nothing to do, nothing to wait for, nothing in the way.

@@ -7,17 +7,7 @@ use crate::dask::Retired;
 use crate::reconcile::fixtures::{World, seconds_after_noon};
 
 fn going(world: &World) -> LettingGo {
-    let cluster = world.cluster();
-    let lineup = world
-        .observed
-        .lineup(&cluster.place, cluster.worker.replicas)
-        .unwrap();
-    let scene = Scene {
-        cluster,
-        observed: &world.observed,
-        lineup: Some(&lineup),
-    };
-    letting_go(&scene, &lineup, &SchedulerStage::of(&scene, &lineup))
+    world.scene(|scene, lineup| letting_go(scene, lineup, &SchedulerStage::of(scene, lineup)))
 }
 
 fn cancelled(going: &LettingGo) -> Vec<String> {

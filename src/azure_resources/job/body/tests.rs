@@ -12,17 +12,8 @@ use crate::reconcile::fixtures::{World, fresh_token, token};
 
 /// What a job of this slot is submitted with in a world where the head is this one.
 fn submitted(world: &World, slot: Slot) -> Value {
-    let cluster = world.cluster();
-    let lineup = world
-        .observed
-        .lineup(&cluster.place, cluster.worker.replicas)
-        .unwrap();
-    let scene = Scene {
-        cluster,
-        observed: &world.observed,
-        lineup: Some(&lineup),
-    };
-    serde_json::to_value(body(&scene, &lineup, JobName::first(slot))).unwrap()
+    let body = world.scene(|scene, lineup| body(scene, lineup, JobName::first(slot)));
+    serde_json::to_value(body).unwrap()
 }
 
 fn demanding() -> World {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::assert_plan;
 use crate::api::Reason;
+use crate::azure_resources::KINDS;
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::fixtures::{World, our_tags, secret};
 
@@ -41,9 +42,16 @@ fn without_subnet() -> World {
     })
 }
 
-fn without_network() -> World {
-    gone(without_subnet(), |place| {
-        place.network.clone().unwrap().virtual_network
+fn with_nothing_left() -> World {
+    let world = jobs_ended("Delete");
+    let left: Vec<_> = KINDS
+        .iter()
+        .flat_map(|kind| (kind.places)(world.place()))
+        .collect();
+    left.into_iter().fold(world, |world, id| {
+        world.with(|observed| {
+            observed.resources.insert(id, Lookup::Absent);
+        })
     })
 }
 
@@ -55,12 +63,12 @@ fn a_cluster_leaves_jobs_first_then_pool_then_subnet_and_network() {
     assert_plan("delete_3_pool_deleting", &deleting);
     assert_plan("delete_4_subnet", &without_pool());
     assert_plan("delete_5_network", &without_subnet());
-    assert_plan("delete_6_finalizer", &without_network());
+    assert_plan("delete_6_finalizer", &with_nothing_left());
 }
 
 #[test]
 fn the_secret_is_kept_while_another_cluster_uses_it_and_forgotten_ones_are_released() {
-    let world = without_network().with(|observed| {
+    let world = with_nothing_left().with(|observed| {
         observed.credentials.last_user = false;
         observed.credentials.releasable = vec![secret("old-credentials")];
     });
@@ -71,13 +79,16 @@ fn the_secret_is_kept_while_another_cluster_uses_it_and_forgotten_ones_are_relea
 fn retain_ends_the_jobs_and_marks_what_stays() {
     assert_plan("retain_1_jobs", &running("Retain"));
     assert_plan("retain_2_mark_pool", &jobs_ended("Retain"));
-    let mut tags = our_tags();
-    tags["dask-azureml-retained"] = json!("true");
-    let marked = jobs_ended("Retain").pool("Succeeded", |body| body["tags"] = tags.clone());
-    assert_plan("retain_3_mark_network", &marked);
-    let network = marked.place().network.clone().unwrap().virtual_network;
-    let body = json!({"tags": tags, "properties": {}});
-    assert_plan("retain_4_finalizer", &marked.found(network, body));
+    // Azure keeps the case that a tag was first written in.
+    for retained in ["dask-azureml-retained", "Dask-AzureML-Retained"] {
+        let mut tags = our_tags();
+        tags[retained] = json!("true");
+        let marked = jobs_ended("Retain").pool("Succeeded", |body| body["tags"] = tags.clone());
+        assert_plan("retain_3_mark_network", &marked);
+        let network = marked.place().network.clone().unwrap().virtual_network;
+        let body = json!({"tags": tags, "properties": {}});
+        assert_plan("retain_4_finalizer", &marked.found(network, body));
+    }
 }
 
 #[test]
@@ -90,7 +101,7 @@ fn a_network_and_pool_of_somebody_else_stay() {
 
 #[test]
 fn jobs_of_a_namesake_are_not_cancelled() {
-    let world = without_network().job("head-2", "Running", |body| {
+    let world = with_nothing_left().job("head-2", "Running", |body| {
         body["properties"]["tags"]["dask-azureml-owner"] = json!("u2");
     });
     assert_plan("delete_6_finalizer", &world);
@@ -120,8 +131,8 @@ fn a_look_that_failed_keeps_the_finalizer() {
     let list = jobs_ended("Delete")
         .with(|observed| observed.jobs_listed = Lookup::Unavailable(trouble.clone()));
     assert_plan("delete_list_failed", &list);
-    let id = without_network().place().compute.clone();
-    let pool = without_network().with(|observed| {
+    let id = with_nothing_left().place().compute.clone();
+    let pool = with_nothing_left().with(|observed| {
         observed.resources.insert(id, Lookup::Unavailable(trouble));
     });
     assert_plan("delete_get_failed", &pool);
