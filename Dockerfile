@@ -8,8 +8,9 @@ RUN apk add --no-cache ca-certificates gcc make musl-dev
 ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
-# Not built: the workspace names it, so cargo wants to see it.
+# Not built: the manifests name them, so cargo wants to see them.
 COPY azure-simulator azure-simulator
+COPY benches benches
 COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
