@@ -72,7 +72,7 @@ pub struct Dataset {
     #[serde(default)]
     pub mode: DatasetMode,
 
-    /// The path under which every node finds it, such as /mnt/noaa.
+    /// The path under which every node finds it, such as /mnt/noaa. Not with mode Direct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     #[x_kube(

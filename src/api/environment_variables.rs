@@ -47,7 +47,8 @@ use super::rules::{forbidden, invalid};
     ),
 )]
 pub struct EnvVar {
-    /// The name of the variable.
+    /// The name of the variable: letters, digits and _. Reserved are AZUREML_*, AZURE_ML_*,
+    /// AZ_BATCH*, MLFLOW_*, DASK_AZUREML_* and the settings of Dask that the operator makes.
     #[schemars(length(max = 256))]
     pub name: String,
 

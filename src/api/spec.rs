@@ -176,7 +176,8 @@ pub struct DaskClusterSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
-    /// Tags of every Azure resource that is made for this cluster.
+    /// Tags of every Azure resource that is made for this cluster; versions of data assets and
+    /// environments, which are shared, do not carry them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "tags::schema")]
     #[x_kube(

@@ -717,13 +717,13 @@ class WorkerNode:
 def watch_for_preemption(stop: Stop, metadata: str, interval: float = 5.0) -> None:
     """Asks `stop` when Azure schedules the end of this node, some 30 s ahead.
 
-    Given up where the metadata service does not answer: not every node has one. The event is not
+    Given up where the metadata service has never answered: not every node has one. The event is not
     acknowledged, as that would end the node at once.
     """
     header = {"Metadata": "true"}
     node = None
-    refusals = 0
-    while refusals < 5 and not stop.reason:
+    refusals, answered = 0, False
+    while (answered or refusals < 5) and not stop.reason:
         try:
             url = metadata + "/metadata/scheduledevents?api-version=2020-07-01"
             events = json.loads(fetch(_DIRECTLY, url, 3, header)).get("Events", [])
@@ -731,7 +731,7 @@ def watch_for_preemption(stop: Stop, metadata: str, interval: float = 5.0) -> No
                 url = metadata + "/metadata/instance/compute/name"
                 url += "?api-version=2021-02-01&format=text"
                 node = fetch(_DIRECTLY, url, 3, header).decode().strip()
-            refusals = 0
+            answered = True
             for event in events:
                 # A scale set's events name other nodes too.
                 here = node in (event.get("Resources") or [node])

@@ -206,7 +206,7 @@ impl Observed {
     /// The jobs of this cluster, put in order.
     ///
     /// # Errors
-    /// The LIST's own trouble, or that it has not been made.
+    /// The LIST's own trouble, that it has not been made, or that a job in it cannot be read.
     pub fn lineup(&self, place: &Place, replicas: u32) -> Result<Lineup, Trouble> {
         match &self.jobs_listed {
             Lookup::Present(()) => {}
@@ -218,12 +218,22 @@ impl Observed {
                 ));
             }
         }
-        let jobs = self.resources.iter().filter_map(|(id, body)| {
+        let bodies = self.resources.iter().filter_map(|(id, body)| {
             let name = place.identity.parse_job_id(id.name())?;
-            (id == &place.job(name)).then_some(())?;
-            Some((name, JobFacts::read(body.present()?)?))
+            (id == &place.job(name)).then_some((name, body.present()?))
         });
-        Ok(Lineup::of(jobs.collect(), replicas, |name| {
+        let read = |(name, body)| match JobFacts::read(body) {
+            Some(facts) => Ok((name, facts)),
+            None => Err(Trouble::passing(
+                Reason::AzureError,
+                format!(
+                    "Azure's answer for job {} cannot be read",
+                    place.identity.job_id(name)
+                ),
+            )),
+        };
+        let jobs = bodies.map(read).collect::<Result<_, _>>()?;
+        Ok(Lineup::of(jobs, replicas, |name| {
             place.identity.job_id(name)
         }))
     }

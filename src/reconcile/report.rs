@@ -73,7 +73,7 @@ async fn publish(context: &Context, cluster: &DaskCluster, events: &[Event]) {
                 EventType::Normal
             },
             reason: event.reason.as_str().to_owned(),
-            note: Some(event.note.chars().take(MAX_NOTE).collect()),
+            note: Some(note(&event.note).to_owned()),
             action: event.action.to_owned(),
             secondary: None,
         };
@@ -83,5 +83,22 @@ async fn publish(context: &Context, cluster: &DaskCluster, events: &[Event]) {
     }
 }
 
-/// Kubernetes takes 1,024 bytes; a character has up to four.
-const MAX_NOTE: usize = 250;
+/// The longest note that Kubernetes takes, in bytes.
+const MAX_NOTE: usize = 1024;
+
+/// As much of the text as Kubernetes takes.
+fn note(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_NOTE)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_as_long_as_kubernetes_takes_and_ends_in_a_whole_character() {
+        assert_eq!(note("Ready is True"), "Ready is True");
+        assert_eq!(note(&"x".repeat(2000)).len(), 1024);
+        assert_eq!(note(&"日".repeat(1000)), "日".repeat(341));
+    }
+}

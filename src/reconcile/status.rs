@@ -99,7 +99,7 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         status.run = lineup.head_facts().map(run);
         status.scheduler = scheduler(cluster, &stage);
         if facts.workers_were_seen || status.workers.is_none() {
-            status.workers = Some(workers(&scene, &stage, lineup, facts));
+            status.workers = Some(workers(&scene, &stage, facts));
         }
         status.replicas = u32::try_from(lineup.worker_jobs_that_have_not_ended()).ok();
     }
@@ -170,27 +170,11 @@ fn scheduler(cluster: &ValidCluster, stage: &SchedulerStage) -> Option<Scheduler
     })
 }
 
-fn workers(
-    scene: &Scene<'_>,
-    stage: &SchedulerStage,
-    lineup: &Lineup,
-    facts: &Facts,
-) -> WorkerCounts {
+fn workers(scene: &Scene<'_>, stage: &SchedulerStage, facts: &Facts) -> WorkerCounts {
     let state = stage.answering(scene);
-    let registered: Vec<&str> = state
-        .iter()
-        .flat_map(|state| &state.workers)
-        .map(crate::dask::Worker::job_id)
-        .collect();
-    let pending = lineup
-        .alive_workers
-        .iter()
-        .filter_map(|name| lineup.jobs.get(name))
-        .filter(|facts| !registered.contains(&facts.id.as_str()))
-        .count();
     WorkerCounts {
         desired: facts.desired_workers,
-        pending: u32::try_from(pending).unwrap_or(u32::MAX),
+        pending: facts.desired_workers.saturating_sub(facts.ready_workers),
         ready: facts.ready_workers,
         cores: state.map_or(0, |state| {
             u32::try_from(state.total_threads).unwrap_or(u32::MAX)

@@ -2,7 +2,7 @@
 
 use dask_azureml_operator::api;
 use http::Request;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
 
@@ -60,6 +60,38 @@ async fn json_of(response: http::Response<kube::client::Body>) -> Value {
         .await
         .expect("the body can be read");
     serde_json::from_slice(&bytes).expect("the body is JSON")
+}
+
+#[test]
+fn kubectl_finds_it_by_its_short_name_and_shows_the_columns_of_a_cluster() {
+    let definition = serde_json::to_value(api::crd()).expect("the definition is JSON");
+    let spec = &definition["spec"];
+    assert_eq!(spec["names"]["shortNames"], json!(["adsk"]));
+    assert_eq!(spec["names"]["categories"], json!(["all"]));
+    assert_eq!(spec["versions"][0]["subresources"], json!({"status": {}}));
+    let columns = spec["versions"][0]["additionalPrinterColumns"].as_array();
+    let named = |wide: bool| {
+        columns
+            .into_iter()
+            .flatten()
+            .filter(|column| column["priority"].as_i64().unwrap_or(0) == i64::from(wide))
+            .map(|column| column["name"].as_str().unwrap_or_default())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        named(false),
+        [
+            "Phase",
+            "Workers",
+            "Desired",
+            "Nodes",
+            "Cores",
+            "Memory",
+            "Scheduler",
+            "Age"
+        ]
+    );
+    assert_eq!(named(true), ["Dashboard", "Run", "Reason"]);
 }
 
 #[test]

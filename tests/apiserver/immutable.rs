@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::manifest::{Edit, edited, everything, existing_pool, remove, set, story};
+use crate::manifest::{
+    Edit, edited, everything, existing_network, existing_pool, remove, set, story,
+};
 use crate::server::Server;
 
 /// A change of the manifest with every field given, and the field that its refusal names.
@@ -141,6 +143,21 @@ fn other_values() -> Vec<(&'static str, &'static str, Value)> {
             "spec.worker.env",
             json!([{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "MORE"}]),
         ),
+        (
+            "/spec/scheduler",
+            "spec.scheduler.jupyter",
+            json!({"jupyter": false}),
+        ),
+        (
+            "/spec/worker",
+            "spec.worker.threads",
+            json!({"replicas": 39}),
+        ),
+        (
+            "/spec/network/subnet",
+            "spec.network",
+            json!({"addressPrefix": "10.20.4.0/24"}),
+        ),
         ("/spec/tags/team", "spec.tags", json!("other")),
         ("/spec/tags/more", "spec.tags", json!("x")),
         ("/spec/tags", "spec.tags", json!({})),
@@ -259,6 +276,28 @@ async fn what_must_not_change_cannot_be_added_later() {
     }
 
     let on_existing = server.create(&existing_pool_named("existing")).await;
+    let in_existing = server
+        .create(&edited(
+            existing_network(),
+            &[set("/metadata/name", "network")],
+        ))
+        .await;
+    for (stored, pointer, field) in [
+        (&on_existing, "/spec/compute/creationPolicy", "spec.compute"),
+        (&in_existing, "/spec/network/creationPolicy", "spec"),
+    ] {
+        for edit in [remove(pointer), set(pointer, Value::Null)] {
+            let words = server
+                .try_replace(&edited(stored.clone(), std::slice::from_ref(&edit)))
+                .await
+                .expect_err("the default is another value");
+            let says = "cannot be changed: delete this DaskCluster";
+            assert!(
+                words.contains(field) && words.contains(says),
+                "{edit:?}: {words}"
+            );
+        }
+    }
     let words = server
         .try_replace(&edited(
             on_existing,
@@ -304,6 +343,21 @@ async fn what_may_change_can_be_changed_added_removed_and_set_to_null() {
             panic!("{edit:?} is refused: {words}");
         }
     }
+    let without_secret = edited(
+        story(),
+        &[
+            set("/metadata/name", "without-secret"),
+            remove("/spec/credentialsSecretName"),
+        ],
+    );
+    let stored = server.create(&without_secret).await;
+    server
+        .try_replace(&edited(
+            stored,
+            &[set("/spec/credentialsSecretName", "azure-credentials")],
+        ))
+        .await
+        .expect("a Secret can be named later");
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ def metadata(addresses):
     def answer(request, _body):
         if request.headers.get("Metadata") != "true":
             return 400, b"{}", {}
-        service.asked += 1
+        if service.away:
+            return 503, b"", {}
         if request.path.startswith("/metadata/instance/compute/name?"):
             return 200, b"aml_17", {}
         if request.path == "/metadata/scheduledevents?api-version=2020-07-01":
@@ -29,7 +30,7 @@ def metadata(addresses):
         return 404, b"{}", {}
 
     service = Service(next(addresses), answer)
-    service.events, service.asked = [], 0
+    service.events, service.away = [], False
     service.url = f"http://{service.netloc}"
     yield service
     service.close()
@@ -87,6 +88,20 @@ def test_a_node_without_a_metadata_service_is_left_in_peace(bootstrap, addresses
     watch(bootstrap, stop, f"http://{next(addresses)}:9", lambda: rounds.append(1))
     assert len(rounds) == 5
     assert stop.reason is None
+
+
+def test_a_metadata_service_that_is_away_for_a_while_is_asked_again(bootstrap, metadata):
+    stop = bootstrap.Stop()
+    rounds = []
+
+    def look_on():
+        rounds.append(1)
+        metadata.away = 1 <= len(rounds) < 9
+        if len(rounds) == 10:
+            metadata.events = [event("Preempt", "aml_17")]
+
+    watch(bootstrap, stop, metadata.url, look_on)
+    assert stop.reason == "Preempt"
 
 
 def watch(bootstrap, stop, url, between):

@@ -262,3 +262,17 @@ fn workers_of_a_silent_scheduler_are_not_counted() {
         "the scheduler does not answer, so nobody knows how many of the 3 workers are registered"
     );
 }
+
+#[test]
+fn wanted_workers_that_have_not_registered_are_pending() {
+    for (world, desired, pending, ready) in [
+        (World::empty(|_| {}), 3, 3, 0),
+        (World::answering(2, &["head-1", "w00-1"]), 3, 1, 2),
+        (running(), 3, 0, 3),
+        (World::answering(1, &["head-1", "w00-1", "w01-1"]), 2, 0, 3),
+    ] {
+        let workers = Round::of(world).status().workers.unwrap();
+        let counted = (workers.desired, workers.pending, workers.ready);
+        assert_eq!(counted, (desired, pending, ready));
+    }
+}

@@ -53,6 +53,16 @@ fn a_refused_job_keeps_no_other_from_being_made() {
 }
 
 #[test]
+fn a_job_that_cannot_be_read_is_not_taken_for_absent() {
+    let unreadable = |body: &mut serde_json::Value| {
+        body.as_object_mut().unwrap().remove("properties");
+    };
+    let world = World::answering(2, &["head-1", "w00-1"]).job("w01-1", "Running", unreadable);
+    assert_plan("job_unreadable", &world);
+    assert_plan("delete_job_unreadable", &world.deleted());
+}
+
+#[test]
 fn a_pool_of_our_name_and_another_size_cannot_be_mended() {
     let world = World::provisioned(|_| {}).pool("Succeeded", |body| {
         body["properties"]["properties"]["vmSize"] = json!("STANDARD_D2");
