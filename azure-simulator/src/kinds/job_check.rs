@@ -1,12 +1,13 @@
 //! What a job's PUT may say: checked, normalised, and what it refers to found.
 
 use jiff::SignedDuration;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::kinds::body_checks::only_known;
 use crate::kinds::data_version::or_empty;
+use crate::kinds::job_bindings::{check_placeholders, inputs, outputs};
 use crate::kinds::job_services;
 use crate::resource_id::ResourceId;
 
@@ -266,135 +267,6 @@ fn identity(given: &Value) -> Result<Value, ArmError> {
     }
 }
 
-fn inputs(given: &Value) -> Result<Value, ArmError> {
-    let mut inputs = Map::new();
-    for (name, input) in given.as_object().into_iter().flatten() {
-        only_known(
-            input,
-            &[
-                "jobInputType",
-                "uri",
-                "mode",
-                "value",
-                "description",
-                "pathOnCompute",
-            ],
-            "a job's input",
-        )?;
-        let kind = input["jobInputType"].as_str().unwrap_or_default();
-        let described = input["description"].clone();
-        let normalised = match kind {
-            "literal" => json!({
-                "description": described,
-                "jobInputType": kind,
-                "value": input["value"].as_str().ok_or_else(|| ArmError::user(format!(
-                    "The literal input '{name}' needs a value."
-                )))?,
-            }),
-            "uri_folder" | "uri_file" | "mltable" => {
-                if input["uri"].as_str().is_none_or(str::is_empty) {
-                    return Err(ArmError::user(format!("The input '{name}' needs a uri.")));
-                }
-                let mode = input["mode"].as_str().unwrap_or("ReadOnlyMount");
-                if !["ReadOnlyMount", "Download", "Direct"].contains(&mode) {
-                    return Err(ArmError::refused(format!("The input mode '{mode}'")));
-                }
-                json!({
-                    "description": described,
-                    "jobInputType": kind,
-                    "uri": input["uri"],
-                    "mode": mode,
-                })
-            }
-            other => return Err(ArmError::refused(format!("The input type '{other}'"))),
-        };
-        inputs.insert(name.clone(), normalised);
-    }
-    Ok(Value::Object(inputs))
-}
-
-/// Name of the output that the server makes: the run's own files.
-pub(crate) const DEFAULT_OUTPUT: &str = "default";
-
-/// The default output is the server's own; others are folders.
-fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
-    let mut outputs = Map::new();
-    for (name, output) in given.as_object().into_iter().flatten() {
-        if name == DEFAULT_OUTPUT {
-            continue;
-        }
-        only_known(
-            output,
-            &[
-                "jobOutputType",
-                "uri",
-                "mode",
-                "description",
-                "assetName",
-                "assetVersion",
-            ],
-            "a job's output",
-        )?;
-        let kind = output["jobOutputType"].as_str().unwrap_or_default();
-        if !["uri_folder", "mltable"].contains(&kind) {
-            return Err(ArmError::refused(format!("The output type '{kind}'")));
-        }
-        let mode = output["mode"].as_str().unwrap_or("ReadWriteMount");
-        if !["ReadWriteMount", "Upload"].contains(&mode) {
-            return Err(ArmError::refused(format!("The output mode '{mode}'")));
-        }
-        if !output["assetName"].is_null() {
-            return Err(ArmError::refused("An output that becomes a data asset"));
-        }
-        outputs.insert(
-            name.clone(),
-            json!({
-                "description": output["description"],
-                "uri": output["uri"],
-                "mode": mode,
-                "jobOutputType": kind,
-            }),
-        );
-    }
-    let uri = format!(
-        "azureml://datastores/workspaceartifactstore/ExperimentRun/dcid.{}",
-        id.name()
-    );
-    outputs.insert(
-        DEFAULT_OUTPUT.to_owned(),
-        json!({
-            "description": null,
-            "uri": uri,
-            "mode": "ReadWriteMount",
-            "jobOutputType": "uri_folder",
-        }),
-    );
-    Ok(Value::Object(outputs))
-}
-
-/// Every `${{inputs.x}}` must name an input, every `${{outputs.x}}` an output.
-fn check_placeholders(command: &str, inputs: &Value, outputs: &Value) -> Result<(), ArmError> {
-    let mut rest = command;
-    while let Some(at) = rest.find("${{") {
-        let Some(end) = rest[at..].find("}}") else {
-            break;
-        };
-        let inside = rest[at + 3..at + end].trim();
-        let known = match inside.split_once('.') {
-            Some(("inputs", name)) => inputs.get(name).is_some(),
-            Some(("outputs", name)) => outputs.get(name).is_some(),
-            _ => false,
-        };
-        if !known {
-            return Err(ArmError::user(format!(
-                "The command of the job refers to '{inside}', which the job does not have."
-            )));
-        }
-        rest = &rest[at + end..];
-    }
-    Ok(())
-}
-
 impl References {
     /// Finds what a new job refers to.
     pub(crate) fn resolve(
@@ -504,16 +376,6 @@ mod tests {
             let error = Wanted::read(&job(), &body).unwrap_err();
             assert!(error.refused.is_some(), "{field}");
         }
-    }
-
-    #[test]
-    fn a_command_cannot_refer_to_an_input_that_is_not_there() {
-        let inputs = json!({"x": {}});
-        let outputs = json!({"o": {}});
-        let check = |command| check_placeholders(command, &inputs, &outputs);
-        assert!(check("run ${{inputs.x}} ${{ inputs.x }} ${{outputs.o}}").is_ok());
-        assert!(check("run ${{inputs.y}}").is_err());
-        assert!(check("run ${{outputs.x}}").is_err());
     }
 
     #[test]

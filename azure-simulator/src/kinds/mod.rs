@@ -14,6 +14,7 @@ mod data_version;
 mod datastore;
 mod environment_version;
 mod job;
+mod job_bindings;
 mod job_check;
 mod job_services;
 mod job_update;
@@ -32,7 +33,8 @@ pub(crate) mod vm_sizes;
 mod workspace;
 
 pub(crate) use environment_version::needs_image_build;
-pub(crate) use job_check::{DEFAULT_OUTPUT, check_tags as check_job_tags, data_asset};
+pub(crate) use job_bindings::DEFAULT_OUTPUT;
+pub(crate) use job_check::{check_tags as check_job_tags, data_asset};
 pub(crate) use job_services::instances as service_instances;
 pub(crate) use job_view::{COMPUTE_TARGET_STATUS, compute_target_status};
 pub(crate) use network_state::{subnet_ranges, subnets_of};
