@@ -54,11 +54,17 @@ build: ## Build operator and simulator
 demo: build ## Run examples/noaa-isd on a simulated Azure, from manifest to empty Azure (WORKERS=3)
 	$(WITH_LINE) python examples/noaa-isd/demo.py --workers $(WORKERS)
 
+# Every simulator of the tests leaves there what it saw, which is checked at the end.
+EXCHANGES := $(CURDIR)/target/exchanges
+
 .PHONY: test
+test: export AZURE_SIMULATOR_EXCHANGES := $(EXCHANGES)
 test: build ## Run all tests
+	rm -rf $(EXCHANGES)
 	$(WITH_LINE) $(cargo) test --workspace --locked
 	for folder in $(PYTHON_TESTS); do $(WITH_LINE) python -m pytest "$$folder"; done
 	$(LINE) azure-sdk -- python -m pytest tests/azure-sdk
+	$(LINE) azure-sdk -- python tests/azure-sdk/wire_check.py $(EXCHANGES)
 
 .PHONY: up
 up: build ## Leave control plane, simulator and operator running (SIMULATOR_ARGS=, OPERATOR_ARGS=)
@@ -82,8 +88,8 @@ generate: ## Write the generated files anew
 	cp $(CRD) $(CHART_CRDS)
 
 .PHONY: bench
-bench: ## Run the benchmarks
-	env -u CARGO_BUILD_BUILD_DIR cargo bench --workspace --locked
+bench: ## Run the benchmarks in release, results in bench/results
+	$(WITH_LINE) $(cargo) bench --workspace --locked
 
 .PHONY: lock
 lock: ## Pin the Python requirements anew

@@ -14,6 +14,10 @@ pub struct Place {
     /// `compute.creationPolicy` is `Create`.
     pub compute_is_ours: bool,
     pub deletion_policy: DeletionPolicy,
+    /// Names of the datasets that are registered when they are not there. Their versions outlive the cluster, as does
+    /// the environment's.
+    pub registered_datasets: Vec<String>,
+    pub registers_environment: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,10 +106,25 @@ impl Place {
             compute: child("spec.compute.name", &workspace, "computes", &compute_name)?,
             compute_is_ours: spec.compute.creation_policy == CreationPolicy::Create,
             deletion_policy: spec.deletion_policy,
+            registered_datasets: spec
+                .datasets
+                .iter()
+                .filter(|dataset| dataset.uri.is_some())
+                .map(|dataset| dataset.name.clone())
+                .collect(),
+            registers_environment: spec
+                .environment
+                .as_ref()
+                .is_none_or(|environment| environment.name.is_none()),
             identity,
             workspace,
             network,
         })
+    }
+
+    /// The network, where it is the cluster's to make and to remove.
+    pub fn own_network(&self) -> Option<&NetworkPlace> {
+        self.network.as_ref().filter(|network| network.is_ours)
     }
 
     /// The id of one of the cluster's jobs.

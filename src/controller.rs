@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _, future};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
 use crate::inventory::{Inventory, VmSizes};
-use crate::kubernetes::{IN_USE_LABEL, Sight};
+use crate::kubernetes::{Caches, IN_USE_LABEL, Sight};
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
@@ -49,8 +49,6 @@ pub enum RunError {
         #[source]
         source: Box<kube::Error>,
     },
-    #[error("the caches were never filled")]
-    Caches,
 }
 
 /// Runs until `stop` is done, then finishes what is under way.
@@ -98,18 +96,18 @@ async fn operate(
         observer: Arc::new(metrics.clone()),
     };
     let (wake, woken) = mpsc::unbounded_channel();
-    let (clusters, cluster_events) = watch_clusters(&client);
+    let caches = Caches::default();
+    let (clusters, cluster_events) = watch_clusters(&client, &caches);
     let ours =
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
     let connections = watcher::Config::default().fields(&format!("type={SECRET_TYPE}"));
     let in_use = watcher::Config::default().labels(&format!("{IN_USE_LABEL}=true"));
     let (namespaces, namespace_events) =
-        watch::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), watcher::Config::default());
-    let (services, service_events) = watch::<Service>(Api::all(client.clone()), ours.clone());
-    let (slices, slice_events) = watch::<EndpointSlice>(Api::all(client.clone()), ours);
-    let (connections, connection_events) = watch::<Secret>(Api::all(client.clone()), connections);
-    let (in_use, in_use_events) =
-        watch::<PartialObjectMeta<Secret>>(Api::all(client.clone()), in_use);
+        watch::<PartialObjectMeta<Namespace>>(&client, watcher::Config::default(), &caches);
+    let (services, service_events) = watch::<Service>(&client, ours.clone(), &caches);
+    let (slices, slice_events) = watch::<EndpointSlice>(&client, ours, &caches);
+    let (connections, connection_events) = watch::<Secret>(&client, connections, &caches);
+    let (in_use, in_use_events) = watch::<PartialObjectMeta<Secret>>(&client, in_use, &caches);
     let sight = Sight {
         clusters: clusters.clone(),
         namespaces,
@@ -137,7 +135,7 @@ async fn operate(
         client,
         sight,
     });
-    let caches = filled(Arc::clone(&context), readiness);
+    let filled = filled(context.client.clone(), caches.clone(), readiness);
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let controller = Controller::for_stream(cluster_events, clusters)
@@ -159,7 +157,11 @@ async fn operate(
         })
         .reconcile_on(stream_of(woken))
         .graceful_shutdown_on(stop)
-        .run(timed, on_error, Arc::clone(&context))
+        .run(
+            move |cluster, context| timed(cluster, context, caches.clone()),
+            on_error,
+            context,
+        )
         .for_each(|result| {
             if let Err(error) = result {
                 tracing::debug!(%error, "a reconcile did not end well");
@@ -168,7 +170,8 @@ async fn operate(
         });
     tokio::select! {
         () = controller => Ok(()),
-        Err(error) = caches => Err(error),
+        // Its end is no reason to end.
+        () = filled.then(|()| future::pending()) => Ok(()),
     }
 }
 
@@ -188,16 +191,9 @@ async fn instance(client: &Client, release: &str) -> Result<String, RunError> {
 type Events<K> = std::pin::Pin<Box<dyn Stream<Item = Result<K, watcher::Error>> + Send>>;
 
 /// Changes of spec, annotations, finalizers and deletion wake a reconcile; our own status writes do not.
-fn watch_clusters(client: &Client) -> (Store<DaskCluster>, Events<DaskCluster>) {
-    let (store, writer) = reflector::store();
-    let events = watcher(
-        Api::<DaskCluster>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .backoff(WatchBackoff::default())
-    .reflect(writer)
-    .applied_objects()
-    .predicate_filter(
+fn watch_clusters(client: &Client, caches: &Caches) -> (Store<DaskCluster>, Events<DaskCluster>) {
+    let (store, events) = reflected(client, watcher::Config::default(), caches);
+    let events = events.applied_objects().predicate_filter(
         predicates::generation
             .combine(predicates::annotations)
             .combine(predicates::finalizers),
@@ -206,16 +202,43 @@ fn watch_clusters(client: &Client) -> (Store<DaskCluster>, Events<DaskCluster>) 
     (store, events.boxed())
 }
 
-fn watch<K>(api: Api<K>, config: watcher::Config) -> (Store<K>, Events<K>)
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+fn watch<K: Watched>(
+    client: &Client,
+    config: watcher::Config,
+    caches: &Caches,
+) -> (Store<K>, Events<K>) {
+    let (store, events) = reflected(client, config, caches);
+    (store, events.touched_objects().boxed())
+}
+
+/// What can be watched in all namespaces.
+trait Watched:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
+}
+
+impl<K> Watched for K where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+fn reflected<K: Watched>(
+    client: &Client,
+    config: watcher::Config,
+    caches: &Caches,
+) -> (
+    Store<K>,
+    impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>,
+) {
     let (store, writer) = reflector::store();
-    let events = watcher(api, config)
+    let events = watcher(Api::<K>::all(client.clone()), config)
         .backoff(WatchBackoff::default())
         .reflect(writer)
-        .touched_objects();
-    (store, events.boxed())
+        .inspect_ok(caches.another())
+        .inspect_err(|error| tracing::warn!(%error, kind = %K::kind(&()), "a watch broke"))
+        // The controller would hold all its watches back for the error of one, longer with each.
+        .filter(|event| future::ready(event.is_ok()));
+    (store, events)
 }
 
 fn of_namespace(
@@ -238,28 +261,22 @@ fn stream_of(
 }
 
 /// Ready once every cache is filled; while the CRD is missing that never comes, so it is said.
-async fn filled(context: Arc<Context>, readiness: Readiness) -> Result<(), RunError> {
-    let clusters: Api<DaskCluster> = Api::all(context.client.clone());
+async fn filled(client: Client, caches: Caches, readiness: Readiness) {
+    let clusters: Api<DaskCluster> = Api::all(client);
     if let Err(error) = clusters.list(&ListParams::default().limit(1)).await {
         tracing::error!(%error, "DaskClusters cannot be listed: is the CRD installed (kubectl apply --server-side -f crds/), and may the operator list them?");
     }
-    let sight = &context.sight;
-    let waits = futures::try_join!(
-        sight.clusters.wait_until_ready(),
-        sight.namespaces.wait_until_ready(),
-        sight.services.wait_until_ready(),
-        sight.slices.wait_until_ready(),
-        sight.connections.wait_until_ready(),
-        sight.in_use.wait_until_ready(),
-    );
-    waits.map_err(|_| RunError::Caches)?;
+    caches.filled().await;
     readiness.set();
     tracing::info!("the caches are filled");
-    Ok(())
 }
 
-async fn timed(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
-    wait_for_caches(&context).await;
+async fn timed(
+    cluster: Arc<DaskCluster>,
+    context: Arc<Context>,
+    caches: Caches,
+) -> Result<Action, Error> {
+    caches.filled().await;
     let started = context.clock.elapsed();
     let result = reconcile(cluster, Arc::clone(&context)).await;
     let label = result.as_ref().map_or_else(Error::category, |_| "ok");
@@ -275,19 +292,6 @@ async fn timed(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Actio
         .with_label_values::<&str>(&[])
         .observe(seconds);
     result
-}
-
-/// A cache that is not filled says "absent" of everything.
-async fn wait_for_caches(context: &Context) {
-    let sight = &context.sight;
-    // A store whose writer is gone never fills: then the watch has ended, and with it the operator.
-    let _ = futures::join!(
-        sight.namespaces.wait_until_ready(),
-        sight.services.wait_until_ready(),
-        sight.slices.wait_until_ready(),
-        sight.connections.wait_until_ready(),
-        sight.in_use.wait_until_ready(),
-    );
 }
 
 /// The one place where an error's whole chain is logged.

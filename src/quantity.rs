@@ -42,14 +42,18 @@ pub fn bytes(text: &str) -> Result<u64, QuantityError> {
     Ok(bytes as u64)
 }
 
-/// Bytes as a quantity that loses nothing: the largest binary suffix that divides it.
+/// Bytes as a quantity that loses nothing: with the suffix that leaves the smallest number.
 pub fn of_bytes(bytes: u64) -> String {
-    for (suffix, shift) in [("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)] {
-        if bytes > 0 && bytes.is_multiple_of(1 << shift) {
-            return format!("{}{suffix}", bytes >> shift);
-        }
-    }
-    bytes.to_string()
+    let whole = SUFFIXES
+        .iter()
+        .filter(|(_, factor)| (1.0..1e18).contains(factor))
+        // Factors are whole and below 2^63.
+        .map(|(suffix, factor)| (suffix, *factor as u64))
+        .filter(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
+    whole.max_by_key(|(_, factor)| *factor).map_or_else(
+        || bytes.to_string(),
+        |(suffix, factor)| format!("{}{suffix}", bytes / factor),
+    )
 }
 
 #[cfg(test)]
@@ -78,9 +82,19 @@ mod tests {
 
     #[test]
     fn a_number_of_bytes_is_written_without_loss() {
-        for value in [0, 1, 1023, 1024, 64 << 20, (64 << 20) + 1, 3 << 40] {
-            assert_eq!(bytes(&of_bytes(value)), Ok(value));
+        for (value, written) in [
+            (0, "0"),
+            (1, "1"),
+            (1023, "1023"),
+            (1024, "1Ki"),
+            (56 << 30, "56Gi"),
+            ((64 << 20) + 1, "67108865"),
+            (59_000_000_000, "59G"),
+            (2_360_000_000_000, "2360G"),
+            (u64::MAX, "18446744073709551615"),
+        ] {
+            assert_eq!(of_bytes(value), written);
+            assert_eq!(bytes(written), Ok(value));
         }
-        assert_eq!(of_bytes(56 << 30), "56Gi");
     }
 }

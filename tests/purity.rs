@@ -12,7 +12,7 @@ const PURE: &[&str] = &[
     "src/lookup.rs",
     "src/names.rs",
     "src/quantity.rs",
-    "src/reconcile/conclude.rs",
+    "src/reconcile/conclude",
     "src/reconcile/observed.rs",
     "src/reconcile/plan",
     "src/reconcile/status.rs",

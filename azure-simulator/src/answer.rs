@@ -78,6 +78,14 @@ impl Answer {
         self
     }
 
+    /// Whether it says where its operation is polled.
+    pub(crate) fn begins_operation(&self) -> bool {
+        self.headers.iter().any(|(name, _)| {
+            name == "azure-asyncoperation"
+                || (*name == header::LOCATION && self.status == StatusCode::ACCEPTED)
+        })
+    }
+
     /// As HEAD wants it.
     pub(crate) fn without_body(mut self) -> Self {
         self.content = Content::Empty;

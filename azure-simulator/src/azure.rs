@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use crate::arm::operation::Operations;
+use crate::arm::throttling::Buckets;
 use crate::clock::{Clock, Moment};
 use crate::documents::Documents;
 use crate::due::DueQueue;
@@ -61,6 +62,7 @@ pub(crate) struct Azure {
     pub(crate) exchanges: ExchangeLog,
     pub(crate) faults: Faults,
     pub(crate) meter: Meter,
+    pub(crate) buckets: Buckets,
     pub(crate) blob_metadata: BlobMetadata,
     state: Mutex<State>,
     orders: mpsc::UnboundedSender<Order>,
@@ -103,6 +105,7 @@ impl Azure {
             exchanges: ExchangeLog::default(),
             faults: Faults::default(),
             meter: Meter::default(),
+            buckets: Buckets::default(),
             blob_metadata: BlobMetadata::default(),
             state: Mutex::new(State {
                 documents: Documents::default(),

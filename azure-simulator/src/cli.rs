@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::clock::Pace;
 use crate::place::Place;
 use crate::simulator::{Simulator, StartError};
-use crate::world::{Jobs, World};
+use crate::world::{Jobs, NodeAddressing, World};
 
 /// Azure Machine Learning on one machine.
 #[derive(Debug, Parser)]
@@ -42,6 +42,10 @@ struct Serve {
     /// Whether jobs are processes, or only pretend to run (for load tests).
     #[arg(long, value_enum)]
     jobs: Option<Jobs>,
+    /// Where nodes are found: on loopback addresses, or on those of their subnet, in a network
+    /// namespace in which that range is local.
+    #[arg(long, value_enum)]
+    node_addresses: Option<NodeAddressing>,
     /// How much faster than in Azure time runs, `instant` for no delays at all, or `manual` for none
     /// but what the control port advances.
     #[arg(long)]
@@ -73,6 +77,9 @@ impl Cli {
         };
         if let Some(pace) = serve.time_scale {
             world.time_scale = pace;
+        }
+        if let Some(addresses) = serve.node_addresses {
+            world.node_addresses = addresses;
         }
         if let Some(jobs) = serve.jobs {
             world.jobs = jobs;

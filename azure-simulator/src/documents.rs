@@ -1,6 +1,6 @@
 //! The stored resources: JSON documents by ARM id, in collections that keep their order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -20,6 +20,8 @@ pub(crate) struct Documents {
     by_key: HashMap<String, Document>,
     collections: HashMap<String, BTreeMap<u64, String>>,
     last_number: u64,
+    /// Keys of names that are taken though nothing is there any more.
+    spent: HashSet<String>,
 }
 
 /// Which end of a collection comes first.
@@ -63,6 +65,17 @@ impl Documents {
             }
         }
         Some(document)
+    }
+
+    /// Removes a document whose name is never free again.
+    pub(crate) fn spend(&mut self, key: &str) {
+        if self.remove(key).is_some() {
+            self.spent.insert(key.to_owned());
+        }
+    }
+
+    pub(crate) fn is_spent(&self, key: &str) -> bool {
+        self.spent.contains(key)
     }
 
     /// Members of a collection after the one numbered `after`.

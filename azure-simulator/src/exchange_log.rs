@@ -2,12 +2,14 @@
 //! before anything is kept.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Mutex;
 
 use axum::body::Bytes;
 use http::{HeaderMap, header, request, response};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::answer::Refused;
 use crate::clock::timestamp_text;
@@ -85,6 +87,17 @@ impl ExchangeLog {
     pub(crate) fn last(&self, most: usize) -> Vec<String> {
         let kept = lock(&self.kept);
         kept.lines.iter().rev().take(most).cloned().collect()
+    }
+
+    /// Writes them to a new file of `folder`, if there are any.
+    pub(crate) fn write(&self, folder: &Path) -> std::io::Result<()> {
+        let lines = self.lines();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(folder)?;
+        let name = format!("{}.jsonl", Uuid::new_v4().simple());
+        std::fs::write(folder.join(name), lines)
     }
 
     pub(crate) fn clear(&self) {
@@ -180,8 +193,12 @@ fn shown_body(headers: &HeaderMap, body: &Bytes) -> Value {
 fn remove_secrets(value: &mut Value) {
     match value {
         Value::Object(fields) => {
+            // Keys, tokens and secrets of a datastore, each under a name of its own.
+            let all = fields.contains_key("secretsType");
             for (name, value) in fields {
-                if name == "environmentVariables" {
+                if all && name != "secretsType" && value.is_string() {
+                    *value = json!(REMOVED);
+                } else if name == "environmentVariables" {
                     for value in value.as_object_mut().into_iter().flat_map(Map::values_mut) {
                         *value = json!(REMOVED);
                     }

@@ -6,6 +6,7 @@
 //! - `azure`, `documents`, `due`, `clock`: the state, changed in transactions, and its time
 //! - `entra`, `arm`, `data_plane`, `storage`: the planes; `kinds`: what is special about a resource
 //!   type
+//! - `metadata`: what a virtual machine is told about itself
 //! - `page`: what people look at
 //! - `physics`: what happens by itself; `processes`: what happens outside; `pretend`: jobs that only
 //!   pretend to run
@@ -24,6 +25,7 @@ mod exchange_log;
 mod faults;
 mod files;
 mod kinds;
+mod metadata;
 mod meter;
 mod page;
 mod physics;
@@ -51,7 +53,8 @@ pub use simulator::{Simulator, StartError};
 pub use timings::Timings;
 pub use tls::TlsError;
 pub use world::{
-    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, Jobs, Workspace, World, WorldError,
+    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, FederatedCredential, Jobs,
+    LongRunning, NetworkConflict, NodeAddressing, Workspace, World, WorldError,
 };
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

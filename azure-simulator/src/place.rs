@@ -27,6 +27,9 @@ pub struct Place {
     pub directory: Option<PathBuf>,
     /// `PATH` of the jobs.
     pub path: String,
+    /// Folder that the exchanges are written to at the end, in a file of their own: for a check over
+    /// all tests. `AZURE_SIMULATOR_EXCHANGES` names it where nobody else does.
+    pub exchanges: Option<PathBuf>,
 }
 
 impl Default for Place {
@@ -37,8 +40,17 @@ impl Default for Place {
             control: SocketAddr::from(([127, 0, 0, 1], 0)),
             directory: None,
             path: own_path(),
+            exchanges: exchanges_folder(),
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the simulators of all tests are told in one place"
+)]
+fn exchanges_folder() -> Option<PathBuf> {
+    std::env::var_os("AZURE_SIMULATOR_EXCHANGES").map(PathBuf::from)
 }
 
 #[expect(

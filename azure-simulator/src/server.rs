@@ -29,6 +29,9 @@ use crate::{routes, storage};
 const LARGEST_BODY: usize = 4 << 20;
 /// Artifacts may be larger.
 const LARGEST_ARTIFACT: usize = 256 << 20;
+/// So much of a body that is too large is read all the same: a client that is still sending would
+/// find its connection cut before it reads why.
+const MOST_DISCARDED: usize = 64 << 20;
 
 /// Accepts connections for ever; they end with the task.
 pub(crate) async fn serve(azure: Arc<Azure>, listener: TcpListener, tls: TlsAcceptor) {
@@ -63,7 +66,10 @@ async fn connection(azure: Arc<Azure>, router: Router, tls: TlsAcceptor, stream:
         }
     };
     let service = service_fn(move |request| exchange(azure.clone(), router.clone(), request));
-    let served = auto::Builder::new(TokioExecutor::new())
+    let mut connections = auto::Builder::new(TokioExecutor::new());
+    // Who has sent all of a request and closes its half still wants the answer.
+    connections.http1().half_close(true);
+    let served = connections
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(problem) = served {
@@ -172,12 +178,18 @@ struct NotRead;
 async fn collect(body: Body, limit: usize) -> Result<Bytes, NotRead> {
     let mut stream = body.into_data_stream();
     let mut collected = Vec::new();
+    let mut length: usize = 0;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| NotRead)?;
-        if collected.len() + chunk.len() > limit {
-            return Err(NotRead);
+        length = length.saturating_add(chunk.len());
+        if length <= limit {
+            collected.extend_from_slice(&chunk);
+        } else if length - limit > MOST_DISCARDED {
+            break;
         }
-        collected.extend_from_slice(&chunk);
+    }
+    if length > limit {
+        return Err(NotRead);
     }
     Ok(Bytes::from(collected))
 }

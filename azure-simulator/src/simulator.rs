@@ -21,8 +21,8 @@ use crate::place::{ENV, OwnDirectory, Place, env, env_file, prepare_directory};
 use crate::processes::supervisor::Supervisor;
 use crate::storage::sas::SigningKey;
 use crate::tls::{self, TlsError};
-use crate::world::{World, WorldError};
-use crate::{control, page, processes, server};
+use crate::world::{NodeAddressing, World, WorldError};
+use crate::{control, metadata, page, processes, server};
 
 /// A simulator that cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,7 @@ pub struct Simulator {
     tasks: Vec<JoinHandle<()>>,
     ca_pem: String,
     env: BTreeMap<String, String>,
+    exchanges: Option<PathBuf>,
     _own_directory: Option<OwnDirectory>,
 }
 
@@ -127,7 +128,7 @@ impl Simulator {
         let azure = Arc::new(Azure::new(settings, addresses, orders));
         let time = azure.clone();
         let control_routes = control::router(azure.clone()).merge(page::router(azure.clone()));
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(server::serve(
                 azure.clone(),
                 listener,
@@ -146,12 +147,16 @@ impl Simulator {
                 }
             }),
         ];
+        if azure.settings.world.node_addresses == NodeAddressing::Subnet {
+            tasks.push(tokio::spawn(metadata::serve(azure.clone())));
+        }
         let simulator = Self {
             azure,
             supervisor,
             tasks,
             ca_pem: tls.ca_pem,
             env,
+            exchanges: place.exchanges,
             _own_directory: own_directory,
         };
         write_at_once(&directory.join(ENV), &env_file(&simulator.env)).map_err(|source| {
@@ -212,7 +217,7 @@ impl Simulator {
 
     /// Everything that exists, as `GET /world` shows it.
     pub fn world(&self) -> Value {
-        control::world(&self.azure)
+        control::world::shown(&self.azure)
     }
 
     /// Every request and its answer, oldest first, without secrets.
@@ -273,6 +278,13 @@ impl Simulator {
         self.azure.tokens.expire_all(now);
     }
 
+    /// No token of clients that was issued until now is taken any more: ARM asks for a newer one in
+    /// the claims of its challenge.
+    pub fn revoke_tokens(&self) {
+        let now = self.azure.clock.now().timestamp;
+        self.azure.tokens.revoke_all(now);
+    }
+
     /// Process id of the parent of all jobs.
     pub fn supervisor_pid(&self) -> u32 {
         self.supervisor.pid()
@@ -285,6 +297,11 @@ impl Drop for Simulator {
             task.abort();
         }
         self.supervisor.end();
+        if let Some(folder) = &self.exchanges
+            && let Err(problem) = self.azure.exchanges.write(folder)
+        {
+            tracing::warn!(%problem, folder = %folder.display(), "the exchanges cannot be written");
+        }
     }
 }
 

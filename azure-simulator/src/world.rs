@@ -26,6 +26,8 @@ pub struct World {
     pub subscription_id: String,
     /// Service principals that may ask for a token.
     pub clients: Vec<Client>,
+    /// Tokens of other issuers that stand for a client's secret.
+    pub federated_credentials: Vec<FederatedCredential>,
     /// Resource groups that exist.
     pub resource_groups: Vec<String>,
     /// Workspaces that exist.
@@ -51,14 +53,21 @@ pub struct World {
     pub time_scale: Pace,
     /// Whether jobs run.
     pub jobs: Jobs,
+    /// Where nodes are found.
+    pub node_addresses: NodeAddressing,
     /// How a job is ended.
     pub cancel: Cancel,
     /// What becomes of a job whose low-priority node is preempted.
     pub preemption: AfterLoss,
     /// What becomes of a job whose node is found unusable.
     pub node_failure: AfterLoss,
+    /// How long-running operations are told of.
+    pub operations: LongRunning,
     /// Entries on one page of a LIST.
     pub page_size: usize,
+    /// Whether a request that finds ARM's token bucket empty is answered with 429; the headers count
+    /// either way.
+    pub throttling: bool,
     /// Seconds of real time that an access token is good for.
     pub token_lifetime_seconds: u64,
 }
@@ -79,6 +88,25 @@ impl std::fmt::Debug for Client {
             .field("client_id", &self.client_id)
             .finish_non_exhaustive()
     }
+}
+
+/// A federated identity credential of a client: whose tokens it may sign in with.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FederatedCredential {
+    /// The client that signs in.
+    pub client_id: String,
+    /// `iss` of the token, such as the issuer of a Kubernetes cluster's service accounts.
+    pub issuer: String,
+    /// `sub` of the token, such as `system:serviceaccount:NAMESPACE:NAME`.
+    pub subject: String,
+    /// One of the token's `aud`.
+    #[serde(default = "token_exchange")]
+    pub audience: String,
+}
+
+fn token_exchange() -> String {
+    "api://AzureADTokenExchange".to_owned()
 }
 
 /// An Azure ML workspace that exists.
@@ -124,6 +152,39 @@ pub struct EnvironmentMapping {
     pub python: Option<bool>,
 }
 
+/// What clients are told while an operation runs, where Azure is not the same every time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LongRunning {
+    /// `status` of an operation that has not ended: any word that is none of the three final ones.
+    pub running_status: String,
+    /// `Retry-After` of every answer that begins an operation; without it clients take their own
+    /// interval, as with the recorded answers.
+    pub retry_after_seconds: Option<u64>,
+    /// How a write to a network is refused while another one is under way.
+    pub network_conflict: NetworkConflict,
+}
+
+impl Default for LongRunning {
+    fn default() -> Self {
+        Self {
+            running_status: "InProgress".to_owned(),
+            retry_after_seconds: None,
+            network_conflict: NetworkConflict::default(),
+        }
+    }
+}
+
+/// The two answers that have been seen to a write beside another one of the same network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum NetworkConflict {
+    /// 409.
+    #[default]
+    AnotherOperationInProgress,
+    /// 429 with `Retry-After`, which is no throttling.
+    RetryableErrorDueToAnotherOperation,
+}
+
 /// What a job's processes get when they are to end.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -133,6 +194,18 @@ pub struct Cancel {
     /// A cancel is accepted and never comes about, as has been seen; the compute's end still ends
     /// the job.
     pub hangs: bool,
+}
+
+/// Where nodes are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeAddressing {
+    /// On loopback addresses of their own.
+    #[default]
+    Loopback,
+    /// On addresses of their pool's subnet, in a network namespace in which that range is local, and
+    /// with it the instance metadata service. Nodes of pools without a subnet stay on loopback ones.
+    Subnet,
 }
 
 /// Whether jobs run.
@@ -176,6 +249,7 @@ impl Default for World {
                 client_id: CLIENT.to_owned(),
                 client_secret: "simulated-client-secret".to_owned(),
             }],
+            federated_credentials: Vec::new(),
             resource_groups: vec!["rg-dask".to_owned()],
             workspaces: vec![Workspace {
                 name: "ws-dask".to_owned(),
@@ -192,10 +266,13 @@ impl Default for World {
             timings: Timings::default(),
             time_scale: Pace::default(),
             jobs: Jobs::Real,
+            node_addresses: NodeAddressing::Loopback,
             cancel: Cancel::default(),
             preemption: AfterLoss::Requeue,
             node_failure: AfterLoss::Fail,
+            operations: LongRunning::default(),
             page_size: 100,
+            throttling: false,
             token_lifetime_seconds: 3599,
         }
     }

@@ -25,6 +25,11 @@ use super::rules::{forbidden, invalid};
         "!self.name.matches(r'^(AZUREML_|AZURE_ML_|AZ_BATCH|MLFLOW_|AZURE_SIMULATOR_|DASK_(?i:AZUREML_))') && !self.name.matches(r'^DASK_(?i:DISTRIBUTED(__(SCHEDULER(__(HTTP(__ROUTES)?|WORKER_TTL))?|WORKER|NANNY))?|.*__PRELOAD|INTERNAL_INHERIT_CONFIG)$')",
         "this environment variable is set by the operator or by Azure Machine Learning: choose another name, or a setting of Dask below the reserved one",
     ),
+    validation = forbidden(
+        ".name",
+        "!self.name.matches(r'^DASK_(?i:(ROOT_)?CONFIG)$')",
+        "a file of Dask settings could turn the operator's own around: give each setting by a variable of its own, such as DASK_DISTRIBUTED__ADMIN__LOG_LENGTH",
+    ),
     validation = invalid(
         ".value",
         r"!has(self.value) || !self.value.matches(r'\x00')",

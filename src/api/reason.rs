@@ -108,8 +108,9 @@ pub enum Reason {
     /// What answers at the scheduler's address does not prove that it is this cluster's scheduler.
     /// Find out what listens there.
     SchedulerUntrusted,
-    /// The token that guards the scheduler's routes is gone from the connection Secret. Recreate
-    /// the DaskCluster: the running scheduler accepts no other token.
+    /// The token that guards the scheduler's routes is gone from the connection Secret, and the
+    /// running scheduler accepts no other. Cancel the head's job: a new head is started, with a
+    /// new token.
     TokenLost,
     /// The scheduler answered before and does not answer any more. Wait: a new head is started if
     /// its job has ended.

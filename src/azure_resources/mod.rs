@@ -9,6 +9,8 @@ mod environment;
 pub mod job;
 pub mod ownership;
 mod subnet;
+#[cfg(test)]
+mod tests;
 mod virtual_network;
 
 pub use compute_cluster::{ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
@@ -143,6 +145,19 @@ pub enum Drift {
     Replace {
         fields: Vec<String>,
     },
+}
+
+impl Drift {
+    /// Of a version, which Azure never changes: what Azure does not tell is taken to be as wanted.
+    fn of_version(field: &str, wanted: &str, have: Option<&str>) -> Self {
+        if have.is_none_or(|have| have == wanted) {
+            Self::None
+        } else {
+            Self::Replace {
+                fields: vec![field.to_owned()],
+            }
+        }
+    }
 }
 
 /// The request that mends a drift.

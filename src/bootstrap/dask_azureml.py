@@ -316,7 +316,8 @@ def link(name: str, path: str, target: str) -> None:
         os.replace(temporary, path.rstrip("/"))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        at = f"{error.filename}: " if error.filename not in (None, path) else ""
+        ours = (None, path, temporary, target)
+        at = "" if error.filename in ours else f"{error.filename}: "
         raise CannotRun(f"dataset {name}: {path} cannot be made: {at}{reason}") from None
 
 

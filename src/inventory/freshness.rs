@@ -29,10 +29,7 @@ pub(super) fn max_age(resource_type: &str, body: Option<&Value>, pace: Pace) -> 
     let Some(body) = body else {
         return job_list_max_age(pace);
     };
-    let state = body
-        .pointer("/properties/provisioningState")
-        .and_then(Value::as_str);
-    if state.is_some_and(|state| state != "Succeeded") {
+    if state(body).is_some_and(|state| state != "Succeeded") {
         return Duration::ZERO;
     }
     let kind = resource_type.to_ascii_lowercase();
@@ -48,11 +45,29 @@ pub(super) fn max_age(resource_type: &str, body: Option<&Value>, pace: Pace) -> 
     }
 }
 
+/// It was there, and nobody was deleting it.
+pub(super) fn was_to_stay(body: Option<&Value>) -> bool {
+    body.is_some_and(|body| state(body) != Some("Deleting"))
+}
+
+fn state(body: &Value) -> Option<&str> {
+    body.pointer("/properties/provisioningState")?.as_str()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_was_being_deleted_was_not_to_stay() {
+        let in_state = |state: &str| json!({"properties": {"provisioningState": state}});
+        assert!(was_to_stay(Some(&in_state("Succeeded"))));
+        assert!(was_to_stay(Some(&json!({}))));
+        assert!(!was_to_stay(Some(&in_state("Deleting"))));
+        assert!(!was_to_stay(None));
+    }
 
     #[test]
     fn what_moves_is_looked_at_each_time_and_what_never_changes_hardly_ever() {

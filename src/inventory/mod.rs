@@ -5,6 +5,7 @@ mod freshness;
 mod vm_sizes;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub struct Inventory {
     clock: Clock,
     seen: Mutex<HashMap<Key, Seen<Option<Value>>>>,
     jobs: Mutex<HashMap<Key, JobSlot>>,
+    surprises: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -48,7 +50,14 @@ impl Inventory {
             clock,
             seen: Mutex::default(),
             jobs: Mutex::default(),
+            surprises: AtomicU64::new(0),
         }
+    }
+
+    /// How often something was gone that nobody here had taken away. After each time, what was seen before is
+    /// forgotten.
+    pub fn surprises(&self) -> u64 {
+        self.surprises.load(Ordering::Relaxed)
     }
 
     /// One resource, no older than its kind allows at this pace.
@@ -62,11 +71,11 @@ impl Inventory {
         let key = (access.principal.clone(), id.clone());
         let now = self.clock.elapsed();
         let held = lock(&self.seen).get(&key).cloned();
-        if let Some(held) = held
+        if let Some(held) = &held
             && now.saturating_sub(held.at)
                 < freshness::max_age(&id.resource_type(), held.what.as_ref(), pace)
         {
-            return held.what.map_or(Lookup::Absent, Lookup::Present);
+            return held.what.clone().map_or(Lookup::Absent, Lookup::Present);
         }
         let what = match access.client.get(id, api_version).await {
             Ok(answer) => answer.body,
@@ -79,6 +88,11 @@ impl Inventory {
                 trouble => return Lookup::Unavailable(trouble),
             },
         };
+        if what.is_none() && held.is_some_and(|held| freshness::was_to_stay(held.what.as_ref())) {
+            // Somebody took it away, and perhaps what it lay in: then more is gone than what is looked at often.
+            lock(&self.seen).retain(|(principal, _), _| *principal != access.principal);
+            self.surprises.fetch_add(1, Ordering::Relaxed);
+        }
         lock(&self.seen).insert(
             key,
             Seen {

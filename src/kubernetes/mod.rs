@@ -1,9 +1,11 @@
 //! Reading and writing Kubernetes: what the watches have seen, and the few kinds of write that we make.
 
+mod caches;
 mod recent;
 mod sight;
 mod writer;
 
+pub use caches::Caches;
 pub use recent::RecentWrites;
 pub use sight::{IN_USE_LABEL, Sight};
 pub use writer::ClusterWriter;

@@ -20,8 +20,8 @@ const SIDE_BY_SIDE: usize = 8;
 /// What became of each step.
 #[derive(Clone, Debug, Default)]
 pub struct Acted {
-    done: Vec<Step>,
-    failed: Vec<Failure>,
+    pub(super) done: Vec<Step>,
+    pub(super) failed: Vec<Failure>,
 }
 
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::act::Setbacks;
+use super::conclude::Next;
 use super::observed::JobFailure;
 use crate::azure_resources::PoolNode;
 use crate::inventory::Pace;
@@ -48,13 +49,20 @@ impl ClusterMemory {
     }
 
     /// Says whether the plan differs from the one before.
-    pub fn see_plan(&mut self, plan: String, settled: bool, now: Timestamp) -> bool {
+    pub fn see_plan(&mut self, plan: String, now: Timestamp) -> bool {
         let is_new = self.plan != plan;
         if is_new {
             self.plan = plan;
             self.changed_at = now;
         }
-        self.pace = if settled { Pace::Settled } else { Pace::Moving };
         is_new
+    }
+
+    /// What is at rest is looked at less closely.
+    pub fn see_next(&mut self, next: Next) {
+        self.pace = match next {
+            Next::AtRest => Pace::Settled,
+            Next::After(_) | Next::Never => Pace::Moving,
+        };
     }
 }

@@ -1,6 +1,6 @@
 //! One reconcile, one step a file, in reading order: validate, observe, plan, act, conclude, report.
 //!
-//! Pure are validate, plan, conclude, retelling and status; `tests/purity.rs` holds them to it.
+//! Pure are validate, plan, conclude and status; `tests/purity.rs` holds them to it.
 
 mod act;
 mod conclude;
@@ -12,7 +12,6 @@ mod observe;
 mod observed;
 mod plan;
 mod report;
-mod retelling;
 mod status;
 pub mod trouble;
 mod validate;
@@ -27,7 +26,9 @@ pub use observed::{
     Workspace,
 };
 pub(crate) use plan::CONNECTION;
-pub use plan::{Action as PlannedAction, Blocked, Child, Plan, SchedulerStage, Step, Wait, plan};
+pub use plan::{
+    Action as PlannedAction, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait, plan,
+};
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
     validate,
@@ -129,7 +130,7 @@ async fn pipeline(
     let look = observe::observe(context, cluster, &wanted, memory).await;
     let plan = plan(&wanted, &look.observed);
     tracing::debug!(plan = %plan, "planned");
-    let plan_is_new = memory.see_plan(plan.to_string(), plan.is_settled(), context.clock.now());
+    let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
@@ -152,6 +153,7 @@ async fn pipeline(
         plan_is_new,
         resync: context.resync,
     });
+    memory.see_next(conclusion.next);
     if conclusion.next == Next::Never {
         context.poller.follow(&identity, None);
     }

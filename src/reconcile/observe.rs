@@ -259,13 +259,23 @@ impl Reader<'_> {
     }
 
     async fn look_at(&self, ids: Vec<(ResourceId, &'static str)>, observed: &mut Observed) {
-        let looks = ids.into_iter().map(|(id, api_version)| async move {
-            let found = self.read(&id, api_version).await;
-            (id, found)
-        });
-        observed
-            .resources
-            .extend(futures::future::join_all(looks).await);
+        let surprises = self.context.inventory.surprises();
+        let found = self.read_all(&ids).await;
+        observed.resources.extend(found);
+        // What was taken from memory may be gone too, and nothing is to be made upon it.
+        if self.context.inventory.surprises() != surprises {
+            observed.resources.extend(self.read_all(&ids).await);
+        }
+    }
+
+    async fn read_all(
+        &self,
+        ids: &[(ResourceId, &'static str)],
+    ) -> Vec<(ResourceId, Lookup<Value>)> {
+        let looks = ids
+            .iter()
+            .map(|(id, api_version)| async move { (id.clone(), self.read(id, api_version).await) });
+        futures::future::join_all(looks).await
     }
 
     async fn read(&self, id: &ResourceId, api_version: &str) -> Lookup<Value> {

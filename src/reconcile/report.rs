@@ -22,9 +22,13 @@ pub(super) async fn report(
     conclusion: Conclusion,
     memory: &mut ClusterMemory,
 ) -> Result<Action, Error> {
-    let Next::After(mut wait) = conclusion.next else {
-        publish(context, cluster, &conclusion.events).await;
-        return Ok(Action::await_change());
+    let mut wait = match conclusion.next {
+        Next::After(wait) => wait,
+        Next::AtRest => context.resync,
+        Next::Never => {
+            publish(context, cluster, &conclusion.events).await;
+            return Ok(Action::await_change());
+        }
     };
     let before = cluster.status.clone().unwrap_or_default();
     let now = context.clock.now();

@@ -3,6 +3,9 @@
 //! The API server has already held the spec to its schema and CEL rules; here stand the rules that neither can
 //! say, and the meaning of what was left out.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -1,6 +1,9 @@
 //! Fewer workers without losing data: what has not started is cancelled, what holds data is retired by the scheduler,
 //! and nothing is killed blindly.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,8 +11,9 @@ use jiff::Timestamp;
 
 use crate::azure_resources::Scene;
 use crate::azure_resources::job::{JobFacts, Lineup};
+use crate::azure_resources::ownership::owner_uid;
 use crate::dask::{Retirement, RetirementOutcome};
-use crate::names::{JobName, Slot};
+use crate::names::JobName;
 use crate::reconcile::SchedulerStage;
 
 /// How long a retired worker's job may take to end by itself before it is cancelled: Dask closes within seconds, a
@@ -37,7 +41,9 @@ pub struct Cancelled {
 /// Who has to go for the cluster to have its wanted number of workers.
 pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) -> LettingGo {
     let mut going = LettingGo::default();
-    for name in &lineup.stale_workers {
+    let uid = scene.cluster.owner.uid.as_str();
+    let is_ours = |name: &&JobName| owner_uid(&lineup.jobs[*name].tags) == Some(uid);
+    for name in lineup.stale_workers.iter().filter(is_ours) {
         going.cancel.push(Cancelled {
             job: *name,
             why: "its scheduler is gone".into(),
@@ -56,7 +62,8 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
         .alive_workers
         .iter()
         .rev()
-        .filter(|name| lineup.jobs[*name].status.has_not_started());
+        .filter(|name| lineup.jobs[*name].status.has_not_started())
+        .filter(is_ours);
     for name in not_started.take(surplus) {
         surplus -= 1;
         going.cancel.push(Cancelled {
@@ -90,38 +97,36 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
     if to_retire > 0 {
         return retire(to_retire, retirement, scene.observed.seen_at, going);
     }
-    // All that are to go have left the scheduler: their jobs end by themselves.
-    let now = scene.observed.seen_at;
-    let start_timeout = Duration::from_secs(scene.cluster.scheduler.start_timeout_seconds.into());
-    let gone: Vec<_> = lineup
+    // All that are to go have left the scheduler, or never came to it.
+    let overdue = lineup
         .alive_workers
         .iter()
-        .filter(|name| {
-            !registered.contains(lineup.jobs[*name].id.as_str())
-                && matches!(name.slot, Slot::Worker(_))
-        })
-        .collect();
-    for name in gone.iter().take(surplus) {
-        let facts = &lineup.jobs[*name];
-        let retired = retired_at(retirement, &facts.id).map(|at| (at, RETIRED_JOB_ENDS_WITHIN));
-        let never_registered = facts
-            .started_at
-            .map(|at| (at, start_timeout + RETIRED_JOB_ENDS_WITHIN));
-        let overdue = retired.or(never_registered).is_some_and(|(since, within)| {
-            now.duration_since(since)
-                > jiff::SignedDuration::try_from(within).unwrap_or(jiff::SignedDuration::MAX)
-        });
-        if overdue {
-            going.cancel.push(Cancelled {
-                job: **name,
-                why: "it holds no data and has not ended by itself".into(),
-            });
-        }
-    }
+        .filter(|name| !registered.contains(lineup.jobs[*name].id.as_str()))
+        .filter(|name| is_overdue(scene, retirement, &lineup.jobs[*name]))
+        .filter(is_ours);
+    going
+        .cancel
+        .extend(overdue.take(surplus).map(|name| Cancelled {
+            job: *name,
+            why: "it holds no data and has not ended by itself".into(),
+        }));
     going.waiting = Some(format!(
-        "{surplus} workers have handed over their data, and their jobs end"
+        "{surplus} workers are to go that the scheduler does not hold: their jobs end by themselves, or are retired once they have registered"
     ));
     going
+}
+
+/// A worker that the scheduler does not hold has had its time to end by itself, or to register.
+fn is_overdue(scene: &Scene<'_>, retirement: Option<&Retirement>, job: &JobFacts) -> bool {
+    let start_timeout = Duration::from_secs(scene.cluster.scheduler.start_timeout_seconds.into());
+    let retired = retired_at(retirement, &job.id).map(|at| (at, RETIRED_JOB_ENDS_WITHIN));
+    let never_registered = job
+        .started_at
+        .map(|at| (at, start_timeout + RETIRED_JOB_ENDS_WITHIN));
+    retired.or(never_registered).is_some_and(|(since, within)| {
+        scene.observed.seen_at.duration_since(since)
+            > jiff::SignedDuration::try_from(within).unwrap_or(jiff::SignedDuration::MAX)
+    })
 }
 
 fn retire(

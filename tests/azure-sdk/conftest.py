@@ -14,6 +14,8 @@ from simulator import Simulator, sdk_python
 
 # Azure's own durations, so many times faster.
 TIME_SCALE = 120
+# The client of a world that names none.
+CLIENT = "c11e0000-0000-4000-8000-00000000a002"
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +26,13 @@ def simulator(tmp_path_factory):
     world = {
         "time_scale": TIME_SCALE,
         "page_size": 3,
+        "federated_credentials": [
+            {
+                "client_id": CLIENT,
+                "issuer": "https://kubernetes.default.svc",
+                "subject": "system:serviceaccount:dask:operator",
+            }
+        ],
         "data": [{"uri": "https://weather.blob.core.windows.net/isd/", "path": str(data)}],
         "environments": [{"image": "registry.example/sdk:1", "path": str(sdk_python())}],
     }

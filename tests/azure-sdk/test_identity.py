@@ -1,33 +1,106 @@
-"""azure-identity."""
+"""azure-identity, and what ARM's clients do when a token is not taken any more."""
+
+import base64
+import json
+import time
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
-from azure.identity import CertificateCredential, ClientSecretCredential, WorkloadIdentityCredential
+from azure.identity import (
+    ClientSecretCredential,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
+from azure.mgmt.resource.resources import ResourceManagementClient
 
 SCOPE = "https://management.azure.com/.default"
 
 
+def client_secret(simulator, **changes):
+    given = {
+        "tenant_id": simulator.env["AZURE_TENANT_ID"],
+        "client_id": simulator.env["AZURE_CLIENT_ID"],
+        "client_secret": simulator.env["AZURE_CLIENT_SECRET"],
+    }
+    return ClientSecretCredential(
+        **given | changes, authority=simulator.authority, disable_instance_discovery=True
+    )
+
+
 def test_a_client_secret_gets_a_token_and_a_wrong_one_gets_azures_error(simulator, credential):
     assert credential.get_token(SCOPE).token
-    env = simulator.env
-    wrong = ClientSecretCredential(
-        env["AZURE_TENANT_ID"],
-        env["AZURE_CLIENT_ID"],
-        "guessed",
-        authority=simulator.authority,
-        disable_instance_discovery=True,
-    )
     with pytest.raises(ClientAuthenticationError, match="AADSTS7000215"):
-        wrong.get_token(SCOPE)
+        client_secret(simulator, client_secret="guessed").get_token(SCOPE)
 
 
-def test_a_wrong_tenant_gets_azures_error(simulator):
-    wrong = ClientSecretCredential(
-        "11111111-0000-4000-8000-000000000000",
-        simulator.env["AZURE_CLIENT_ID"],
-        simulator.env["AZURE_CLIENT_SECRET"],
+def test_an_unknown_client_and_a_wrong_tenant_get_azures_errors(simulator):
+    with pytest.raises(ClientAuthenticationError, match="AADSTS700016"):
+        client_secret(simulator, client_id="nobody").get_token(SCOPE)
+    other = "11111111-0000-4000-8000-000000000000"
+    with pytest.raises(ClientAuthenticationError, match="AADSTS90002"):
+        client_secret(simulator, tenant_id=other).get_token(SCOPE)
+
+
+def service_account_token(folder, **changes):
+    """A file with a token as Kubernetes projects it; nobody checks its signature."""
+    claims = {
+        "iss": "https://kubernetes.default.svc",
+        "sub": "system:serviceaccount:dask:operator",
+        "aud": ["api://AzureADTokenExchange"],
+        "exp": int(time.time()) + 3600,
+    }
+
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    file = folder / "token"
+    file.write_text(f"{part({'alg': 'RS256'})}.{part(claims | changes)}.c2lnbmVk")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({}, None),
+        ({"sub": "system:serviceaccount:dask:other"}, "AADSTS700213"),
+        ({"aud": "somebody"}, "AADSTS700213"),
+        ({"exp": 1}, "AADSTS700024"),
+    ],
+)
+def test_workload_identity_signs_in_with_the_token_of_its_service_account(
+    simulator, tmp_path, changes, refused
+):
+    credential = WorkloadIdentityCredential(
+        tenant_id=simulator.env["AZURE_TENANT_ID"],
+        client_id=simulator.env["AZURE_CLIENT_ID"],
+        token_file_path=str(service_account_token(tmp_path, **changes)),
         authority=simulator.authority,
         disable_instance_discovery=True,
     )
-    with pytest.raises((ClientAuthenticationError, ValueError)):
-        wrong.get_token(SCOPE)
+    if refused is None:
+        assert credential.get_token(SCOPE).token
+    else:
+        with pytest.raises(ClientAuthenticationError, match=refused):
+            credential.get_token(SCOPE)
+
+
+def test_a_managed_identity_gets_its_token_from_the_metadata_service(simulator, arm, monkeypatch):
+    host = simulator.env["AZURE_SIMULATOR_CONTROL"]
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", host)
+    credential = ManagedIdentityCredential()
+    with ResourceManagementClient(credential, simulator.subscription, **arm) as resources:
+        assert resources.resource_groups.get(simulator.group).name == simulator.group
+    with pytest.raises(ClientAuthenticationError, match="Identity not found"):
+        ManagedIdentityCredential(client_id="nobody").get_token(SCOPE)
+
+
+def test_a_client_whose_token_was_revoked_gets_a_new_one_by_the_claims_of_the_challenge(
+    simulator, arm
+):
+    credential = client_secret(simulator)
+    with ResourceManagementClient(credential, simulator.subscription, **arm) as resources:
+        resources.resource_groups.get(simulator.group)
+        simulator.control("/tokens/revoke", "POST")
+        resources.resource_groups.get(simulator.group)
+    refused = [one for one in simulator.exchanges() if one["response"]["status"] == 401]
+    assert "claims=" in refused[-1]["response"]["headers"]["www-authenticate"]

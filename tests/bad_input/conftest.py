@@ -6,12 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from azure import Azure
-from clusters import Kubernetes
 from line.running import Line
+from support.azure import Azure
+from support.clusters import Kubernetes
 
 DATA = "https://weather.blob.core.windows.net/isd/"
 # Azure's own durations, so many times faster.
@@ -41,9 +38,13 @@ class Stage:
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad-input")
-    for name in ("data", "not-empty", "bare"):
+    for name in ("data", "not-empty", "bare", "hanging"):
         (folder / name).mkdir()
     (folder / "not-empty" / "keep").write_text("somebody's")
+    # Below a file not even root can make a folder.
+    (folder / "file").write_text("somebody's")
+    (folder / "hanging" / "python").write_text("#!/bin/sh\nexec sleep 1000\n")
+    (folder / "hanging" / "python").chmod(0o755)
     # A Python without any package.
     (folder / "bare" / "python").symlink_to(os.path.realpath(sys.executable))
     world = folder / "world.json"
@@ -59,6 +60,7 @@ def stage(tmp_path_factory):
                 "environments": [
                     {"image": "registry.example/no-python:1", "python": False},
                     {"image": "registry.example/no-dask:1", "path": str(folder / "bare")},
+                    {"image": "registry.example/hanging:1", "path": str(folder / "hanging")},
                 ],
             }
         )

@@ -1,10 +1,11 @@
 """What a user gets told who gets it wrong, and what is left alone."""
 
+import json
 import time
 
 import pytest
-from clusters import condition, eventually, manifest
 from conftest import DATA
+from support.clusters import condition, eventually, manifest
 
 EXISTING = {"creationPolicy": "UseExisting"}
 NO_POOL_OF_OURS = EXISTING | {"vmSize": None, "maxNodes": None}
@@ -64,6 +65,19 @@ WRONG = {
         True,
         ["ComputeCluster theirs", "virtual network"],
     ),
+    "network-missing": (
+        {
+            "network": EXISTING
+            | {
+                "virtualNetwork": {"name": "nowhere", "addressPrefix": None},
+                "subnet": {"addressPrefix": None},
+            }
+        },
+        "NetworkNotFound",
+        True,
+        ["VirtualNetwork nowhere", "spec.network"],
+    ),
+    "foreign-secret": ({}, "SecretNotOurs", True, ["Secret foreign-secret-connection", "another name"]),
     "foreign-service": ({}, "ServiceNotOurs", True, ["Service foreign-service-scheduler"]),
     "no-python": ({}, "ImageWithoutDask", True, ["python: not found"]),
     "no-dask": ({}, "ImageWithoutDask", True, ["no package 'distributed'"]),
@@ -71,9 +85,10 @@ WRONG = {
         dataset("unmapped", uri="https://weather.blob.core.windows.net/elsewhere/"),
         "DatasetUnmountable",
         True,
-        ["elsewhere", "uri exists"],
+        ["elsewhere", "uri exists", "anew"],
     ),
-    "not-empty": (dataset("not-empty"), "DatasetUnmountable", True, ["directory not empty", "correct the path"]),
+    "not-empty": (dataset("not-empty"), "DatasetUnmountable", True, ["directory not empty", "anew with another path"]),
+    "below-a-file": (dataset("below-a-file"), "DatasetUnmountable", True, ["file/isd cannot be made", "file exists"]),
     "no-dataset": (
         {"datasets": [{"name": "registered", "version": "3", "type": "UriFolder", "mode": "Mount"}]},
         "DatasetNotFound",
@@ -100,37 +115,98 @@ WRONG = {
     ),
 }
 # Whose jobs run before anything is wrong.
-FAIL_ON_THE_NODE = {"no-python", "no-dask", "unmapped", "not-empty", "workers-exit"}
+FAIL_ON_THE_NODE = {"no-python", "no-dask", "unmapped", "not-empty", "below-a-file", "workers-exit"}
 # In which nothing must be made in Azure.
-SPOTLESS = {"no-workspace", "no-group", "managed", "vm-size", "foreign-service", "foreign-network", "no-yaml"}
+SPOTLESS = {
+    "no-workspace",
+    "no-group",
+    "managed",
+    "vm-size",
+    "foreign-service",
+    "foreign-secret",
+    "foreign-network",
+    "foreign-pool",
+    "no-yaml",
+}
+# Nothing is wrong with these: they use what others have.
+GUESTS = {
+    "guest": {"network": None, "compute": NO_POOL_OF_OURS | {"name": "shared"}},
+    "tenant": {
+        "network": EXISTING
+        | {
+            "virtualNetwork": {"name": "theirs", "addressPrefix": None},
+            "subnet": {"name": "default", "addressPrefix": None},
+        }
+    },
+}
+# The shortest limit there is; its head never says a word.
+HANGING = {"scheduler": {"startTimeoutSeconds": 60}}
+
+# Seconds between two looks at what stands in the way.
+ROUND = 15
+
+
+def owned_by_somebody_else(azure) -> dict[str, dict | None]:
+    """What others have in Azure, as it is now."""
+    network = azure.network("theirs")
+    paths = (network, f"{network}/subnets/default", azure.pool("theirs"), azure.pool("shared"))
+    found = {path: azure.get(path) for path in paths}
+    for resource in found.values():
+        # A subnet counts who uses it, and a pool its nodes.
+        for counted in ("ipConfigurations", "subnets"):
+            resource["properties"].pop(counted, None)
+        for counted in [key for key in resource["properties"].get("properties", {}) if key.startswith(COUNTED)]:
+            del resource["properties"]["properties"][counted]
+        resource.pop("etag", None)
+    return found
+
+
+COUNTED = ("currentNodeCount", "targetNodeCount", "nodeStateCounts", "allocationState")
+
+
+def make_what_others_have(azure) -> None:
+    network = azure.network("theirs")
+    space = {"addressSpace": {"addressPrefixes": ["10.9.0.0/16"]}}
+    azure.put(network, {"location": "eastus", "properties": space})
+    subnet = f"{network}/subnets/default"
+    azure.put(subnet, {"properties": {"addressPrefix": "10.9.0.0/24"}})
+    scale = {"minNodeCount": 0, "maxNodeCount": 2}
+    inner = {"vmSize": "STANDARD_DS13_V2", "scaleSettings": scale}
+    for name, more in {"theirs": {}, "shared": {"subnet": {"id": subnet}}}.items():
+        pool = {"computeType": "AmlCompute", "properties": inner | more}
+        azure.put(azure.pool(name), {"location": "eastus", "properties": pool})
 
 
 @pytest.fixture(scope="module")
 def wrong(stage):
     """Everything wrong is applied."""
     kubernetes, azure = stage.kubernetes, stage.azure
-    azure.put(
-        azure.network("theirs"),
-        {"location": "eastus", "properties": {"addressSpace": {"addressPrefixes": ["10.9.0.0/16"]}}},
-    )
-    scale = {"minNodeCount": 0, "maxNodeCount": 2}
-    pool = {"computeType": "AmlCompute", "properties": {"vmSize": "STANDARD_DS13_V2", "scaleSettings": scale}}
-    azure.put(azure.pool("theirs"), {"location": "eastus", "properties": pool})
+    make_what_others_have(azure)
     service = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "foreign-service-scheduler", "namespace": "default"},
         "spec": {"ports": [{"port": 1}]},
     }
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "foreign-secret-connection", "namespace": "default"},
+        "stringData": {"token": "somebody's"},
+    }
     kubernetes.apply(
         service,
+        secret,
         stage.secret("incomplete", AZURE_CLIENT_SECRET=None),
         stage.secret("refused", AZURE_CLIENT_SECRET="wrong"),
     )
-    manifests = {name: manifest(name, stage.line.env, changes) for name, (changes, *_) in WRONG.items()}
-    [held] = manifests["not-empty"]["spec"]["datasets"]
-    held["path"] = str(stage.folder / "not-empty")
-    stage.theirs = [azure.get(azure.network("theirs")), azure.get(azure.pool("theirs"))]
+    changes = {name: changes for name, (changes, *_) in WRONG.items()} | GUESTS | {"hanging": HANGING}
+    manifests = {name: manifest(name, stage.line.env, changed) for name, changed in changes.items()}
+    for name, path in {"not-empty": "not-empty", "below-a-file": "file/isd"}.items():
+        [held] = manifests[name]["spec"]["datasets"]
+        held["path"] = str(stage.folder / path)
+    stage.theirs = owned_by_somebody_else(azure)
+    stage.written_by_others = len(azure.writes())
     kubernetes.apply(*manifests.values())
     return stage
 
@@ -160,13 +236,24 @@ def test_a_stage_that_was_never_reached_does_not_say_that_it_holds(wrong):
 
 def test_what_others_made_is_untouched_and_nothing_is_made_beside_it(wrong):
     azure = wrong.azure
-    assert [azure.get(azure.network("theirs")), azure.get(azure.pool("theirs"))] == wrong.theirs
+    assert owned_by_somebody_else(azure) == wrong.theirs
     assert (wrong.folder / "not-empty" / "keep").read_text() == "somebody's"
+    assert (wrong.folder / "file").read_text() == "somebody's"
     service = wrong.kubernetes.run("get", "service", "foreign-service-scheduler", "-o", "jsonpath={.spec.ports[*].port}")
     assert service == "1"
+    secret = wrong.kubernetes.run("get", "secret", "foreign-secret-connection", "-o", "jsonpath={.data}")
+    assert list(json.loads(secret)) == ["token"]
     for name in SPOTLESS:
         assert azure.get(azure.network(f"{name}-vnet")) is None, name
         assert azure.get(azure.pool(f"{name}-pool")) is None, name
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_what_others_have_is_used_where_the_manifest_says_so(wrong, name):
+    def is_ready() -> bool:
+        return condition(wrong.kubernetes.cluster(name), "Ready")["status"] == "True"
+
+    eventually(is_ready, seconds=45, otherwise=lambda: wrong.kubernetes.cluster(name))
 
 
 def test_nothing_is_written_and_little_is_asked_while_nothing_changes(wrong):
@@ -184,10 +271,17 @@ def test_nothing_is_written_and_little_is_asked_while_nothing_changes(wrong):
     before, asked, refused, began = versions(), len(wrong.azure.exchanges()), refusals(), time.monotonic()
     # Azure was asked again, so that it had the occasion to draw another id.
     eventually(lambda: refusals() > refused, seconds=30, otherwise=lambda: "Azure was not asked again")
-    eventually(lambda: time.monotonic() - began > 5, seconds=10, otherwise=lambda: "the clock stands still")
+    # All of them may ask in the same second: what is counted is a whole round.
+    eventually(lambda: time.monotonic() - began > ROUND, seconds=2 * ROUND, otherwise=lambda: "the clock stands still")
     assert versions() == before
     rate = (len(wrong.azure.exchanges()) - asked) / (time.monotonic() - began)
     assert rate < 20, f"{rate:.0f} requests a second for {len(WRONG)} clusters"
+
+
+def test_workers_that_exit_at_once_are_started_less_and_less_often(wrong):
+    """After 10, 20, 40 seconds and so on: without that there would be one every second."""
+    started = [job for job in wrong.azure.jobs() if job.startswith("workers-exit-") and "-w00-" in job]
+    assert len(started) <= 4, started
 
 
 def test_mended_credentials_are_taken_within_a_minute(wrong):
@@ -201,8 +295,23 @@ def test_mended_credentials_are_taken_within_a_minute(wrong):
     eventually(all_go_on, seconds=60, otherwise=wrong.kubernetes.clusters)
 
 
-def test_every_broken_cluster_is_deleted_soon_and_what_is_theirs_stays(wrong):
+def test_a_head_that_never_answers_is_told_when_its_time_is_over(wrong):
+    told = {}
+
+    def is_told() -> bool:
+        told.update(condition(wrong.kubernetes.cluster("hanging"), "SchedulerReady"))
+        return told["reason"] == "HeadStartTimeout"
+
+    eventually(is_told, seconds=90, otherwise=lambda: told)
+    for words in ("-head-1", "startTimeoutSeconds (60 s)", "std_log_process_00.txt", "cancel"):
+        assert words in told["message"]
+
+
+def test_every_cluster_is_deleted_soon_and_what_is_theirs_stays(wrong):
     kubernetes, azure = wrong.kubernetes, wrong.azure
-    kubernetes.delete(*WRONG)
+    kubernetes.delete(*WRONG, *GUESTS, "hanging")
     eventually(lambda: not kubernetes.clusters(), seconds=60, otherwise=lambda: sorted(kubernetes.clusters()))
-    assert [azure.get(azure.network("theirs")), azure.get(azure.pool("theirs"))] == wrong.theirs
+    assert owned_by_somebody_else(azure) == wrong.theirs
+    written = azure.writes()[wrong.written_by_others :]
+    touched = [write for write in written if any(f" {path}" in write for path in wrong.theirs)]
+    assert not touched

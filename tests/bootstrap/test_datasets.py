@@ -78,6 +78,8 @@ def refusals(tmp_path, mount):
         "full cannot be made: directory not empty": (one(full), here),
         "file is a file already": (one(file), here),
         f"noaa cannot be made: {file}: file exists": (one(file / "noaa"), here),
+        # Where nobody can make anything: what it should have pointed to is not what is missing.
+        "/proc/noaa cannot be made: no such file or directory": (one("/proc/noaa"), here),
         "the job has no input dataset_noaa_isd": (one(), {"dataset_other": "/"}),
         "Azure ML did not put it at /nowhere": (one(), {"dataset_noaa_isd": "/nowhere"}),
         "a Direct dataset has no path": (one(full, "Direct"), {"dataset_noaa_isd": "azureml://x"}),

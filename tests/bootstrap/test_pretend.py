@@ -54,8 +54,9 @@ class Pretended:
             "client_secret": self._env["AZURE_CLIENT_SECRET"],
             "scope": "https://management.azure.com/.default",
         }
-        entra = f"{self._env['AZURE_AUTHORITY_HOST']}{self._env['AZURE_TENANT_ID']}/oauth2/v2.0/token"
-        self._token = self._open(entra, urllib.parse.urlencode(form).encode())["access_token"]
+        entra = self._env["AZURE_AUTHORITY_HOST"] + self._env["AZURE_TENANT_ID"]
+        answer = self._open(entra + "/oauth2/v2.0/token", urllib.parse.urlencode(form).encode())
+        self._token = answer["access_token"]
         self._workspace = (
             f"/subscriptions/{self._env['AZURE_SUBSCRIPTION_ID']}"
             f"/resourceGroups/{self._env['AZURE_RESOURCE_GROUP']}/providers"
@@ -271,10 +272,13 @@ def test_a_busy_worker_is_let_go_and_a_refused_one_left_alone_alike(lab, connect
     # More than the head's own worker can take in: a limit of 14 GiB each.
     for name in ("crowded", "w3"):
         pretended.tell(name, keys=3, nbytes=10 << 30)
-    names = [next(w["name"] for w in s.state()["workers"] if w["name"].startswith("w3."))
-             for s in (real, stand_in)]
+    both = (real, stand_in)
+    names = [
+        next(w["name"] for w in scheduler.state()["workers"] if w["name"].startswith("w3."))
+        for scheduler in both
+    ]
     for _ in range(2):
-        answers = [s.retire(name) for s, name in zip((real, stand_in), names, strict=True)]
+        answers = [s.retire(name) for s, name in zip(both, names, strict=True)]
         assert shape(list(answers[0])) == shape(list(answers[1]))
         assert answers[0][0] == answers[1][0]
     assert answers[0][0] == 409 and held

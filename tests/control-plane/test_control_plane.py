@@ -109,7 +109,8 @@ def listening_addresses(pid: int) -> set[str]:
     return addresses
 
 
-def test_what_is_ready_has_the_default_service_account(shared: ControlPlane) -> None:
+def test_what_is_ready_has_kube_system_and_the_default_service_account(shared: ControlPlane) -> None:
+    assert shared.exists("namespace", "kube-system")
     assert shared.exists("serviceaccount", "default")
 
 

@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1
 def start(
     command: Sequence[str], log: Path, environment: Mapping[str, str], *, stdin: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Starts a program with its output in `log`. The kernel ends it when the thread that called
+    """Starts a program with its output at the end of `log`. The kernel ends it when the thread that called
     this ends, so call it from a thread that lives as long as the process should."""
     parent = os.getpid()
 
@@ -26,7 +26,7 @@ def start(
         if os.getppid() != parent:
             os._exit(1)
 
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         return subprocess.Popen(
             command,
             stdin=stdin,
@@ -47,6 +47,12 @@ def stop(process: subprocess.Popen[bytes], grace: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL."""
+    process.kill()
+    process.wait()
 
 
 @dataclass(frozen=True)

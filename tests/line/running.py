@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -15,11 +16,14 @@ from line import control_plane_build, process, python_environment
 REPOSITORY = Path(__file__).parents[2]
 CREDENTIALS = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 CREDENTIALS_SECRET = "azure-credentials"
+# In the order in which they end: nobody works on what is gone.
+PARTS = ("operator", "simulator", "control-plane")
 
 # Seconds: each takes a few, but a machine that builds beside it takes its time.
 START_DEADLINE = 180.0
 # Seconds for a part to end by itself.
 GRACE = 15.0
+FREE_PORT = "127.0.0.1:0"
 
 
 class NotStarted(Exception):
@@ -65,6 +69,8 @@ class Line:
     def start(self) -> None:
         """Returns once everything can be used, and `env` holds the variables that lead to it."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        for part in PARTS:
+            self._log(part).unlink(missing_ok=True)
         kubectl, python = control_plane_build.kubectl(), python_environment.python()
         self.env["PATH"] = os.pathsep.join(
             [str(python.parent), str(kubectl.parent), os.environ.get("PATH", os.defpath)]
@@ -87,23 +93,33 @@ class Line:
 
     def stop(self) -> None:
         """Ends every part, the operator first; what is ended already is no error."""
-        for name in ("operator", "simulator", "control-plane"):
+        for name in PARTS:
             if part := self.processes.pop(name, None):
                 process.stop(part, GRACE)
 
     def start_operator(self) -> None:
-        """Starts the operator, or starts it again after `stop_operator`."""
+        """Starts the operator, or starts it again after `kill_operator`."""
         address = self.directory / "operator-metrics-address"
         address.unlink(missing_ok=True)
-        command = [binary("dask-azureml-operator"), "run", "--metrics-listen", "127.0.0.1:0"]
+        command = [binary("dask-azureml-operator"), "run", "--metrics-listen", FREE_PORT]
         command += ["--metrics-address-file", str(address), *self._operator_arguments]
         self._launch("operator", command)
         self._await("operator", address)
         self.env["DASK_AZUREML_OPERATOR_METRICS"] = _http_url(address.read_text().strip())
 
-    def stop_operator(self, *, kill: bool = False) -> None:
-        """Ends the operator alone: in order, or by SIGKILL."""
-        process.stop(self.processes.pop("operator"), 0 if kill else GRACE)
+    def kill_operator(self) -> None:
+        """Ends the operator alone, by SIGKILL: nothing is finished, nothing is told."""
+        process.kill(self.processes.pop("operator"))
+
+    def restart_simulator(self) -> None:
+        """Kills the simulator, and returns when it serves again at the same addresses: an Azure that
+        has forgotten everything."""
+        process.kill(self.processes.pop("simulator"))
+        self._launch_simulator(
+            _authority(self.env["AZURE_RESOURCE_MANAGER_ENDPOINT"]),
+            _authority(self.env["AZURE_SIMULATOR_CONTROL"]),
+        )
+        self._await("simulator", self.directory / "simulator" / "env")
 
     def restart_api_server(self) -> None:
         """Kills the API server alone, and returns when it serves again on the same port."""
@@ -117,20 +133,22 @@ class Line:
         Path(self.env["KUBECONFIG"]).unlink(missing_ok=True)
         self._launch("control-plane", list(map(str, command)))
 
-    def _launch_simulator(self) -> None:
+    def _launch_simulator(self, listen: str = FREE_PORT, control: str = FREE_PORT) -> None:
         folder = self.directory / "simulator"
         folder.mkdir(exist_ok=True)
         (folder / "env").unlink(missing_ok=True)
-        command = [binary("azure-simulator"), "serve", "--listen", "127.0.0.1:0"]
-        command += ["--control", "127.0.0.1:0", "--directory", str(folder), *self._simulator_arguments]
+        command = [binary("azure-simulator"), "serve", "--listen", listen, "--control", control]
+        command += ["--directory", str(folder), *self._simulator_arguments]
         self._launch("simulator", command)
 
     def _launch(self, name: str, command: list[str]) -> None:
-        log = self.directory / f"{name}.log"
         try:
-            self.processes[name] = process.start(command, log, self.environment)
+            self.processes[name] = process.start(command, self._log(name), self.environment)
         except OSError as error:
             raise NotStarted(f"{name}: {error}") from error
+
+    def _log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
 
     def _await(self, name: str, path: Path, holds: Callable[[], bool] | None = None) -> None:
         """Waits for the file that a part writes last, or for what `holds` says of it."""
@@ -144,7 +162,7 @@ class Line:
             time.sleep(0.05)
 
     def _end_of_log(self, name: str) -> str:
-        lines = (self.directory / f"{name}.log").read_text(errors="replace").splitlines()
+        lines = self._log(name).read_text(errors="replace").splitlines()
         return "\n".join(lines[-25:])
 
     def _install(self) -> None:
@@ -196,6 +214,11 @@ def binary(name: str) -> str:
     if not path.exists():
         raise NotStarted(f"there is no {path}: `make build` builds it")
     return str(path.absolute())
+
+
+def _authority(url: str) -> str:
+    """`HOST:PORT` of a URL."""
+    return urllib.parse.urlsplit(url).netloc
 
 
 def _http_url(address: str) -> str:

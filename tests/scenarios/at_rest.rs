@@ -7,7 +7,6 @@ use crate::harness::{Line, is_ready, wait_for};
 const RECONCILES: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn reconciles_after_ready_write_nothing_and_neither_do_those_of_a_new_operator() {
     let mut line = Line::start().await;
     line.apply(&line.manifest("quiet", 2)).await;

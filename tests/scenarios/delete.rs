@@ -6,7 +6,6 @@ use serde_json::json;
 use crate::harness::{CREDENTIALS, Line, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn a_deleted_cluster_leaves_no_network_no_pool_and_no_process() {
     let line = Line::start().await;
     line.apply(&line.manifest("passing", 2)).await;
@@ -23,7 +22,6 @@ async fn a_deleted_cluster_leaves_no_network_no_pool_and_no_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn a_cluster_is_deleted_while_it_is_still_being_made() {
     let line = Line::start().await;
     line.apply(&line.manifest("regretted", 2)).await;
@@ -43,7 +41,6 @@ async fn a_cluster_is_deleted_while_it_is_still_being_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn retain_leaves_network_and_pool_with_a_tag_and_ends_the_jobs() {
     let line = Line::start().await;
     let mut manifest = line.manifest("remembered", 1);
@@ -68,7 +65,6 @@ async fn retain_leaves_network_and_pool_with_a_tag_and_ends_the_jobs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn a_namespace_with_a_cluster_in_it_can_be_deleted() {
     let line = Line::start().await;
     line.apply(&line.manifest("homeless", 1)).await;

@@ -11,7 +11,6 @@ use crate::control_plane::ControlPlane;
 const PORTS: [(&str, u16); 2] = [("tcp-comm", 8786), ("http-dashboard", 8787)];
 
 #[tokio::test]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn the_api_server_takes_a_slice_with_a_routable_head() {
     let taken = create(Ipv4Addr::new(10, 20, 0, 8))
         .await
@@ -23,7 +22,6 @@ async fn the_api_server_takes_a_slice_with_a_routable_head() {
 }
 
 #[tokio::test]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn the_api_server_refuses_a_slice_with_a_head_on_loopback() {
     let refused = create(Ipv4Addr::new(127, 0, 1, 1))
         .await

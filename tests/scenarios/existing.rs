@@ -7,7 +7,6 @@ const NETWORK_API: &str = "2024-03-01";
 const MACHINE_LEARNING_API: &str = "2025-12-01";
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn a_pool_and_network_of_somebody_else_are_used_and_never_written_or_deleted() {
     let line = Line::start().await;
     let owner = Owner::signed_in(&line).await;
@@ -40,7 +39,6 @@ async fn a_pool_and_network_of_somebody_else_are_used_and_never_written_or_delet
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn a_pool_is_made_in_a_network_of_somebody_else_and_goes_alone() {
     let line = Line::start().await;
     let owner = Owner::signed_in(&line).await;

@@ -22,6 +22,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinHandle;
 
 use crate::control_plane::ControlPlane;
 use crate::kubernetes_calls::{KubernetesCall, KubernetesCalls};
@@ -49,11 +50,14 @@ pub(crate) struct Line {
 }
 
 /// Has a runtime of its own, so that its end is as sudden as that of a killed process.
-struct Operator(Option<Runtime>);
+struct Operator {
+    runtime: Option<Runtime>,
+    running: JoinHandle<()>,
+}
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
@@ -130,13 +134,40 @@ impl Line {
             .expect("a runtime");
         let calls = self.calls.clone();
         let config = self.control_plane.config();
-        runtime.spawn(async move {
+        let running = runtime.spawn(async move {
             let client = calls.client(config);
             controller::run(settings, client, Clock::system(), std::future::pending())
                 .await
                 .expect("the operator runs until it is killed");
         });
-        self.operator = Some(Operator(Some(runtime)));
+        self.operator = Some(Operator {
+            runtime: Some(runtime),
+            running,
+        });
+    }
+
+    /// Until the caches of the operator are filled.
+    pub(crate) async fn until_operator_is_ready(&self) {
+        wait_for("the operator is ready", async || {
+            self.assert_operator_runs();
+            let refused = |problem: &dyn std::fmt::Display| problem.to_string();
+            let address = std::fs::read_to_string(self.metrics_address_file())
+                .map_err(|error| refused(&error))?;
+            let answer = reqwest::get(format!("http://{address}/readyz"))
+                .await
+                .and_then(reqwest::Response::error_for_status);
+            answer.map(drop).map_err(|error| refused(&error))
+        })
+        .await;
+    }
+
+    /// Nobody waits for what an operator does that has ended by itself.
+    fn assert_operator_runs(&self) {
+        let ended = self
+            .operator
+            .as_ref()
+            .is_some_and(|operator| operator.running.is_finished());
+        assert!(!ended, "the operator has ended by itself");
     }
 
     /// As SIGKILL would: nothing is finished, nothing is told.
@@ -231,6 +262,7 @@ impl Line {
     ) -> DaskCluster {
         let clusters = self.clusters();
         wait_for(what, async || {
+            self.assert_operator_runs();
             let cluster = clusters
                 .get_opt(name)
                 .await

@@ -2,7 +2,6 @@ use crate::dask_client;
 use crate::harness::{Line, is_ready, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet seen to pass in the whole suite"]
 async fn fewer_replicas_retire_workers_with_their_data_and_more_let_workers_join() {
     let line = Line::start().await;
     line.apply(&line.manifest("breathing", 3)).await;

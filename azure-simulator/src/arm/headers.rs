@@ -6,27 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::lock;
-use std::sync::Mutex;
-
-/// Requests that ARM would still take, by kind, for one principal and for all of them
-/// (contract section 1: 250 reads refilled at 25/s, 200 writes and deletes at 10/s; 15 times
-/// that for all). They are counted and told; nothing is throttled by them.
-#[derive(Debug)]
-pub(crate) struct RemainingRequests {
-    buckets: Mutex<[Bucket; 3]>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    size: f64,
-    refill_per_second: f64,
-    left: f64,
-    at: Duration,
-}
+use crate::arm::throttling::Remaining;
 
 /// How ARM counts a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Counted {
     Read,
     Write,
@@ -43,45 +26,16 @@ impl Counted {
     }
 }
 
-impl Default for RemainingRequests {
-    fn default() -> Self {
-        let bucket = |size, refill_per_second| Bucket {
-            size,
-            refill_per_second,
-            left: size,
-            at: Duration::ZERO,
-        };
-        Self {
-            buckets: Mutex::new([
-                bucket(250.0, 25.0),
-                bucket(200.0, 10.0),
-                bucket(200.0, 10.0),
-            ]),
-        }
-    }
-}
-
-impl RemainingRequests {
-    fn take(&self, counted: Counted, now: Duration) -> (u64, u64) {
-        let mut buckets = lock(&self.buckets);
-        let bucket = &mut buckets[counted as usize];
-        let waited = now.saturating_sub(bucket.at).as_secs_f64();
-        bucket.at = now;
-        bucket.left = (bucket.left + waited * bucket.refill_per_second).min(bucket.size);
-        bucket.left = (bucket.left - 1.0).max(0.0);
-        let spent = bucket.size - bucket.left;
-        (bucket.left as u64, (bucket.size * 15.0 - spent) as u64)
-    }
-
+impl Described<'_> {
     /// Adds the headers of contract section 1 to an ARM answer.
-    pub(crate) fn describe(&self, headers: &mut HeaderMap, request: &Described<'_>) {
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
+        let request = self;
         let guid = Uuid::new_v4().to_string();
         let mut set = |name: &'static str, value: String| {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(HeaderName::from_static(name), value);
             }
         };
-        let (left, global) = self.take(request.counted, request.elapsed);
         let (own, all) = match request.counted {
             Counted::Read => (
                 "x-ms-ratelimit-remaining-subscription-reads",
@@ -96,8 +50,10 @@ impl RemainingRequests {
                 "x-ms-ratelimit-remaining-subscription-global-deletes",
             ),
         };
-        set(own, left.to_string());
-        set(all, global.to_string());
+        if let Some(remaining) = request.remaining {
+            set(own, remaining.of_principal.to_string());
+            set(all, remaining.of_all.to_string());
+        }
         set("x-ms-request-id", guid.clone());
         set("x-ms-correlation-request-id", guid.clone());
         set(
@@ -149,8 +105,9 @@ impl RemainingRequests {
 /// What the headers of an answer tell about its request.
 pub(crate) struct Described<'a> {
     pub(crate) counted: Counted,
+    /// `None` where nobody knows who asked.
+    pub(crate) remaining: Option<Remaining>,
     pub(crate) now: Timestamp,
-    pub(crate) elapsed: Duration,
     pub(crate) took: Duration,
     pub(crate) location: &'a str,
     pub(crate) failed: bool,

@@ -8,6 +8,7 @@ pub(crate) mod headers;
 pub(crate) mod operation;
 pub(crate) mod paging;
 pub(crate) mod request;
+pub(crate) mod throttling;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::resource_id::ResourceId;
 use error::ArmError;
 use headers::{Counted, Described};
 use request::{ArmRequest, Query, Verb, decoded};
+use throttling::Remaining;
 
 /// Serves every path that no other plane has.
 pub(crate) async fn serve(
@@ -38,7 +40,14 @@ pub(crate) async fn serve(
 ) -> Response {
     let begun = azure.clock.now();
     let consequence = consequence.map(|Extension(consequence)| consequence);
-    let answer = answer(&azure, &method, &uri, &headers, &body, consequence);
+    let mut remaining = None;
+    let call = Call {
+        method: &method,
+        uri: &uri,
+        headers: &headers,
+        body: &body,
+    };
+    let answer = answer(&azure, &call, consequence, &mut remaining);
     let location = &azure.settings.world.location;
     let mut answer = answer.unwrap_or_else(|error| error.answer(location, begun.timestamp));
     if method == Method::HEAD && answer.status == StatusCode::OK {
@@ -52,8 +61,8 @@ pub(crate) async fn serve(
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
     let described = Described {
         counted: Counted::of(&method),
+        remaining,
         now: begun.timestamp,
-        elapsed: begun.elapsed,
         took: azure.clock.now().elapsed.saturating_sub(begun.elapsed),
         location,
         failed,
@@ -63,21 +72,30 @@ pub(crate) async fn serve(
             .contains("microsoft.machinelearningservices"),
         echoed_client_request_id: headers.get("x-ms-client-request-id").filter(|_| echo),
     };
-    azure
-        .meter
-        .remaining
-        .describe(response.headers_mut(), &described);
+    described.add_to(response.headers_mut());
     response
+}
+
+/// What came in, before it is known for a request of ARM.
+struct Call<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    body: &'a Bytes,
 }
 
 fn answer(
     azure: &Azure,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: &Bytes,
+    call: &Call<'_>,
     consequence: Option<Consequence>,
+    remaining: &mut Option<Remaining>,
 ) -> Result<Answer, ArmError> {
+    let Call {
+        method,
+        uri,
+        headers,
+        body,
+    } = call;
     let principal = azure
         .tokens
         .check(
@@ -86,6 +104,7 @@ fn answer(
             azure.clock.now().timestamp,
         )
         .map_err(|refusal| refusal.arm_error(&azure.settings))?;
+    take_token(azure, method, principal.display_name(), remaining)?;
     let query = Query::parse(uri.query().unwrap_or_default());
     let path = decoded(uri.path());
     let Some(id) = ResourceId::parse(&path) else {
@@ -117,13 +136,18 @@ fn answer(
             )
         })?)
     };
-    let request = ArmRequest::new(verb, id, (path, query), headers.clone(), body, principal);
+    let request = ArmRequest::new(verb, id, (path, query), (*headers).clone(), body, principal);
     check_query(kind, &request, &azure.settings.world.location)?;
     azure.transact(|transaction| {
         transaction.consequence = consequence;
         check_scope(transaction, &request.id)?;
         let before = kind.stored(transaction, &request.id);
-        let answer = dispatch(kind, transaction, &request)?;
+        let mut answer = dispatch(kind, transaction, &request)?;
+        if let Some(seconds) = transaction.settings.world.operations.retry_after_seconds
+            && answer.begins_operation()
+        {
+            answer = answer.header("retry-after", seconds.to_string());
+        }
         if matches!(request.verb, Verb::Put | Verb::Patch)
             && let Some(before) = before
             && kind.stored(transaction, &request.id).map(unversioned) == Some(unversioned(before))
@@ -132,6 +156,31 @@ fn answer(
         }
         Ok(answer)
     })
+}
+
+/// Counts a request against its principal's bucket, and refuses it where that is empty.
+fn take_token(
+    azure: &Azure,
+    method: &Method,
+    principal: &str,
+    remaining: &mut Option<Remaining>,
+) -> Result<(), ArmError> {
+    let world = &azure.settings.world;
+    let counted = Counted::of(method);
+    let now = azure.clock.now().elapsed;
+    let (left, wait) = azure
+        .buckets
+        .take(principal, counted, now, world.throttling);
+    *remaining = Some(left);
+    match wait {
+        None => Ok(()),
+        Some(seconds) => Err(throttling::refusal(
+            &world.subscription_id,
+            principal,
+            counted,
+            seconds,
+        )),
+    }
 }
 
 fn dispatch(

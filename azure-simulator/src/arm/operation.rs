@@ -171,9 +171,10 @@ pub(crate) fn status(
     id: &str,
     query: &str,
 ) -> Result<Answer, ArmError> {
+    let running = &transaction.settings.world.operations.running_status;
     Ok(Answer::ok(
         match transaction.state.operations.progress(id, query)? {
-            Progress::Running => json!({"status": "InProgress"}),
+            Progress::Running => json!({"status": running}),
             Progress::Succeeded => json!({"status": "Succeeded", "percentComplete": 100.0}),
             Progress::Failed(problem) => json!({"status": "Failed", "error": problem.inner()}),
         },

@@ -31,6 +31,7 @@ impl DataPlaneError {
             Refusal::Missing => "The Authorization header is missing.",
             Refusal::Unknown => "The bearer token is invalid.",
             Refusal::Expired => "The bearer token has expired.",
+            Refusal::Revoked(_) => "The bearer token has been revoked.",
         };
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
     }

@@ -66,8 +66,13 @@ fn arguments(request: &DataPlaneRequest, body: &Bytes) -> Result<Value, DataPlan
     if body.is_empty() {
         return Ok(json!({}));
     }
-    serde_json::from_slice(body)
-        .map_err(|problem| DataPlaneError::bad_request(format!("The body is no JSON: {problem}")))
+    let arguments: Value = serde_json::from_slice(body).map_err(|problem| {
+        DataPlaneError::bad_request(format!("The body is no JSON: {problem}"))
+    })?;
+    if !arguments.is_object() {
+        return Err(DataPlaneError::bad_request("The body is no JSON object."));
+    }
+    Ok(arguments)
 }
 
 fn call(

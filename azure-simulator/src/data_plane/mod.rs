@@ -20,6 +20,7 @@ use crate::azure::{Azure, Transaction};
 use crate::documents::Document;
 use crate::entra::{Audience, Principal};
 use crate::physics::run::Run;
+use crate::problem::Problem;
 use crate::resource_id::ResourceId;
 use error::DataPlaneError;
 
@@ -87,9 +88,25 @@ impl DataPlaneRequest {
 pub(crate) struct Tracked<'a> {
     pub(crate) document: &'a Document,
     pub(crate) run: &'a Run,
+    /// Why it does not get a node, where that is known.
+    pub(crate) shortage: Option<&'a Problem>,
 }
 
-impl Tracked<'_> {
+impl<'a> Tracked<'a> {
+    pub(crate) fn of(
+        transaction: &'a Transaction<'_>,
+        document: &'a Document,
+        run: &'a Run,
+    ) -> Self {
+        let pool = transaction.state.physics.pools.get(&run.pool);
+        let short = pool.and_then(|pool| pool.shortage.as_ref());
+        Self {
+            document,
+            run,
+            shortage: run.held.as_ref().or(short),
+        }
+    }
+
     pub(crate) fn properties(&self) -> &Value {
         &self.document.body["properties"]
     }
@@ -108,7 +125,7 @@ pub(crate) fn find<'a>(
     let document = transaction.state.documents.get(id);
     let run = transaction.state.physics.runs.get(&id.key());
     match (document, run) {
-        (Some(document), Some(run)) => Ok(Tracked { document, run }),
+        (Some(document), Some(run)) => Ok(Tracked::of(transaction, document, run)),
         _ => Err(DataPlaneError::not_found(format!(
             "Run with id {} was not found.",
             id.name()

@@ -1,10 +1,11 @@
 //! The files of a run: artifacts that were uploaded, and the logs of its processes.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::data_plane::error::DataPlaneError;
+use crate::files::is_plain;
 
 /// Folder of a run's directory with what was uploaded.
 const UPLOADED: &str = "artifacts";
@@ -25,10 +26,7 @@ pub(crate) struct RunFile {
 /// Where a file of a run is on this machine.
 pub(crate) fn locate(directory: &Path, path: &str) -> Result<PathBuf, DataPlaneError> {
     let relative = Path::new(path);
-    let plain = relative
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    if !plain || path.is_empty() {
+    if !is_plain(path) || path.is_empty() {
         return Err(DataPlaneError::bad_request(format!(
             "The artifact path '{path}' is invalid."
         )));

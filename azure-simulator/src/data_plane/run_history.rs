@@ -214,9 +214,16 @@ fn shown(tracked: &Tracked<'_>, workspace: &ResourceId) -> Value {
     let ended = run.ended.filter(|_| run.status.is_terminal());
     let mut queueing = Value::Null;
     if run.status == JobStatus::Queued {
+        let (code, message) = match tracked.shortage {
+            Some(problem) => (problem.code.as_str(), problem.message.as_str()),
+            None => (
+                "WaitingForNodes",
+                "The job waits for a node of its compute.",
+            ),
+        };
         queueing = json!({
-            "code": "WaitingForNodes",
-            "message": "The job waits for a node of its compute.",
+            "code": code,
+            "message": message,
             "lastRefreshTimestamp": timestamp_text(run.created),
         });
     }

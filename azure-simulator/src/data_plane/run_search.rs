@@ -71,7 +71,7 @@ pub(crate) fn search(
         let Some(run) = transaction.state.physics.runs.get(&document.id.key()) else {
             continue;
         };
-        let tracked = Tracked { document, run };
+        let tracked = Tracked::of(transaction, document, run);
         let archived = tracked.properties()["isArchived"] == true;
         let experiment = experiments::id_of(workspace, tracked.experiment());
         if archived_wanted.is_some_and(|wanted| wanted != archived)

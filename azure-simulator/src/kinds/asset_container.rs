@@ -13,7 +13,7 @@ use crate::azure::Transaction;
 use crate::documents::{Document, Order};
 use crate::kinds::asset_version::{AssetType, archived_wanted, with_stored_workspace};
 use crate::kinds::body_checks::only_known;
-use crate::kinds::data_version::or_empty;
+use crate::kinds::data_version::texts;
 use crate::kinds::{Kind, system_data};
 use crate::resource_id::ResourceId;
 
@@ -100,8 +100,8 @@ impl Kind for Container {
         let id = with_stored_workspace(transaction, &request.id);
         let mut properties = json!({
             "description": given["description"],
-            "tags": or_empty(&given["tags"]),
-            "properties": or_empty(&given["properties"]),
+            "tags": texts(&given["tags"]),
+            "properties": texts(&given["properties"]),
             "isArchived": given["isArchived"] == true,
         });
         for field in self.0.shown_by_container {

@@ -169,8 +169,7 @@ struct Wanted<'a> {
     order: Order,
     most: usize,
     archived: Option<bool>,
-    /// Names, each with a value where one is given.
-    tags: Vec<(&'a str, Option<&'a str>)>,
+    tags: &'a str,
     hash: Option<&'a str>,
 }
 
@@ -195,26 +194,15 @@ impl<'a> Wanted<'a> {
                 .map_err(|_| ArmError::user("'$top' must be a number."))?
                 .unwrap_or(usize::MAX),
             archived: archived_wanted(request)?,
-            tags: part("$tags")
-                .into_iter()
-                .flat_map(|tags| tags.split(','))
-                .map(|tag| match tag.split_once('=') {
-                    Some((name, value)) => (name, Some(value)),
-                    None => (tag, None),
-                })
-                .collect(),
+            tags: part("$tags").unwrap_or_default(),
             hash: part("hash"),
         })
     }
 
     fn takes(&self, properties: &Value) -> bool {
-        let tagged = |(name, value): &(&str, Option<&str>)| {
-            let tag = properties["tags"].get(name).and_then(Value::as_str);
-            tag.is_some_and(|tag| value.is_none_or(|value| value == tag))
-        };
         self.archived
             .is_none_or(|archived| (properties["isArchived"] == true) == archived)
-            && self.tags.iter().all(tagged)
+            && has_all(&properties["tags"], self.tags)
             && self
                 .hash
                 .is_none_or(|hash| properties["properties"]["hash_sha256"] == hash)
@@ -226,6 +214,17 @@ fn home_of(id: &ResourceId) -> String {
     let mut home = id.clone();
     home.segments.truncate(1);
     home.key()
+}
+
+/// Whether an object of strings has all that a list such as `a,b=c` names, with the values it gives.
+pub(crate) fn has_all(texts: &Value, asked: &str) -> bool {
+    asked
+        .split(',')
+        .filter(|one| !one.is_empty())
+        .all(|one| match one.split_once('=') {
+            Some((name, value)) => texts[name] == value,
+            None => texts.get(one).is_some(),
+        })
 }
 
 /// What `listViewType` asks for; active ones where it does not say.

@@ -10,7 +10,7 @@ use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::kinds::asset_version::{AssetType, with_stored_workspace};
 use crate::kinds::body_checks::only_known;
-use crate::kinds::data_version::or_empty;
+use crate::kinds::data_version::texts;
 use crate::kinds::not_allowed;
 use crate::resource_id::ResourceId;
 use crate::storage::account::{self, Account};
@@ -46,8 +46,8 @@ fn normalise(_: &ResourceId, given: &Value) -> Result<Value, ArmError> {
     Ok(json!({
         "codeUri": given["codeUri"],
         "description": given["description"],
-        "tags": or_empty(&given["tags"]),
-        "properties": or_empty(&given["properties"]),
+        "tags": texts(&given["tags"]),
+        "properties": texts(&given["properties"]),
         "isAnonymous": given["isAnonymous"] == true,
         "isArchived": given["isArchived"] == true,
     }))

@@ -40,8 +40,9 @@ impl Kind for AmlCompute {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let wanted = Wanted::read(transaction, &request.id, request.object()?)?;
         let existing = transaction.state.documents.get(&request.id).cloned();
+        let given = compute_check::completed(request.object()?, existing.as_ref());
+        let wanted = Wanted::read(transaction, &request.id, &given)?;
         let id = match &existing {
             Some(found) => {
                 check_settled(found)?;

@@ -6,12 +6,22 @@ use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
+use crate::documents::Document;
 use crate::kinds::body_checks::{checked_tags, only_known};
 use crate::kinds::{vm_sizes, workspace};
 use crate::resource_id::ResourceId;
 
 /// Most nodes of one pool without asking Azure for more (contract section 6).
 const MOST_NODES: u64 = 100;
+
+/// Properties that a compute keeps for ever.
+const FIXED: [&str; 5] = [
+    "vmSize",
+    "subnet",
+    "enableNodePublicIp",
+    "isolatedNetwork",
+    "userAccountCredentials",
+];
 
 /// A PUT body, checked and normalised.
 pub(crate) struct Wanted {
@@ -169,6 +179,9 @@ fn checked_inner(
         ],
         "an AmlCompute's properties",
     )?;
+    if !given["virtualMachineImage"].is_null() {
+        return Err(ArmError::refused("A custom virtual machine image"));
+    }
     let size = given["vmSize"].as_str().unwrap_or_default();
     if vm_sizes::find(&transaction.settings.world, size).is_none() {
         return Err(ArmError::bad_request(format!(
@@ -186,9 +199,6 @@ fn checked_inner(
     };
     if given["osType"] == "Windows" {
         return Err(ArmError::refused("An AmlCompute of Windows nodes"));
-    }
-    if !given["virtualMachineImage"].is_null() {
-        return Err(ArmError::refused("A custom virtual machine image"));
     }
     check_subnet(transaction, id, &given["subnet"])?;
     let mut inner = json!({
@@ -322,17 +332,32 @@ pub(crate) fn patched_scale_settings(body: &Value, before: &Value) -> Result<Val
     scale_settings(&inner["scaleSettings"], before)
 }
 
+/// A PUT body; one that overwrites may leave out what cannot change (the specification's example
+/// "Update a AML Compute" does).
+pub(crate) fn completed(given: &Value, existing: Option<&Document>) -> Value {
+    let mut body = given.clone();
+    let Some(existing) = existing else {
+        return body;
+    };
+    let before = &existing.body["properties"]["properties"];
+    if let Some(inner) = body
+        .pointer_mut("/properties/properties")
+        .and_then(Value::as_object_mut)
+    {
+        for field in FIXED.into_iter().chain(["vmPriority", "osType"]) {
+            if !inner.contains_key(field) && !before[field].is_null() {
+                inner.insert(field.to_owned(), before[field].clone());
+            }
+        }
+    }
+    body
+}
+
 /// Overwriting cannot change the machines of a pool (contract section 6).
 pub(crate) fn check_unchanged(existing: &Value, wanted: &Wanted) -> Result<(), ArmError> {
     let before = &existing["properties"]["properties"];
     let text = |value: &Value| value.to_string().to_lowercase();
-    for field in [
-        "vmSize",
-        "subnet",
-        "enableNodePublicIp",
-        "isolatedNetwork",
-        "userAccountCredentials",
-    ] {
+    for field in FIXED {
         if text(&before[field]) != text(&wanted.inner[field]) {
             return Err(ArmError::bad_request(format!(
                 "The property '{field}' of compute '{}' cannot be changed after creation.",

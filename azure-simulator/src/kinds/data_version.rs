@@ -56,8 +56,8 @@ fn normalise(_: &ResourceId, given: &Value) -> Result<Value, ArmError> {
         "dataType": kind,
         "dataUri": uri,
         "description": given["description"],
-        "tags": or_empty(&given["tags"]),
-        "properties": or_empty(&given["properties"]),
+        "tags": texts(&given["tags"]),
+        "properties": texts(&given["properties"]),
         "isAnonymous": given["isAnonymous"] == true,
         "isArchived": given["isArchived"] == true,
     });
@@ -65,6 +65,17 @@ fn normalise(_: &ResourceId, given: &Value) -> Result<Value, ArmError> {
         properties["referencedUris"] = given["referencedUris"].clone();
     }
     Ok(properties)
+}
+
+/// The tags or properties of an asset: `{}` where there are none, and strings whatever was given, as
+/// azure-ai-ml gives a number in `hash_version`.
+pub(crate) fn texts(given: &Value) -> Value {
+    let given = given.as_object().into_iter().flatten();
+    let texts = given.map(|(name, value)| match value {
+        Value::Null | Value::String(_) => (name.clone(), value.clone()),
+        other => (name.clone(), json!(other.to_string())),
+    });
+    Value::Object(texts.collect())
 }
 
 pub(crate) fn or_empty(given: &Value) -> Value {

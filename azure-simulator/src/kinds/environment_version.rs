@@ -6,7 +6,7 @@ use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::kinds::asset_version::AssetType;
 use crate::kinds::body_checks::only_known;
-use crate::kinds::data_version::or_empty;
+use crate::kinds::data_version::texts;
 use crate::resource_id::ResourceId;
 
 pub(crate) static ENVIRONMENT: AssetType = AssetType {
@@ -71,8 +71,8 @@ fn normalise(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
         "environmentType": "UserCreated",
         "inferenceConfig": null,
         "description": given["description"],
-        "tags": or_empty(&given["tags"]),
-        "properties": or_empty(&given["properties"]),
+        "tags": texts(&given["tags"]),
+        "properties": texts(&given["properties"]),
         "isAnonymous": given["isAnonymous"] == true,
         "isArchived": given["isArchived"] == true,
         "stage": given["stage"],

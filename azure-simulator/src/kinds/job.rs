@@ -15,6 +15,9 @@ use crate::resource_id::ResourceId;
 
 pub(crate) struct Job;
 
+/// The least that the specification allows, in seconds.
+const DELETE_RETRY_AFTER: &str = "10";
+
 impl Kind for Job {
     fn resource_type(&self) -> &'static str {
         "Microsoft.MachineLearningServices/workspaces/jobs"
@@ -22,7 +25,7 @@ impl Kind for Job {
 
     fn query_parameters(&self, verb: &Verb) -> &'static [&'static str] {
         match verb {
-            Verb::List => &["$skip", "jobType", "tag", "listViewType"],
+            Verb::List => &["$skip", "jobType", "tag", "listViewType", "properties"],
             _ => &[],
         }
     }
@@ -54,6 +57,9 @@ impl Kind for Job {
                 *stored = changed;
             }
             return self.get(transaction, request);
+        }
+        if transaction.state.documents.is_spent(&request.id.key()) {
+            return Err(job_update::immutable("Name"));
         }
         let references = job_check::References::resolve(transaction, &wanted.properties)?;
         let id = asset_version::with_stored_workspace(transaction, &request.id);
@@ -88,19 +94,10 @@ impl Kind for Job {
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
         let after = paging::position(request)?;
-        let view = request.query.get("listViewType").unwrap_or("ActiveOnly");
-        let archived = match view {
-            "ActiveOnly" => Some(false),
-            "ArchivedOnly" => Some(true),
-            "All" => None,
-            other => {
-                return Err(ArmError::user(format!(
-                    "The list view type '{other}' is not one of ActiveOnly, ArchivedOnly, All."
-                )));
-            }
-        };
+        let archived = asset_version::archived_wanted(request)?;
         let kind = request.query.get("jobType");
         let tag = request.query.get("tag");
+        let asked = request.query.get("properties").unwrap_or_default();
         let found = transaction
             .state
             .documents
@@ -110,6 +107,7 @@ impl Kind for Job {
                 archived.is_none_or(|archived| (properties["isArchived"] == true) == archived)
                     && tag.is_none_or(|tag| properties["tags"].get(tag).is_some())
                     && kind.is_none_or(|kind| properties["jobType"] == kind)
+                    && asset_version::has_all(&properties["properties"], asked)
             });
         Ok(Answer::ok(paging::page(
             transaction.settings,
@@ -117,6 +115,32 @@ impl Kind for Job {
             found,
             |document| self.view(transaction, document),
         )))
+    }
+
+    /// Only a job that has ended can be deleted; its id stays spent (contract sections 4 and 7).
+    fn delete(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let key = request.id.key();
+        let ended = match transaction.state.physics.runs.get(&key) {
+            None => return Ok(Answer::empty(StatusCode::NO_CONTENT)),
+            Some(run) => run.status.is_terminal(),
+        };
+        if !ended {
+            return Err(ArmError::user(format!(
+                "Run {} cannot be deleted before it has ended.",
+                request.id.name()
+            )));
+        }
+        let location = result_url(transaction, request, "jd");
+        transaction.state.documents.spend(&key);
+        transaction.state.physics.runs.remove(&key);
+        Ok(Answer::empty(StatusCode::ACCEPTED)
+            .header("location", location)
+            .header("retry-after", DELETE_RETRY_AFTER)
+            .header("x-ms-async-operation-timeout", "PT1H"))
     }
 
     fn act(
@@ -135,23 +159,28 @@ impl Kind for Job {
         if !transaction.request_cancel(&id.key()) {
             return Ok(Answer::empty(StatusCode::OK));
         }
-        let mut home = id.clone();
-        home.segments.truncate(1);
-        let world = &transaction.settings.world;
-        let location = format!(
-            "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
-             mfeOperationResults/jc:{}:{}?api-version={}",
-            transaction.settings.base_url(),
-            world.subscription_id,
-            world.location,
-            workspace::guid_of(&home),
-            id.name(),
-            request.api_version(),
-        );
+        let location = result_url(transaction, request, "jc");
         Ok(Answer::json(StatusCode::ACCEPTED, Value::Null)
             .header("location", location)
             .header("x-ms-async-operation-timeout", "PT1H"))
     }
+}
+
+/// Where a cancel (`jc`) or a delete (`jd`) of a job is polled.
+fn result_url(transaction: &Transaction<'_>, request: &ArmRequest, word: &str) -> String {
+    let mut home = request.id.clone();
+    home.segments.truncate(1);
+    let world = &transaction.settings.world;
+    format!(
+        "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
+         mfeOperationResults/{word}:{}:{}?api-version={}",
+        transaction.settings.base_url(),
+        world.subscription_id,
+        world.location,
+        workspace::guid_of(&home),
+        request.id.name(),
+        request.api_version(),
+    )
 }
 
 fn job_not_found(id: &ResourceId) -> ArmError {

@@ -67,7 +67,7 @@ fn same(field: &str, before: &Value, wanted: &Value) -> bool {
     }
 }
 
-fn immutable(properties: &str) -> ArmError {
+pub(crate) fn immutable(properties: &str) -> ArmError {
     ArmError::immutable(
         "JobPropertyImmutable",
         format!(

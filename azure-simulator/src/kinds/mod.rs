@@ -18,8 +18,10 @@ mod job_check;
 mod job_services;
 mod job_update;
 mod job_view;
+mod network_security_group;
 mod network_state;
 mod operation_status;
+mod peering;
 mod provider;
 mod quotas;
 mod resource_group;
@@ -33,7 +35,7 @@ pub(crate) use environment_version::needs_image_build;
 pub(crate) use job_check::{DEFAULT_OUTPUT, check_tags as check_job_tags, data_asset};
 pub(crate) use job_services::instances as service_instances;
 pub(crate) use job_view::{COMPUTE_TARGET_STATUS, compute_target_status};
-pub(crate) use network_state::{check_subnet_room, subnets_of};
+pub(crate) use network_state::{subnet_ranges, subnets_of};
 pub(crate) use workspace::{guid_of as workspace_guid, has_managed_network};
 
 /// What exists, as the control port shows it.
@@ -212,6 +214,8 @@ static KINDS: &[&dyn Kind] = &[
     &workspace::Workspace,
     &virtual_network::VirtualNetwork,
     &subnet::Subnet,
+    &peering::Peering,
+    &network_security_group::NetworkSecurityGroup,
     &compute::AmlCompute,
     &job::Job,
     &datastore::Datastore,
@@ -292,8 +296,10 @@ pub(crate) fn network_deleted(transaction: &mut Transaction<'_>, network: &Resou
     let subnets: Vec<String> = subnets_of(transaction, network)
         .map(|subnet| subnet.id.key())
         .collect();
-    for subnet in subnets {
-        transaction.state.documents.remove(&subnet);
+    peering::disconnect(transaction, network);
+    let peerings = peering::keys_of(transaction, network);
+    for child in subnets.into_iter().chain(peerings) {
+        transaction.state.documents.remove(&child);
     }
     transaction.state.documents.remove(&network.key());
 }

@@ -1,7 +1,7 @@
 //! What virtual networks and their subnets share: etags, one write at a time, who is in them.
 
 use http::StatusCode;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -9,8 +9,11 @@ use crate::arm::error::ArmError;
 use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
-use crate::problem::Problem;
 use crate::resource_id::ResourceId;
+use crate::world::NetworkConflict;
+
+/// After the 429 that is no throttling.
+const RETRY_AFTER_SECONDS: u64 = 10;
 
 pub(crate) fn new_etag() -> String {
     format!("W/\"{}\"", Uuid::new_v4())
@@ -69,6 +72,17 @@ pub(crate) fn check_idle(
         return Ok(());
     }
     let world = &transaction.settings.world;
+    if world.operations.network_conflict == NetworkConflict::RetryableErrorDueToAnotherOperation {
+        return Err(ArmError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "RetryableErrorDueToAnotherOperation",
+            format!(
+                "Operation on {network} is cancelled because another operation on this or a dependent \
+                 resource is in progress. Please retry later."
+            ),
+        )
+        .header("retry-after", RETRY_AFTER_SECONDS.to_string()));
+    }
     Err(ArmError::new(
         StatusCode::CONFLICT,
         "AnotherOperationInProgress",
@@ -147,35 +161,18 @@ pub(crate) fn subnet_prefixes(properties: &Value, name: &str) -> Result<Vec<IpNe
     Ok(found)
 }
 
-/// Addresses of every subnet that Azure keeps.
-const KEPT_ADDRESSES: u64 = 5;
-
-/// Whether a subnet has an address for another node, when nodes have `taken` of them.
-pub(crate) fn check_subnet_room(
-    transaction: &Transaction<'_>,
-    subnet: &str,
-    taken: u64,
-) -> Result<(), Problem> {
-    let Some(found) = transaction.state.documents.by_key(subnet) else {
-        return Ok(());
+/// The name of a subnet, by its key, and where its nodes' addresses come from.
+pub(crate) fn subnet_ranges(transaction: &Transaction<'_>, key: &str) -> (String, Vec<Ipv4Net>) {
+    let Some(found) = transaction.state.documents.by_key(key) else {
+        return (String::new(), Vec::new());
     };
-    let name = found.id.name();
-    let prefixes = subnet_prefixes(&found.body["properties"], name).unwrap_or_default();
-    let room = |prefix: &IpNet| match prefix {
-        IpNet::V4(prefix) => (1_u64 << (32 - prefix.prefix_len())).saturating_sub(KEPT_ADDRESSES),
-        IpNet::V6(_) => 0,
-    };
-    if taken < prefixes.iter().map(room).sum() {
-        return Ok(());
-    }
-    let prefixes: Vec<String> = prefixes.iter().map(IpNet::to_string).collect();
-    Err(Problem::new(
-        "SubnetIsFull",
-        format!(
-            "Subnet {name} with address prefix {} does not have enough capacity for 1 IP addresses.",
-            prefixes.join(", ")
-        ),
-    ))
+    let name = found.id.name().to_owned();
+    let prefixes = subnet_prefixes(&found.body["properties"], &name).unwrap_or_default();
+    let fourth = prefixes.into_iter().filter_map(|prefix| match prefix {
+        IpNet::V4(prefix) => Some(prefix),
+        IpNet::V6(_) => None,
+    });
+    (name, fourth.collect())
 }
 
 /// A subnet must lie in its network and must not overlap its neighbours.

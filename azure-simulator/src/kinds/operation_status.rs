@@ -41,7 +41,8 @@ pub(crate) static NETWORK_RESULTS: OperationStatus = OperationStatus {
     },
 };
 
-/// `mfeOperationResults/jc:{workspaceId}:{jobId}`: 202 until the job has ended, then 200.
+/// `mfeOperationResults/jc:{workspaceId}:{jobId}`: 202 until the job has ended, then 200. A delete
+/// (`jd:`) is done when it is answered.
 pub(crate) static JOB_CANCELLATIONS: OperationStatus = OperationStatus {
     resource_type: "Microsoft.MachineLearningServices/locations/mfeOperationResults",
     api_versions: ML_VERSIONS,
@@ -52,6 +53,7 @@ pub(crate) static JOB_CANCELLATIONS: OperationStatus = OperationStatus {
             (Some("jc"), Some(workspace), Some(job)) => {
                 job_view::find_by_guid(transaction, workspace, job)
             }
+            (Some("jd"), Some(_), Some(_)) => return Ok(Answer::empty(StatusCode::OK)),
             _ => None,
         };
         match run {

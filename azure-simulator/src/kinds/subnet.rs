@@ -13,7 +13,7 @@ use crate::kinds::network_state::{
     check_idle, check_precondition, check_ranges, check_unused, new_etag, prefixes, set_state,
     subnet_prefixes, subnets_of,
 };
-use crate::kinds::{Kind, NETWORK_VERSIONS};
+use crate::kinds::{Kind, NETWORK_VERSIONS, network_security_group};
 use crate::physics::Event;
 use crate::resource_id::ResourceId;
 
@@ -44,6 +44,7 @@ impl Kind for Subnet {
         check_name(name)?;
         check_properties(properties)?;
         let network = network_of(transaction, request)?;
+        network_security_group::check_named(transaction, &request.id, properties)?;
         let existing = transaction.state.documents.get(&request.id).cloned();
         check_precondition(request, existing.as_ref().map(|found| &found.body))?;
         check_idle(transaction, &network, request)?;
@@ -155,6 +156,7 @@ pub(crate) fn check_properties(properties: &Value) -> Result<(), ArmError> {
             "addressPrefixes",
             "serviceEndpoints",
             "delegations",
+            "networkSecurityGroup",
             "privateEndpointNetworkPolicies",
             "privateLinkServiceNetworkPolicies",
             "defaultOutboundAccess",
@@ -180,11 +182,21 @@ pub(crate) fn store(
         "privateEndpointNetworkPolicies": "Disabled",
         "privateLinkServiceNetworkPolicies": "Enabled",
     });
+    let location = transaction.settings.world.location.clone();
     if let (Some(stored), Some(given)) = (stored.as_object_mut(), properties.as_object()) {
         for (field, value) in given.iter().filter(|(_, value)| !value.is_null()) {
             stored.insert(field.clone(), value.clone());
         }
         stored.insert("provisioningState".to_owned(), json!("Succeeded"));
+    }
+    let endpoints = stored
+        .get_mut("serviceEndpoints")
+        .and_then(Value::as_array_mut);
+    for endpoint in endpoints.into_iter().flatten() {
+        endpoint["provisioningState"] = json!("Succeeded");
+        if endpoint["locations"].is_null() {
+            endpoint["locations"] = json!([location]);
+        }
     }
     let body = json!({
         "id": id.to_string(),

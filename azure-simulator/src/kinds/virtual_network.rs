@@ -15,7 +15,7 @@ use crate::kinds::network_state::{
     check_idle, check_precondition, check_ranges, check_unused, new_etag, prefixes, set_state,
     subnet_prefixes, subnets_of,
 };
-use crate::kinds::{Kind, NETWORK_VERSIONS, subnet};
+use crate::kinds::{Kind, NETWORK_VERSIONS, network_security_group, peering, subnet};
 use crate::physics::Event;
 use crate::resource_id::ResourceId;
 
@@ -43,6 +43,8 @@ impl Kind for VirtualNetwork {
             .map(|subnet| subnet.body.clone())
             .collect();
         body["properties"]["subnets"] = Value::Array(subnets);
+        let peerings = peering::all_of(transaction, &document.id);
+        body["properties"]["virtualNetworkPeerings"] = Value::Array(peerings);
         body
     }
 
@@ -78,6 +80,11 @@ impl Kind for VirtualNetwork {
             .as_ref()
             .map_or(&request.id, |found| &found.id)
             .clone();
+        check_peerings(transaction, &id, &body["properties"])?;
+        for (name, properties) in &wanted.subnets {
+            let subnet = id.child("subnets", Some(name));
+            network_security_group::check_named(transaction, &subnet, properties)?;
+        }
         let names: Vec<String> = wanted
             .subnets
             .iter()
@@ -156,6 +163,30 @@ impl Kind for VirtualNetwork {
     }
 }
 
+/// Peerings that are there may come back in the body of their network; others are made by
+/// themselves.
+fn check_peerings(
+    transaction: &Transaction<'_>,
+    network: &ResourceId,
+    properties: &Value,
+) -> Result<(), ArmError> {
+    let known = peering::keys_of(transaction, network);
+    for given in properties["virtualNetworkPeerings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let name = given["name"].as_str().unwrap_or_default();
+        let id = network.child("virtualNetworkPeerings", Some(name));
+        if !known.contains(&id.key()) {
+            return Err(ArmError::refused(
+                "A new peering in the body of its virtual network",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A PUT body, checked.
 struct Wanted {
     location: String,
@@ -183,15 +214,13 @@ impl Wanted {
                 "subnets",
                 "virtualNetworkPeerings",
                 "enableDdosProtection",
+                "encryption",
+                "flowTimeoutInMinutes",
                 "provisioningState",
                 "resourceGuid",
             ],
             "a virtual network's properties",
         )?;
-        let peerings = &properties["virtualNetworkPeerings"];
-        if peerings.as_array().is_some_and(|all| !all.is_empty()) {
-            return Err(ArmError::refused("Peering of virtual networks"));
-        }
         let space = prefixes(&properties["addressSpace"]["addressPrefixes"], id.name())?;
         if space.is_empty() {
             return Err(ArmError::new(
@@ -244,8 +273,10 @@ impl Wanted {
                 "enableDdosProtection": self.properties["enableDdosProtection"] == true,
             },
         });
-        if let Some(options) = self.properties.get("dhcpOptions").filter(|o| !o.is_null()) {
-            body["properties"]["dhcpOptions"] = options.clone();
+        for field in ["dhcpOptions", "encryption", "flowTimeoutInMinutes"] {
+            if !self.properties[field].is_null() {
+                body["properties"][field] = self.properties[field].clone();
+            }
         }
         match transaction.state.documents.body_mut(&id.key()) {
             Some(stored) => *stored = body,

@@ -3,6 +3,7 @@
 //! Everything here is a method of [`Transaction`] on plain state; what takes time is an [`Event`]
 //! that is scheduled, what happens outside (processes) is an order.
 
+mod allocation;
 pub(crate) mod job_end;
 pub(crate) mod job_life;
 pub(crate) mod ledger;
@@ -12,6 +13,7 @@ pub(crate) mod pool;
 pub(crate) mod pool_life;
 pub(crate) mod quota;
 pub(crate) mod run;
+mod subnet_addresses;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -31,6 +33,7 @@ use node_addresses::NodeAddresses;
 use pool::{Node, NodeState, Pool};
 use quota::Quota;
 use run::{Outcome, Run};
+use subnet_addresses::SubnetAddresses;
 
 /// Something that Azure does later.
 #[derive(Debug)]
@@ -134,8 +137,7 @@ pub(crate) struct Physics {
     images_building: HashMap<String, Vec<String>>,
     /// How many computes are (or were until lately) in a subnet.
     subnets: HashMap<String, usize>,
-    /// How many addresses nodes have of a subnet.
-    subnet_addresses: HashMap<String, u64>,
+    subnet_addresses: SubnetAddresses,
     pub(crate) quota: Quota,
     pub(crate) ledger: Ledger,
     /// Pools that would have more nodes if they could.
@@ -153,7 +155,7 @@ impl Physics {
             images_built: HashSet::new(),
             images_building: HashMap::new(),
             subnets: HashMap::new(),
-            subnet_addresses: HashMap::new(),
+            subnet_addresses: SubnetAddresses::default(),
             quota: Quota::of(world),
             ledger: Ledger::default(),
             short_pools: BTreeSet::new(),
@@ -169,7 +171,7 @@ impl Physics {
         self.images_built.clear();
         self.images_building.clear();
         self.subnets.clear();
-        self.subnet_addresses.clear();
+        self.subnet_addresses.give_all_back();
         self.quota = Quota::of(world);
         self.ledger = Ledger::default();
         self.short_pools.clear();
@@ -211,10 +213,8 @@ impl Physics {
         self.ledger.charge(pool.account, node.state, time);
         self.quota.give_back(&pool.machine);
         self.addresses.give_back(node.address);
-        if let Some(subnet) = &pool.subnet
-            && let Some(taken) = self.subnet_addresses.get_mut(subnet)
-        {
-            *taken = taken.saturating_sub(1);
+        if let (Some(subnet), Some(address)) = (&pool.subnet, node.subnet_address) {
+            self.subnet_addresses.give_back(subnet, address);
         }
     }
 

@@ -63,7 +63,10 @@ impl NodeAddresses {
     }
 
     pub(crate) fn give_back(&mut self, address: Ipv4Addr) {
-        self.taken.remove(&(u32::from(address) - self.first));
+        // Addresses of subnets are none of ours.
+        if let Some(offset) = u32::from(address).checked_sub(self.first) {
+            self.taken.remove(&offset);
+        }
     }
 }
 

@@ -41,6 +41,8 @@ impl NodeState {
 pub(crate) struct Node {
     pub(crate) id: String,
     pub(crate) address: Ipv4Addr,
+    /// The address that it takes of its subnet, whether or not it is reached there.
+    pub(crate) subnet_address: Option<Ipv4Addr>,
     /// The port that SSH would be forwarded from.
     pub(crate) port: u16,
     pub(crate) state: NodeState,

@@ -2,24 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use uuid::Uuid;
-
 use serde_json::Value;
 
 use crate::arm::operation::OperationId;
 use crate::azure::Transaction;
 use crate::faults::action::Fate;
-use crate::kinds::{self, vm_sizes};
+use crate::kinds::vm_sizes;
 use crate::physics::Event;
 use crate::physics::ledger::Account;
-use crate::physics::pool::{Deletion, Node, NodeState, Pool};
+use crate::physics::pool::{Deletion, NodeState, Pool};
 use crate::physics::quota::Machine;
 use crate::physics::run::{JobStatus, Outcome};
-use crate::problem::Problem;
 use crate::resource_id::ResourceId;
-
-/// First port that SSH is forwarded from, as `listNodes` shows it.
-const FIRST_SSH_PORT: u16 = 50_000;
 
 impl Transaction<'_> {
     pub(crate) fn create_pool(&mut self, id: &ResourceId, subnet: Option<&ResourceId>) {
@@ -166,58 +160,6 @@ impl Transaction<'_> {
             physics.change_node(key, node, NodeState::Running, now);
         }
         placed
-    }
-
-    /// Pools that wanted more nodes than they got try again.
-    pub(crate) fn retry_short_pools(&mut self) {
-        for pool in std::mem::take(&mut self.state.physics.short_pools) {
-            self.adjust(&pool);
-        }
-    }
-
-    fn add_node(&mut self, key: &str) -> Result<(), Problem> {
-        let now = self.now.elapsed;
-        let gone = || Problem::new("NotFound", "The compute is gone.");
-        let pool = self.state.physics.pools.get(key).ok_or_else(gone)?;
-        if let Some(problem) = self.state.physics.quota.refuses_node(&pool.machine) {
-            return Err(problem);
-        }
-        if let Some(subnet) = &pool.subnet {
-            let taken = self.state.physics.subnet_addresses.get(subnet);
-            kinds::check_subnet_room(self, subnet, taken.copied().unwrap_or_default())?;
-        }
-        let physics = &mut self.state.physics;
-        let full = || Problem::new("AllocationFailed", "This machine has no address left.");
-        let address = physics.addresses.take().ok_or_else(full)?;
-        let pool = physics.pools.get_mut(key).ok_or_else(gone)?;
-        physics.quota.take(&pool.machine);
-        if let Some(subnet) = &pool.subnet {
-            let taken = physics.subnet_addresses.entry(subnet.clone());
-            *taken.or_default() += 1;
-        }
-        let id = format!(
-            "tvmps_{}{}_d",
-            Uuid::new_v4().simple(),
-            Uuid::new_v4().simple()
-        );
-        let used: Vec<u16> = pool.nodes.iter().map(|node| node.port).collect();
-        let port = (FIRST_SSH_PORT..)
-            .find(|port| !used.contains(port))
-            .unwrap_or(FIRST_SSH_PORT);
-        pool.nodes.push(Node {
-            id: id.clone(),
-            address,
-            port,
-            state: NodeState::Preparing,
-            since: now,
-            eviction: None,
-            run: None,
-            idle_spell: 0,
-        });
-        let seconds = self.settings.world.timings.node_boot_seconds;
-        let pool = key.to_owned();
-        self.schedule(seconds, Event::NodeBooted { pool, node: id });
-        Ok(())
     }
 
     pub(crate) fn node_booted(&mut self, key: &str, id: &str) {

@@ -109,6 +109,7 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
         "AZURE_SIMULATOR_NODE_ADDRESS".to_owned(),
         node.address.to_string(),
     );
+    environment.extend(distributed(properties, &node.address.to_string()));
     for (name, value) in properties["environmentVariables"]
         .as_object()
         .into_iter()
@@ -179,6 +180,32 @@ fn base_environment(
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect()
+}
+
+/// What a distribution adds on the one instance of a job (contract section 9).
+fn distributed(properties: &Value, address: &str) -> BTreeMap<String, String> {
+    let variables: &[(&str, &str)] = match properties["distribution"]["distributionType"].as_str() {
+        Some("PyTorch") => &[
+            ("MASTER_ADDR", address),
+            ("MASTER_PORT", "6105"),
+            ("WORLD_SIZE", "1"),
+            ("NODE_RANK", "0"),
+            ("RANK", "0"),
+            ("LOCAL_RANK", "0"),
+        ],
+        Some("Mpi") => &[
+            ("AZ_BATCHAI_MPI_MASTER_NODE", "localhost"),
+            ("OMPI_COMM_WORLD_RANK", "0"),
+            ("OMPI_COMM_WORLD_SIZE", "1"),
+            ("OMPI_COMM_WORLD_LOCAL_RANK", "0"),
+            ("OMPI_COMM_WORLD_LOCAL_SIZE", "1"),
+        ],
+        _ => &[],
+    };
+    variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// The folder of the job's image in front of the simulator's own `PATH`.

@@ -1,13 +1,14 @@
 //! Where blobs are on this machine: files below the simulator's directory, and those of runs.
 
 use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use jiff::Timestamp;
 
 use crate::azure::Azure;
 use crate::data_plane::run_files;
+use crate::files::is_plain;
 use crate::lock;
 use crate::storage::StorageError;
 use crate::storage::account::{ARTIFACTS, Account};
@@ -128,11 +129,7 @@ pub(crate) fn locate(place: &Place, blob: &str) -> Result<PathBuf, StorageError>
 
 /// A path below a folder that does not lead out of it.
 pub(crate) fn below(root: &Path, path: &str) -> Option<PathBuf> {
-    let relative = Path::new(path);
-    relative
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)))
-        .then(|| root.join(relative))
+    is_plain(path).then(|| root.join(path))
 }
 
 pub(crate) async fn write(file: &Path, body: &[u8]) -> Result<(), StorageError> {

@@ -78,7 +78,10 @@ pub(crate) fn http_client(ca_pem: &str) -> reqwest::Client {
 
 impl Azure {
     pub(crate) async fn start(world: World) -> Self {
-        let simulator = Simulator::start(world).await.unwrap();
+        Self::of(Simulator::start(world).await.unwrap()).await
+    }
+
+    pub(crate) async fn of(simulator: Simulator) -> Self {
         let http = http_client(simulator.ca_pem());
         let env = simulator.env().clone();
         let mut azure = Self {

@@ -358,3 +358,81 @@ async fn forty_jobs_run_at_once_on_forty_nodes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_distribution_on_one_instance_names_its_ranks() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    let ranks = [
+        ("PyTorch", "$RANK/$WORLD_SIZE at $MASTER_ADDR"),
+        (
+            "Mpi",
+            "$OMPI_COMM_WORLD_RANK/$OMPI_COMM_WORLD_SIZE at $AZ_BATCHAI_MPI_MASTER_NODE",
+        ),
+    ];
+    for (kind, says) in ranks {
+        let mut body = azure.job_body(&format!(
+            "echo \"{says}\" \"from $AZURE_SIMULATOR_NODE_ADDRESS\""
+        ));
+        body["properties"]["distribution"] =
+            json!({"distributionType": kind, "processCountPerInstance": 1});
+        let id = kind.to_lowercase();
+        azure
+            .put(&azure.ml(&format!("jobs/{id}")), body)
+            .await
+            .expect(201);
+        azure.job_is(&id, "Completed").await;
+        let log = azure.log(&id);
+        assert!(log.starts_with("0/1 at "), "{log}");
+        let (master, own) = log.split_once(" from ").unwrap();
+        let expected = if kind == "Mpi" {
+            "localhost"
+        } else {
+            own.trim()
+        };
+        assert!(master.ends_with(expected), "{log}");
+    }
+    let mut body = azure.job_body("true");
+    body["properties"]["resources"] = json!({"instanceCount": 2});
+    azure.put(&azure.ml("jobs/two"), body).await.expect(400);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_by_their_properties() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    let mut body = azure.job_body("true");
+    body["properties"]["properties"] = json!({"team": "weather"});
+    azure.put(&azure.ml("jobs/theirs"), body).await.expect(201);
+    azure.submit("other", "true").await;
+    for (query, found) in [
+        ("team", 1),
+        ("team=weather", 1),
+        ("team=sea", 0),
+        ("team,x", 0),
+    ] {
+        let path = azure.ml(&format!("jobs?properties={query}"));
+        let list = azure.get(&path).await.expect(200).body;
+        assert_eq!(list["value"].as_array().unwrap().len(), found, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_has_ended_can_be_deleted_and_its_id_stays_spent() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    azure.submit("j1", "sleep 1000").await;
+    azure.job_is("j1", "Running").await;
+    let path = azure.ml("jobs/j1");
+    azure.delete(&path).await.expect(400);
+    azure.post(&azure.ml("jobs/j1/cancel")).await.expect(202);
+    azure.job_is("j1", "Canceled").await;
+    let reply = azure.delete(&path).await.expect(202);
+    assert_eq!(reply.header("retry-after"), "10");
+    azure.get(reply.header("location")).await.expect(200);
+    azure.get(&path).await.expect(404);
+    azure.delete(&path).await.expect(204);
+    let reply = azure.put(&path, azure.job_body("true")).await.expect(400);
+    assert!(
+        reply.message().contains("already exists"),
+        "{}",
+        reply.message()
+    );
+}

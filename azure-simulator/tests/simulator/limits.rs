@@ -73,6 +73,8 @@ async fn a_pool_that_cannot_grow_says_why_and_its_job_waits_until_it_can() {
     assert_eq!(azure.job("j3").await["properties"]["status"], "Queued");
     assert_eq!(azure.nodes().len(), 2);
     assert_eq!(azure.errors_of("pool").await, ["ClusterCoreQuotaReached"]);
+    let waits = azure.run("j3").await["queueingInfo"].clone();
+    assert_eq!(waits["code"], "ClusterCoreQuotaReached");
     azure
         .tell("/quota", json!({"clusters": 3}))
         .await

@@ -73,6 +73,21 @@ async fn a_preempted_nodes_job_waits_and_runs_again_under_its_id() {
 }
 
 #[tokio::test]
+async fn a_job_that_runs_again_goes_before_those_that_have_waited_longer() {
+    let azure = running(World::default()).await;
+    for id in ["j2", "j3"] {
+        azure.submit(id, COMMAND).await;
+    }
+    azure.advance(300).await;
+    assert_eq!(status(&azure.job("j2").await), "Running");
+    assert_eq!(status(&azure.job("j3").await), "Queued");
+    azure.lose("preempt", json!({})).await.expect(204);
+    azure.advance(260).await;
+    assert_eq!(status(&azure.job("j1").await), "Running");
+    assert_eq!(status(&azure.job("j3").await), "Queued");
+}
+
+#[tokio::test]
 async fn a_preempted_nodes_job_fails_in_a_world_that_says_so() {
     let world = World {
         preemption: AfterLoss::Fail,

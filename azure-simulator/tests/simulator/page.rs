@@ -27,7 +27,7 @@ impl Azure {
         self.send(Method::POST, &path, Some(body)).await.expect(200);
     }
 
-    async fn upload(&self, run: &str, path: &str, content: &'static [u8]) {
+    async fn upload_artifact(&self, run: &str, path: &str, content: &'static [u8]) {
         let url = format!(
             "{}/artifact/v2.0{}/artifacts/ExperimentRun/dcid.{run}/content",
             self.simulator.arm_url(),
@@ -205,7 +205,7 @@ async fn the_studio_link_of_a_job_is_the_page_of_its_run() {
     let parameter = json!({"run_id": "j1", "key": "depth", "value": "12"});
     azure.mlflow_call("log-parameter", parameter).await;
     azure
-        .upload("j1", "plots/map.png", b"not really a PNG")
+        .upload_artifact("j1", "plots/map.png", b"not really a PNG")
         .await;
     let page = azure.page_says(&path, "said by j1").await;
     for text in [
@@ -250,7 +250,7 @@ async fn what_others_named_is_text_and_never_markup() {
     let parameter = json!({"run_id": "j1", "key": HOSTILE, "value": HOSTILE});
     azure.mlflow_call("log-parameter", parameter).await;
     azure
-        .upload(
+        .upload_artifact(
             "j1",
             "<b>.svg",
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
@@ -301,10 +301,10 @@ async fn a_page_loads_and_runs_nothing_but_its_own_and_a_runs_files_nothing_at_a
     azure.submit("j1", "true").await;
     azure.job_is("j1", "Completed").await;
     azure
-        .upload("j1", "evil.svg", b"<svg><script>alert(1)</script></svg>")
+        .upload_artifact("j1", "evil.svg", b"<svg><script>alert(1)</script></svg>")
         .await;
     azure
-        .upload("j1", "evil.html", b"<script>alert(1)</script>")
+        .upload_artifact("j1", "evil.html", b"<script>alert(1)</script>")
         .await;
     for (name, kind) in [
         ("evil.svg", "image/svg+xml"),

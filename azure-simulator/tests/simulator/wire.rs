@@ -1,11 +1,11 @@
 //! What is the same for every type: routing, api-versions, paging, headers, refusals.
 
-use azure_simulator::World;
+use azure_simulator::{NetworkConflict, Timings, World};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::client::{Azure, ML};
-use crate::fixtures::pool_body;
+use crate::fixtures::{network_body, pool_body};
 
 #[tokio::test]
 async fn an_api_version_is_required_and_must_be_known() {
@@ -262,4 +262,25 @@ async fn sizes_and_usages_tell_what_a_pool_may_be_made_of() {
         .iter()
         .find(|row| row["name"]["value"] == "Standard DSv2 Family Cluster Dedicated vCPUs");
     assert_eq!(family.unwrap()["currentValue"], 4);
+}
+
+#[tokio::test]
+async fn an_operation_is_told_as_the_world_wants_it() {
+    let timings = Timings {
+        network_write_seconds: 3600.0,
+        ..Timings::none()
+    };
+    let mut world = World::default().with_timings(timings);
+    world.operations.running_status = "Accepted".to_owned();
+    world.operations.retry_after_seconds = Some(7);
+    world.operations.network_conflict = NetworkConflict::RetryableErrorDueToAnotherOperation;
+    let azure = Azure::start(world).await;
+    let network = azure.network("virtualNetworks/v1");
+    let reply = azure.put(&network, network_body(&[])).await.expect(201);
+    assert_eq!(reply.header("retry-after"), "7");
+    let url = reply.header("azure-asyncoperation").to_owned();
+    assert_eq!(azure.get(&url).await.body["status"], "Accepted");
+    let reply = azure.put(&network, network_body(&[])).await.expect(429);
+    assert_eq!(reply.code(), "RetryableErrorDueToAnotherOperation");
+    assert_eq!(reply.header("retry-after"), "10");
 }

@@ -85,18 +85,8 @@ impl AzureKind for DataAsset {
     }
 
     fn drift(want: &Want, have: &Have) -> Drift {
-        let same = have
-            .properties
-            .data_uri
-            .as_deref()
-            .is_none_or(|uri| uri == want.properties.data_uri);
-        if same {
-            Drift::None
-        } else {
-            Drift::Replace {
-                fields: vec!["uri".into()],
-            }
-        }
+        let held = have.properties.data_uri.as_deref();
+        Drift::of_version("uri", &want.properties.data_uri, held)
     }
 
     fn health(_: &Have) -> Health {

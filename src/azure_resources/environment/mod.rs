@@ -80,18 +80,8 @@ impl AzureKind for Environment {
     /// The version's name is the hash of its content, so only somebody else's version of that name differs. The
     /// conda file is not compared: Azure ML may write it anew.
     fn drift(want: &Want, have: &Have) -> Drift {
-        let same = have
-            .properties
-            .image
-            .as_deref()
-            .is_none_or(|image| image == want.properties.image);
-        if same {
-            Drift::None
-        } else {
-            Drift::Replace {
-                fields: vec!["image".into()],
-            }
-        }
+        let held = have.properties.image.as_deref();
+        Drift::of_version("image", &want.properties.image, held)
     }
 
     fn health(_: &Have) -> Health {

@@ -1,6 +1,9 @@
 //! What a head or worker job is submitted with. The names of the variables are the bootstrap's interface
 //! (`src/bootstrap/dask_azureml.py`).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::LazyLock;

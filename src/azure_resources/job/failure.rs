@@ -38,20 +38,20 @@ fn lasting_reason(error: Option<&str>, log: Option<&str>) -> Option<(Reason, &'s
     {
         return Some((
             Reason::ImageWithoutDask,
-            "use an environment whose python has dask and distributed",
+            "make the DaskCluster anew with an environment whose python has dask and distributed",
         ));
     }
     if log_has("dask_azureml: dataset") {
         return Some((
             Reason::DatasetUnmountable,
-            "correct the path of the dataset that the log names, or leave it out",
+            "make the DaskCluster anew with another path for the dataset that the log names, or without one",
         ));
     }
     let mount =
         |text: &str| text.contains("mount") || text.contains("Mount") || text.contains("dataset_");
     error.is_some_and(mount).then_some((
         Reason::DatasetUnmountable,
-        "check that the dataset's uri exists and that its datastore or the pool's identity may read it",
+        "check that the dataset's uri exists and that its datastore or the pool's identity may read it, then make the DaskCluster anew",
     ))
 }
 

@@ -1,5 +1,8 @@
 //! Who stands in which slot, and what id comes next. Found in Azure at every look, never remembered.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -25,7 +28,7 @@ pub enum Occupant {
         next: JobName,
         /// Not submitted before that: its predecessors failed.
         not_before: Option<Timestamp>,
-        /// The newest job that stood here, if any.
+        /// The newest job that stood here, if any. One that was cancelled before it started is passed over.
         last: Option<Box<JobFacts>>,
         /// Failures in a row.
         failures: u32,
@@ -202,21 +205,27 @@ fn occupant(jobs: &BTreeMap<JobName, JobFacts>, slot: Slot, serves: Option<&str>
     if !facts.status.is_terminal() {
         return Occupant::Alive(*newest);
     }
+    let incarnations = || incarnations().map(|(_, facts)| facts);
+    // A worker that was cancelled before it started was told to go: that says nothing of what it would have come to.
+    let says_something =
+        |facts: &&JobFacts| serves.is_none() || !facts.was_cancelled_before_it_started();
     // A head that ends is a failure whatever its exit code: nobody asked it to. A worker that completes was retired.
-    let failed = |facts: &JobFacts| match serves {
+    let failed = |facts: &&JobFacts| match serves {
         None => true,
         Some(serves) => facts.status != JobStatus::Completed && facts.head() == Some(serves),
     };
     let failures = incarnations()
-        .take_while(|(_, facts)| failed(facts))
+        .filter(says_something)
+        .take_while(failed)
         .count();
     let failures = u32::try_from(failures).unwrap_or(u32::MAX);
+    let last = incarnations().find(says_something).unwrap_or(facts);
     let not_before = restart_delay(failures)
-        .and_then(|delay| facts.ended_at.or(facts.created_at)?.checked_add(delay).ok());
+        .and_then(|delay| last.ended_at.or(last.created_at)?.checked_add(delay).ok());
     Occupant::Vacant {
         next: newest.next(),
         not_before,
-        last: Some(Box::new(facts.clone())),
+        last: Some(Box::new(last.clone())),
         failures,
     }
 }

@@ -97,10 +97,14 @@ fn want_occupant(scene: &Scene<'_>, lineup: &Lineup, occupant: &Occupant) -> Wan
         },
         Occupant::Vacant { .. } if lineup.worker_must_wait(name, scene) => Standing::Later {
             reason: Reason::WorkersStarting,
-            message: format!(
-                "worker jobs wait for the head job {}",
-                scene.cluster.place.job(lineup.head.name()).name()
-            ),
+            message: if lasting_failure(scene, &lineup.head).is_some() {
+                "no worker job is submitted, as the head's cannot start".to_owned()
+            } else {
+                format!(
+                    "worker jobs wait for the head job {}",
+                    scene.cluster.place.job(lineup.head.name()).name()
+                )
+            },
         },
         Occupant::Vacant { .. } => Standing::Own(body::body(scene, lineup, name)),
     };

@@ -194,6 +194,11 @@ impl JobFacts {
         })
     }
 
+    /// Cancelled while it was queued or prepared: Azure ML names no start for it.
+    pub fn was_cancelled_before_it_started(&self) -> bool {
+        self.status == JobStatus::Canceled && self.started_at.is_none()
+    }
+
     /// The head job that this worker job serves.
     pub fn head(&self) -> Option<&str> {
         self.tags.get(HEAD_TAG).map(String::as_str)

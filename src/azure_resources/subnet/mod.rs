@@ -84,10 +84,9 @@ impl AzureKind for Subnet {
 
     fn places(place: &Place) -> Vec<ResourceId> {
         place
-            .network
-            .iter()
-            .filter(|network| network.is_ours)
+            .own_network()
             .map(|network| network.subnet.clone())
+            .into_iter()
             .collect()
     }
 

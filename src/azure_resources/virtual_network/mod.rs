@@ -96,10 +96,9 @@ impl AzureKind for VirtualNetwork {
 
     fn places(place: &Place) -> Vec<ResourceId> {
         place
-            .network
-            .iter()
-            .filter(|network| network.is_ours)
+            .own_network()
             .map(|network| network.virtual_network.clone())
+            .into_iter()
             .collect()
     }
 

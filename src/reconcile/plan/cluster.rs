@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::stages::{SchedulerStage, plan_stages};
-use super::{Action, Follow, Plan, Step, children};
+use super::stages::{SchedulerStage, fallen_silent, plan_stages};
+use super::{Action, Blocked, Follow, Plan, Step, children, held_up};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Scene};
 use crate::lookup::{Lookup, Trouble};
@@ -25,6 +25,7 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     // Before it may make anything nothing has to go before it does: a cluster that never came so far is deleted at
     // once, whatever is wrong with its credentials or its workspace.
     if !may_touch_azure(cluster, observed, &mut plan) {
+        tell_silence(observed, &mut plan);
         return plan;
     }
     if !observed.has_finalizer {
@@ -36,6 +37,9 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     let lineup = match observed.lineup(&cluster.place, cluster.worker.replicas) {
         Ok(lineup) => Some(lineup),
         Err(trouble) => {
+            plan.unseen
+                .extend([ConditionType::SchedulerReady, ConditionType::WorkersReady]);
+            tell_silence(observed, &mut plan);
             plan.block(ConditionType::SchedulerReady, trouble.clone());
             plan.block(ConditionType::WorkersReady, trouble);
             None
@@ -80,6 +84,16 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         .target(&scene, lineup)
         .map_or(Follow::Nobody, Follow::This);
     plan
+}
+
+/// While Azure cannot be asked for the jobs, the scheduler still can: one that answers is there, one that fell silent
+/// is not, whatever was told last.
+fn tell_silence(observed: &Observed, plan: &mut Plan) {
+    let sight = &observed.scheduler;
+    if let (Some(_), Some(silence)) = (&sight.state, &sight.silence) {
+        plan.unseen.remove(&ConditionType::SchedulerReady);
+        plan.block(ConditionType::SchedulerReady, fallen_silent(silence));
+    }
 }
 
 fn hold_credentials(observed: &Observed, plan: &mut Plan) {
@@ -188,6 +202,7 @@ fn vm_size_is_known(
 
 /// `connected`: the head's token is where users find it, or will be before the head is submitted.
 fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
+    let first = plan.steps.len();
     let mut ready = BTreeSet::new();
     if connected {
         ready.insert(CONNECTION);
@@ -200,6 +215,20 @@ fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
         plan.steps.extend(share.steps);
         plan.waits.extend(share.waits);
         plan.blocked.extend(share.blocked);
+    }
+    let is_refused = |blocked: &Blocked| {
+        blocked.trouble.reason == Reason::NotOurs
+            && [ConditionType::NetworkReady, ConditionType::ComputeReady].contains(&blocked.stage)
+    };
+    if plan.blocked.iter().any(is_refused) {
+        hold_up_from(first, plan);
+    }
+}
+
+/// A cluster whose network or pool is refused never runs: what else were made for it would only be left behind.
+fn hold_up_from(first: usize, plan: &mut Plan) {
+    for step in plan.steps.split_off(first) {
+        plan.wait(step.stage, Reason::Pending, held_up(&step));
     }
 }
 

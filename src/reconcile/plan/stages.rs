@@ -7,7 +7,7 @@ use super::Plan;
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::job::{JobFacts, JobStatus, Lineup, Occupant, lasting_failure};
 use crate::azure_resources::{ComputeHave, Scene};
-use crate::dask::{State, Target};
+use crate::dask::{Silence, State, Target};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::Slot;
 use crate::scaling::LettingGo;
@@ -204,7 +204,7 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
             });
             if late {
                 let message = format!(
-                    "job {head} has run for more than startTimeoutSeconds ({timeout} s) and has published no address: see its log (user_logs/std_log_process_00.txt) in the studio"
+                    "job {head} has run for more than startTimeoutSeconds ({timeout} s) and has published no address: read its log (user_logs/std_log_process_00.txt) in the studio; once you cancel the job a new head is started"
                 );
                 plan.block(
                     SCHEDULER,
@@ -257,10 +257,7 @@ fn plan_published(scene: &Scene<'_>, address: &HeadAddress, plan: &mut Plan) {
                 silence.message
             ),
         ),
-        _ if sight.state.is_some() => Trouble::passing(
-            Reason::SchedulerLost,
-            format!("the scheduler has fallen silent: {}", silence.message),
-        ),
+        _ if sight.state.is_some() => fallen_silent(silence),
         _ => Trouble::passing(
             Reason::SchedulerUnreachable,
             format!(
@@ -270,6 +267,14 @@ fn plan_published(scene: &Scene<'_>, address: &HeadAddress, plan: &mut Plan) {
         ),
     };
     plan.block(SCHEDULER, trouble);
+}
+
+/// What a scheduler has come to that answered before.
+pub(super) fn fallen_silent(silence: &Silence) -> Trouble {
+    Trouble::passing(
+        Reason::SchedulerLost,
+        format!("the scheduler has fallen silent: {}", silence.message),
+    )
 }
 
 fn plan_workers(
@@ -293,6 +298,13 @@ fn plan_workers(
         return;
     }
     if plan.unseen.contains(&WORKERS) {
+        return;
+    }
+    if stage.believed().is_some() && scene.observed.scheduler.silence.is_some() {
+        let message = format!(
+            "the scheduler does not answer, so nobody knows how many of the {desired} workers are registered"
+        );
+        plan.wait(WORKERS, Reason::Pending, message);
         return;
     }
     let registered = stage

@@ -158,6 +158,11 @@ impl Action {
             | Self::RetireWorkers { .. } => false,
         }
     }
+
+    /// Makes or changes something in Azure.
+    pub fn writes_azure(&self) -> bool {
+        matches!(self, Self::PutAzure { .. } | Self::PatchAzure { .. })
+    }
 }
 
 impl fmt::Display for Action {

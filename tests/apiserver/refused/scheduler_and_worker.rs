@@ -104,6 +104,18 @@ pub(super) fn environment_variables() -> Vec<Refusal> {
         refusals.extend(values(
             pointer,
             [
+                "DASK_CONFIG",
+                "DASK_ROOT_CONFIG",
+                "DASK_config",
+                "DASK_Root_Config",
+            ]
+            .map(named),
+            name,
+            "a file of Dask settings could turn the operator's own around",
+        ));
+        refusals.extend(values(
+            pointer,
+            [
                 "AZUREML_RUN_ID",
                 "AZURE_ML_INPUT",
                 "AZ_BATCH_NODE_ID",

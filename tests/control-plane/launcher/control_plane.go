@@ -161,6 +161,12 @@ func (plane *controlPlane) start(events *outsideEvents) error {
 	if err := plane.startControllerManager(); err != nil {
 		return err
 	}
+	// Programs tell clusters apart by its UID. The API server makes it after it
+	// has said that it is ready.
+	const system = "/api/v1/namespaces/kube-system"
+	if err := plane.until(events, plane.apiServer, plane.answers(system)); err != nil {
+		return err
+	}
 	// Without it no Pod can be made and no token asked for: the first thing
 	// that a freshly made control plane still lacks.
 	const serviceAccount = "/api/v1/namespaces/default/serviceaccounts/default"

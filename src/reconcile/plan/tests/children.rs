@@ -2,7 +2,7 @@
 
 use super::assert_plan;
 use crate::lookup::Lookup;
-use crate::reconcile::fixtures::World;
+use crate::reconcile::fixtures::{World, seconds_after_noon};
 use crate::reconcile::plan::Follow;
 
 fn published() -> World {
@@ -81,4 +81,16 @@ fn a_token_that_nobody_holds_any_more_is_told_and_no_other_is_invented() {
         observed.scheduler = Default::default();
     });
     assert_plan("token_lost", &world);
+}
+
+#[test]
+fn the_way_out_of_a_lost_token_leads_to_a_head_with_a_token_of_its_own() {
+    let cancelled = published()
+        .with(|observed| {
+            observed.connection = Lookup::Absent;
+            observed.scheduler = Default::default();
+        })
+        .job("head-1", "Canceled", |_| {})
+        .with(|observed| observed.seen_at = seconds_after_noon(5));
+    assert_plan("token_lost_head_cancelled", &cancelled);
 }

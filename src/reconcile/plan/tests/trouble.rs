@@ -24,6 +24,35 @@ fn a_network_or_pool_that_was_not_made_for_this_cluster_is_left_alone() {
 }
 
 #[test]
+fn nothing_is_made_in_azure_for_a_cluster_whose_pool_or_network_is_refused() {
+    let foreign_pool = || World::empty(|_| {}).pool("Succeeded", |body| body["tags"] = json!(null));
+    assert_plan("pool_not_ours_at_first", &foreign_pool());
+    let network = foreign_pool().place().network.clone().unwrap();
+    let body = json!({"location": "eastus", "tags": null, "properties": {}});
+    let foreign_network = World::empty(|_| {}).found(network.virtual_network, body);
+    assert_plan("network_not_ours_at_first", &foreign_network);
+    for world in [foreign_pool(), foreign_network] {
+        let plan = world.plan();
+        assert!(
+            !plan.steps.iter().any(|step| step.action.writes_azure()),
+            "{plan}"
+        );
+    }
+}
+
+#[test]
+fn a_refused_job_keeps_no_other_from_being_made() {
+    let foreign_worker = World::answering(2, &["head-1"]).job("w00-1", "Running", |body| {
+        body["properties"]["tags"]["dask-azureml-owner"] = json!("u2");
+    });
+    let plan = foreign_worker.plan().to_string();
+    assert!(
+        plan.contains("do    PUT Job noaa-isd-6f9619ff-w01-1"),
+        "{plan}"
+    );
+}
+
+#[test]
 fn a_pool_of_our_name_and_another_size_cannot_be_mended() {
     let world = World::provisioned(|_| {}).pool("Succeeded", |body| {
         body["properties"]["properties"]["vmSize"] = json!("STANDARD_D2");
@@ -78,6 +107,18 @@ fn nothing_is_concluded_from_a_list_that_failed() {
     let world = World::provisioned(|_| {})
         .with(|observed| observed.jobs_listed = Lookup::Unavailable(throttled()));
     assert_plan("list_failed", &world);
+}
+
+#[test]
+fn a_scheduler_that_falls_silent_is_told_though_azure_cannot_be_asked() {
+    let silent = World::answering(1, &["head-1", "w00-1"]).silent("Unreachable");
+    let no_list = silent
+        .clone()
+        .with(|observed| observed.jobs_listed = Lookup::Unavailable(throttled()));
+    assert_plan("list_failed_and_silent", &no_list);
+    let no_workspace =
+        silent.with(|observed| observed.workspace = Lookup::Unavailable(throttled()));
+    assert_plan("workspace_unavailable_and_silent", &no_workspace);
 }
 
 #[test]

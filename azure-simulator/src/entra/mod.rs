@@ -1,165 +1,23 @@
-//! Entra ID: issues access tokens for client secrets, and knows the tokens it issued
-//! (contract section 2).
+//! Entra ID: issues access tokens for client secrets and for tokens of other issuers, and knows the
+//! tokens it issued (contract section 2).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+mod assertion;
+mod tokens;
+
+pub(crate) use tokens::{Audience, Principal, Refusal, Tokens};
+
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::answer::Answer;
-use crate::arm::error::ArmError;
 use crate::arm::request::Query;
 use crate::azure::{Azure, Settings};
-use crate::lock;
-
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Principal {
-    /// A service principal, by its client id.
-    Client(String),
-    /// A job, by the key of its workspace: what a run token stands for.
-    Run { workspace: String },
-}
-
-impl Principal {
-    pub(crate) fn display_name(&self) -> &str {
-        match self {
-            Self::Client(id) => id,
-            Self::Run { .. } => "run",
-        }
-    }
-}
-
-/// Which plane a token is shown to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Audience {
-    ResourceManager,
-    DataPlane,
-}
-
-#[derive(Clone, Debug)]
-struct Issued {
-    principal: Principal,
-    expires: Timestamp,
-}
-
-/// Every token that was issued and has not been forgotten. Kept as digests.
-#[derive(Debug, Default)]
-pub(crate) struct Tokens {
-    issued: Mutex<HashMap<[u8; 32], Issued>>,
-}
-
-/// Why a token is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Missing,
-    Unknown,
-    Expired,
-}
-
-impl Refusal {
-    /// ARM's 401 (contract section 2).
-    pub(crate) fn arm_error(self, settings: &Settings) -> ArmError {
-        let (code, message) = match self {
-            Self::Missing => (
-                "AuthenticationFailed",
-                "Authentication failed. The 'Authorization' header is missing.",
-            ),
-            Self::Unknown => ("InvalidAuthenticationToken", "The access token is invalid."),
-            Self::Expired => (
-                "ExpiredAuthenticationToken",
-                "The access token expiry UTC time is earlier than current UTC time.",
-            ),
-        };
-        ArmError::new(StatusCode::UNAUTHORIZED, code, message).header(
-            "www-authenticate",
-            format!(
-                "Bearer authorization_uri=\"{}/{}\", error=\"invalid_token\", \
-                 error_description=\"{message}\"",
-                settings.base_url(),
-                settings.world.tenant_id,
-            ),
-        )
-    }
-}
-
-impl Tokens {
-    /// A new token in the form of a JWT; `claims` get `exp`, `iat` and `nbf`.
-    pub(crate) fn issue(
-        &self,
-        principal: Principal,
-        now: Timestamp,
-        lifetime: SignedDuration,
-        mut claims: Value,
-    ) -> String {
-        let expires = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX);
-        claims["iat"] = json!(now.as_second());
-        claims["nbf"] = json!(now.as_second());
-        claims["exp"] = json!(expires.as_second());
-        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signature = Sha256::digest(Uuid::new_v4().as_bytes());
-        let token = format!(
-            "{}.{}.{}",
-            part(json!({"typ": "JWT", "alg": "none", "kid": "azure-simulator"})),
-            part(claims),
-            URL_SAFE_NO_PAD.encode(signature),
-        );
-        let mut issued = lock(&self.issued);
-        issued.retain(|_, token| token.expires > now.saturating_sub(lifetime).unwrap_or(now));
-        issued.insert(digest(&token), Issued { principal, expires });
-        token
-    }
-
-    /// Who shows the bearer token of these headers.
-    pub(crate) fn check(
-        &self,
-        headers: &HeaderMap,
-        audience: Audience,
-        now: Timestamp,
-    ) -> Result<Principal, Refusal> {
-        let header = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .ok_or(Refusal::Missing)?;
-        let token = header
-            .split_once(' ')
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or(Refusal::Unknown)?;
-        let issued = lock(&self.issued)
-            .get(&digest(token))
-            .cloned()
-            .ok_or(Refusal::Unknown)?;
-        if issued.expires <= now {
-            return Err(Refusal::Expired);
-        }
-        match (audience, &issued.principal) {
-            (Audience::ResourceManager, Principal::Run { .. }) => Err(Refusal::Unknown),
-            _ => Ok(issued.principal),
-        }
-    }
-
-    /// Makes every token of clients expire now; run tokens live on.
-    pub(crate) fn expire_all(&self, now: Timestamp) {
-        for token in lock(&self.issued).values_mut() {
-            if matches!(token.principal, Principal::Client(_)) {
-                token.expires = now;
-            }
-        }
-    }
-}
-
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
-}
 
 /// An error of the token endpoint.
 struct TokenError {
@@ -177,6 +35,10 @@ impl TokenError {
             code,
             message,
         }
+    }
+
+    fn invalid_client(code: u32, message: String) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_client", code, message)
     }
 
     fn answer(self, now: Timestamp) -> Answer {
@@ -251,18 +113,10 @@ fn grant(azure: &Azure, tenant: &str, form: &Query, now: Timestamp) -> Result<An
             ),
         ));
     };
-    let unauthorized =
-        |code, message| TokenError::new(StatusCode::UNAUTHORIZED, "invalid_client", code, message);
-    if form.get("client_assertion").is_some() {
-        tracing::warn!("a client assertion was offered; only client secrets are simulated");
-        return Err(unauthorized(
-            700_027,
-            "The certificate or assertion used to authenticate is not valid. Client assertions are \
-             not simulated."
-                .to_owned(),
-        ));
-    }
-    if form.get("client_secret") != Some(client.client_secret.as_str()) {
+    let unauthorized = TokenError::invalid_client;
+    if let Some(assertion) = form.get("client_assertion") {
+        assertion::check(world, &client.client_id, assertion, now)?;
+    } else if form.get("client_secret") != Some(client.client_secret.as_str()) {
         return Err(unauthorized(
             7_000_215,
             format!(
@@ -303,6 +157,50 @@ fn grant(azure: &Azure, tenant: &str, form: &Query, now: Timestamp) -> Result<An
     .header("cache-control", "no-store, no-cache"))
 }
 
+/// A token for the managed identity of a virtual machine (contract section 2): that of a client of
+/// the world, the first where none is named.
+pub(crate) fn managed_identity_token(
+    azure: &Azure,
+    query: &Query,
+    now: Timestamp,
+) -> Result<Answer, String> {
+    let world = &azure.settings.world;
+    let identity = match query.get("client_id") {
+        Some(id) => world
+            .clients
+            .iter()
+            .find(|client| client.client_id.eq_ignore_ascii_case(id)),
+        None => world.clients.first(),
+    };
+    let identity = identity.ok_or("Identity not found")?;
+    let resource = query.get("resource").unwrap_or_default();
+    let scope = format!("{}/.default", resource.trim_end_matches('/'));
+    let audience = audience_of(&scope, &azure.settings).ok_or_else(|| {
+        format!(
+            "AADSTS500011: The resource principal named {resource} was not found in the tenant."
+        )
+    })?;
+    let lifetime = i64::try_from(world.token_lifetime_seconds).unwrap_or(i64::MAX);
+    let token = azure.tokens.issue(
+        Principal::Client(identity.client_id.clone()),
+        now,
+        SignedDuration::from_secs(lifetime),
+        json!({"aud": audience, "appid": identity.client_id, "tid": world.tenant_id}),
+    );
+    let begins = now.as_second();
+    // Numbers are texts here, unlike at the token endpoint.
+    Ok(Answer::ok(json!({
+        "access_token": token,
+        "client_id": identity.client_id,
+        "expires_in": lifetime.to_string(),
+        "expires_on": begins.saturating_add(lifetime).to_string(),
+        "ext_expires_in": lifetime.to_string(),
+        "not_before": begins.to_string(),
+        "resource": resource,
+        "token_type": "Bearer",
+    })))
+}
+
 /// The resource that a scope asks for, where it is one of ours.
 fn audience_of(scope: &str, settings: &Settings) -> Option<String> {
     let resource = scope
@@ -314,6 +212,7 @@ fn audience_of(scope: &str, settings: &Settings) -> Option<String> {
         "https://management.azure.com",
         "https://management.core.windows.net",
         "https://ml.azure.com",
+        "https://storage.azure.com",
         own.as_str(),
     ]
     .contains(&resource)
@@ -332,7 +231,7 @@ pub(crate) async fn openid_configuration(
         "device_authorization_endpoint": format!("{base}/{tenant}/oauth2/v2.0/devicecode"),
         "issuer": format!("{base}/{tenant}/v2.0"),
         "jwks_uri": format!("{base}/{tenant}/discovery/v2.0/keys"),
-        "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
         "response_types_supported": ["code", "id_token"],
         "scopes_supported": ["openid"],
         "tenant_region_scope": null,

@@ -60,18 +60,57 @@ class Azure:
                 return None
             raise
 
+    def world(self) -> dict:
+        """Everything that exists, nodes and processes included."""
+        with urllib.request.urlopen(f"{self._control}/world", timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def jobs(self, suffix: str = "") -> dict[str, dict]:
+        """Jobs by name: those whose name ends so."""
+        return {job["name"]: job for job in self.world()["jobs"] if job["name"].endswith(suffix)}
+
+    def writes(self) -> list[str]:
+        """`METHOD path` of every write to ARM so far, oldest first, ours included."""
+        requests = [exchange["request"] for exchange in self.exchanges()]
+        return [
+            f"{request['method']} {request['path']}"
+            for request in requests
+            if request["method"] != "GET" and request["path"].startswith("/subscriptions/")
+            # A POST that only reads.
+            and not request["path"].endswith("/listNodes")
+        ]
+
+    def tag_run(self, run: str, **tags: str) -> None:
+        """Tags of a job, by MLflow, as whoever may write to the workspace can set them."""
+        for key, value in tags.items():
+            self._open(
+                urllib.request.Request(
+                    f"{self._arm}/mlflow/v2.0{self.workspace}/api/2.0/mlflow/runs/set-tag",
+                    data=json.dumps({"run_id": run, "key": key, "value": value}).encode(),
+                    headers=self._headers(),
+                )
+            )
+
     def exchanges(self) -> list[dict]:
         """Every request and answer so far, ours included."""
         with urllib.request.urlopen(f"{self._control}/exchanges", timeout=10) as answer:
             return [json.loads(line) for line in answer.read().splitlines()]
 
-    def fault(self, fault: dict) -> None:
-        self._post("/faults", fault)
+    def forget_exchanges(self) -> None:
+        self._knob("DELETE", "/exchanges")
 
-    def _post(self, path: str, body: dict) -> None:
+    def fault(self, fault: dict) -> None:
+        self._knob("POST", "/faults", fault)
+
+    def clear_faults(self) -> None:
+        self._knob("DELETE", "/faults")
+
+    def _knob(self, method: str, path: str, body: dict | None = None) -> None:
+        """The control port: what the real Azure has not."""
         request = urllib.request.Request(
             self._control + path,
-            data=json.dumps(body).encode(),
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
         urllib.request.urlopen(request, timeout=10).close()
@@ -83,9 +122,12 @@ class Azure:
                 f"{self._arm}{path}?api-version={version}",
                 method=method,
                 data=None if body is None else json.dumps(body).encode(),
-                headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+                headers=self._headers(),
             )
         )
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
 
     def _open(self, request: urllib.request.Request) -> dict:
         with urllib.request.urlopen(request, context=self._trust, timeout=10) as answer:

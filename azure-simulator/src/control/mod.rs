@@ -1,5 +1,7 @@
 //! The control port: what exists, what was asked, and the knobs that Azure has not.
 
+pub(crate) mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +13,13 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::azure::{Azure, Transaction};
+use crate::azure::Azure;
 use crate::clock::Pace;
 use crate::faults::Fault;
-use crate::kinds;
+use crate::metadata;
 use crate::physics::node_loss::{Failure, NotLost, Preemption};
 use crate::physics::quota::QuotaChange;
-use crate::physics::run::Process;
 use crate::pretend::Told;
-use crate::processes::tree::ProcessTree;
 use crate::storage::blobs::ROOT as STORAGE;
 
 pub(crate) fn router(azure: Arc<Azure>) -> Router {
@@ -27,13 +27,15 @@ pub(crate) fn router(azure: Arc<Azure>) -> Router {
         .route("/healthz", get(async || "ok"))
         .route(
             "/world",
-            get(async |State(azure): State<Arc<Azure>>| Json(world(&azure))),
+            get(async |State(azure): State<Arc<Azure>>| Json(world::shown(&azure))),
         )
         .route("/exchanges", get(exchanges).delete(forget_exchanges))
         .route("/meter", get(meter).delete(reset_meter))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/clock", get(clock).post(set_clock))
         .route("/tokens", axum::routing::delete(expire_tokens))
+        .route("/tokens/revoke", post(revoke_tokens))
+        .route("/metadata/identity/oauth2/token", get(metadata::token))
         .route("/nodes/{node}/preempt", post(preempt))
         .route("/nodes/{node}/fail", post(fail))
         .route("/quota", get(quota).post(change_quota))
@@ -126,6 +128,11 @@ async fn set_clock(
         azure.advance(by).await;
     }
     Ok(clock(State(azure)).await)
+}
+
+async fn revoke_tokens(State(azure): State<Arc<Azure>>) -> StatusCode {
+    azure.tokens.revoke_all(azure.clock.now().timestamp);
+    StatusCode::NO_CONTENT
 }
 
 async fn expire_tokens(State(azure): State<Arc<Azure>>) -> StatusCode {
@@ -240,7 +247,11 @@ fn bad(problem: impl std::fmt::Display) -> (StatusCode, String) {
 }
 
 fn parsed<T: for<'a> Deserialize<'a>>(body: &Bytes) -> Result<T, (StatusCode, String)> {
-    serde_json::from_slice(body).map_err(bad)
+    let value: Value = serde_json::from_slice(body).map_err(bad)?;
+    if !value.is_object() {
+        return Err(bad("a JSON object is needed"));
+    }
+    serde_json::from_value(value).map_err(bad)
 }
 
 fn parsed_or_default<T: Default + for<'a> Deserialize<'a>>(
@@ -269,142 +280,4 @@ pub(crate) fn reset_meters(azure: &Azure) {
         let now = transaction.now.elapsed;
         transaction.state.physics.reset_costs(now);
     });
-}
-
-/// Everything that exists.
-pub(crate) fn world(azure: &Azure) -> Value {
-    let tree = ProcessTree::read();
-    azure.transact(|transaction| {
-        json!({
-            "jobs_are": azure.settings.world.jobs.word(),
-            "resource_groups": plain(transaction, ""),
-            "workspaces": plain(transaction, "Microsoft.MachineLearningServices/workspaces"),
-            "networks": networks(transaction),
-            "computes": computes(transaction),
-            "jobs": jobs(transaction, &tree),
-            "data": plain(transaction, "Microsoft.MachineLearningServices/workspaces/data/versions"),
-            "environments": plain(
-                transaction,
-                "Microsoft.MachineLearningServices/workspaces/environments/versions",
-            ),
-        })
-    })
-}
-
-/// Id, name and tags of everything of a type, and its properties.
-fn plain(transaction: &Transaction<'_>, resource_type: &str) -> Vec<Value> {
-    let found = transaction.state.documents.of_type(resource_type);
-    found
-        .into_iter()
-        .map(|document| {
-            let properties = &document.body["properties"];
-            let tags = document.body.get("tags").or_else(|| properties.get("tags"));
-            json!({
-                "id": document.body["id"],
-                "name": document.body["name"],
-                "tags": tags,
-                "properties": properties,
-            })
-        })
-        .collect()
-}
-
-fn networks(transaction: &Transaction<'_>) -> Vec<Value> {
-    transaction
-        .state
-        .documents
-        .of_type("Microsoft.Network/virtualNetworks")
-        .into_iter()
-        .map(|network| {
-            let subnets: Vec<Value> = kinds::subnets_of(transaction, &network.id)
-                .map(|subnet| {
-                    json!({
-                        "id": subnet.body["id"],
-                        "name": subnet.body["name"],
-                        "addressPrefix": subnet.body["properties"]["addressPrefix"],
-                    })
-                })
-                .collect();
-            json!({
-                "id": network.body["id"],
-                "name": network.body["name"],
-                "tags": network.body["tags"],
-                "provisioningState": network.body["properties"]["provisioningState"],
-                "addressSpace": network.body["properties"]["addressSpace"],
-                "subnets": subnets,
-            })
-        })
-        .collect()
-}
-
-fn computes(transaction: &Transaction<'_>) -> Vec<Value> {
-    let physics = &transaction.state.physics;
-    transaction
-        .state
-        .documents
-        .of_type("Microsoft.MachineLearningServices/workspaces/computes")
-        .into_iter()
-        .map(|compute| {
-            let body = kinds::shown::compute(transaction, compute);
-            let pool = physics.pools.get(&compute.id.key());
-            let nodes: Vec<Value> = pool
-                .into_iter()
-                .flat_map(|pool| &pool.nodes)
-                .map(|node| {
-                    let run = node.run.as_deref().and_then(|run| physics.runs.get(run));
-                    json!({
-                        "id": node.id,
-                        "address": node.address,
-                        "state": node.state.word(),
-                        "job": run.map(|run| &run.id),
-                    })
-                })
-                .collect();
-            let inner = &body["properties"]["properties"];
-            json!({
-                "id": body["id"],
-                "name": body["name"],
-                "tags": body["tags"],
-                "provisioningState": body["properties"]["provisioningState"],
-                "allocationState": pool.map(|pool| pool.allocation()),
-                "vmSize": inner["vmSize"],
-                "vmPriority": inner["vmPriority"],
-                "scaleSettings": inner["scaleSettings"],
-                "subnet": inner["subnet"]["id"],
-                "queued": pool.map_or(0, |pool| pool.queue.len()),
-                "nodes": nodes,
-            })
-        })
-        .collect()
-}
-
-fn jobs(transaction: &Transaction<'_>, tree: &ProcessTree) -> Vec<Value> {
-    let physics = &transaction.state.physics;
-    transaction
-        .state
-        .documents
-        .of_type("Microsoft.MachineLearningServices/workspaces/jobs")
-        .into_iter()
-        .map(|job| {
-            let body = kinds::shown::job(transaction, job);
-            let run = physics.runs.get(&job.id.key());
-            let pids = match run.map(|run| run.process) {
-                Some(Process::Keeper(keeper)) => tree.below(keeper),
-                _ => Vec::new(),
-            };
-            json!({
-                "id": body["id"],
-                "name": body["name"],
-                "status": body["properties"]["status"],
-                "tags": body["properties"]["tags"],
-                "experiment": body["properties"]["experimentName"],
-                "compute": body["properties"]["computeId"],
-                "archived": body["properties"]["isArchived"],
-                "node": run.and_then(|run| run.node.as_ref()),
-                "directory": run.map(|run| &run.directory),
-                "error": run.and_then(|run| run.error.as_ref()),
-                "pids": pids,
-            })
-        })
-        .collect()
 }

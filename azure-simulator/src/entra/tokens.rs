@@ -1,0 +1,195 @@
+//! The tokens that were issued, and who shows one.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::{HeaderMap, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::arm::error::ArmError;
+use crate::azure::Settings;
+use crate::lock;
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Principal {
+    /// A service principal, by its client id.
+    Client(String),
+    /// A job, by the key of its workspace: what a run token stands for.
+    Run { workspace: String },
+}
+
+impl Principal {
+    pub(crate) fn display_name(&self) -> &str {
+        match self {
+            Self::Client(id) => id,
+            Self::Run { .. } => "run",
+        }
+    }
+}
+
+/// Which plane a token is shown to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    ResourceManager,
+    DataPlane,
+}
+
+#[derive(Clone, Debug)]
+struct Issued {
+    principal: Principal,
+    expires: Timestamp,
+    /// Since when it is not taken any more, though it has not expired.
+    revoked: Option<Timestamp>,
+}
+
+/// Every token that was issued and has not been forgotten. Kept as digests.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    issued: Mutex<HashMap<[u8; 32], Issued>>,
+}
+
+/// Why a token is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Missing,
+    Unknown,
+    Expired,
+    /// Not expired: continuous access evaluation wants a newer one.
+    Revoked(Timestamp),
+}
+
+impl Refusal {
+    /// ARM's 401 (contract section 2).
+    pub(crate) fn arm_error(self, settings: &Settings) -> ArmError {
+        let (code, message) = match self {
+            Self::Missing => (
+                "AuthenticationFailed",
+                "Authentication failed. The 'Authorization' header is missing.",
+            ),
+            Self::Unknown => ("InvalidAuthenticationToken", "The access token is invalid."),
+            Self::Expired => (
+                "ExpiredAuthenticationToken",
+                "The access token expiry UTC time is earlier than current UTC time.",
+            ),
+            Self::Revoked(_) => (
+                "InvalidAuthenticationToken",
+                "The access token has been revoked.",
+            ),
+        };
+        let mut challenge = format!(
+            "Bearer authorization_uri=\"{}/{}\"",
+            settings.base_url(),
+            settings.world.tenant_id,
+        );
+        match self {
+            Self::Revoked(at) => {
+                let claims = json!({
+                    "access_token": {"nbf": {"essential": true, "value": at.as_second().to_string()}},
+                });
+                challenge.push_str(&format!(
+                    ", error=\"insufficient_claims\", claims=\"{}\"",
+                    STANDARD.encode(claims.to_string()),
+                ));
+            }
+            _ => challenge.push_str(&format!(
+                ", error=\"invalid_token\", error_description=\"{message}\""
+            )),
+        }
+        ArmError::new(StatusCode::UNAUTHORIZED, code, message).header("www-authenticate", challenge)
+    }
+}
+
+impl Tokens {
+    /// A new token in the form of a JWT; `claims` get `exp`, `iat` and `nbf`.
+    pub(crate) fn issue(
+        &self,
+        principal: Principal,
+        now: Timestamp,
+        lifetime: SignedDuration,
+        mut claims: Value,
+    ) -> String {
+        let expires = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX);
+        claims["iat"] = json!(now.as_second());
+        claims["nbf"] = json!(now.as_second());
+        claims["exp"] = json!(expires.as_second());
+        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signature = Sha256::digest(Uuid::new_v4().as_bytes());
+        let token = format!(
+            "{}.{}.{}",
+            part(json!({"typ": "JWT", "alg": "none", "kid": "azure-simulator"})),
+            part(claims),
+            URL_SAFE_NO_PAD.encode(signature),
+        );
+        let mut issued = lock(&self.issued);
+        issued.retain(|_, token| token.expires > now.saturating_sub(lifetime).unwrap_or(now));
+        issued.insert(
+            digest(&token),
+            Issued {
+                principal,
+                expires,
+                revoked: None,
+            },
+        );
+        token
+    }
+
+    /// Who shows the bearer token of these headers.
+    pub(crate) fn check(
+        &self,
+        headers: &HeaderMap,
+        audience: Audience,
+        now: Timestamp,
+    ) -> Result<Principal, Refusal> {
+        let header = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .ok_or(Refusal::Missing)?;
+        let token = header
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or(Refusal::Unknown)?;
+        let issued = lock(&self.issued)
+            .get(&digest(token))
+            .cloned()
+            .ok_or(Refusal::Unknown)?;
+        if issued.expires <= now {
+            return Err(Refusal::Expired);
+        }
+        if let Some(at) = issued.revoked {
+            return Err(Refusal::Revoked(at));
+        }
+        match (audience, &issued.principal) {
+            (Audience::ResourceManager, Principal::Run { .. }) => Err(Refusal::Unknown),
+            _ => Ok(issued.principal),
+        }
+    }
+
+    /// Takes no token of clients any more that was issued until now.
+    pub(crate) fn revoke_all(&self, now: Timestamp) {
+        for token in lock(&self.issued).values_mut() {
+            if matches!(token.principal, Principal::Client(_)) {
+                token.revoked = Some(now);
+            }
+        }
+    }
+
+    /// Makes every token of clients expire now; run tokens live on.
+    pub(crate) fn expire_all(&self, now: Timestamp) {
+        for token in lock(&self.issued).values_mut() {
+            if matches!(token.principal, Principal::Client(_)) {
+                token.expires = now;
+            }
+        }
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}

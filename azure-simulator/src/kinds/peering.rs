@@ -1,0 +1,239 @@
+//! Peerings of virtual networks: one side each, connected once both are there.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::arm::error::ArmError;
+use crate::arm::operation;
+use crate::arm::request::ArmRequest;
+use crate::azure::Transaction;
+use crate::documents::{Document, Order};
+use crate::kinds::body_checks::only_known;
+use crate::kinds::network_state::{check_idle, check_precondition, new_etag, set_state};
+use crate::kinds::{Kind, NETWORK_VERSIONS};
+use crate::physics::Event;
+use crate::resource_id::ResourceId;
+
+const TYPE: &str = "Microsoft.Network/virtualNetworks/virtualNetworkPeerings";
+/// What Azure assumes where a peering does not say.
+const DEFAULTS: [(&str, bool); 4] = [
+    ("allowVirtualNetworkAccess", true),
+    ("allowForwardedTraffic", false),
+    ("allowGatewayTransit", false),
+    ("useRemoteGateways", false),
+];
+
+pub(crate) struct Peering;
+
+impl Kind for Peering {
+    fn resource_type(&self) -> &'static str {
+        TYPE
+    }
+
+    fn api_versions(&self) -> &'static [&'static str] {
+        NETWORK_VERSIONS
+    }
+
+    fn view(&self, transaction: &Transaction<'_>, document: &Document) -> Value {
+        shown(transaction, document)
+    }
+
+    fn put(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let given = request.object()?;
+        only_known(
+            given,
+            &["id", "name", "type", "etag", "properties"],
+            "a peering",
+        )?;
+        let properties = &given["properties"];
+        let mut known = vec![
+            "remoteVirtualNetwork",
+            "remoteAddressSpace",
+            "remoteVirtualNetworkAddressSpace",
+            "peeringState",
+            "peeringSyncLevel",
+            "provisioningState",
+            "doNotVerifyRemoteGateways",
+        ];
+        known.extend(DEFAULTS.map(|(name, _)| name));
+        only_known(properties, &known, "a peering's properties")?;
+        let network = request
+            .id
+            .parent()
+            .and_then(|network| transaction.state.documents.get(&network))
+            .map(|found| found.id.clone())
+            .ok_or_else(|| ArmError::resource_not_found(&request.id))?;
+        let text = properties["remoteVirtualNetwork"]["id"].as_str();
+        let remote = text
+            .and_then(ResourceId::parse)
+            .filter(|remote| remote.key() != network.key())
+            .and_then(|remote| transaction.state.documents.get(&remote));
+        let Some(remote) = remote.map(|found| found.id.clone()) else {
+            return Err(ArmError::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidResourceReference",
+                format!(
+                    "Resource {} referenced by resource {} was not found. Please make sure that the \
+                     referenced resource exists, and that both resources are in the same region.",
+                    text.unwrap_or_default(),
+                    request.id,
+                ),
+            ));
+        };
+        let existing = transaction.state.documents.get(&request.id).cloned();
+        check_precondition(request, existing.as_ref().map(|found| &found.body))?;
+        check_idle(transaction, &network, request)?;
+        let id = match &existing {
+            Some(found) => found.id.clone(),
+            None => network.child("virtualNetworkPeerings", Some(request.id.name())),
+        };
+        let mut stored = json!({
+            "remoteVirtualNetwork": {"id": remote.to_string()},
+            "peeringState": "Initiated",
+            "provisioningState": "Succeeded",
+        });
+        for (name, default) in DEFAULTS {
+            stored[name] = json!(properties[name].as_bool().unwrap_or(default));
+        }
+        let body = json!({
+            "id": id.to_string(),
+            "name": id.name(),
+            "type": TYPE,
+            "etag": new_etag(),
+            "properties": stored,
+        });
+        match transaction.state.documents.body_mut(&id.key()) {
+            Some(old) => *old = body,
+            None => transaction.state.documents.insert(id.clone(), body),
+        }
+        if let Some(other) = counterpart(transaction, &network, &remote) {
+            for key in [id.key(), other] {
+                set_peering_state(transaction, &key, "Connected");
+            }
+        }
+        set_state(transaction, &network, "Updating");
+        let (operation, url, _) =
+            operation::begin_network_operation(transaction, request.api_version());
+        let seconds = transaction.settings.world.timings.network_write_seconds;
+        transaction.schedule(seconds, Event::NetworkWritten { network, operation });
+        let status = match existing {
+            Some(_) => StatusCode::OK,
+            None => StatusCode::CREATED,
+        };
+        Ok(self
+            .get(transaction, request)?
+            .with_status(status)
+            .header("azure-asyncoperation", url))
+    }
+
+    fn delete(
+        &self,
+        transaction: &mut Transaction<'_>,
+        request: &ArmRequest,
+    ) -> Result<Answer, ArmError> {
+        let Some(found) = transaction.state.documents.get(&request.id) else {
+            return Ok(Answer::empty(StatusCode::NO_CONTENT));
+        };
+        let id = found.id.clone();
+        check_precondition(request, Some(&found.body))?;
+        let Some(network) = id.parent() else {
+            return Err(ArmError::resource_not_found(&id));
+        };
+        check_idle(transaction, &network, request)?;
+        disconnect(transaction, &network);
+        set_state(transaction, &network, "Updating");
+        let (operation, status, result) =
+            operation::begin_network_operation(transaction, request.api_version());
+        let seconds = transaction.settings.world.timings.network_delete_seconds;
+        // A child of a network goes as a subnet does.
+        transaction.schedule(
+            seconds,
+            Event::SubnetDeleted {
+                network,
+                subnet: id,
+                operation,
+            },
+        );
+        Ok(Answer::empty(StatusCode::ACCEPTED)
+            .header("location", result)
+            .header("azure-asyncoperation", status))
+    }
+}
+
+/// Peerings of a network, as it shows them.
+pub(crate) fn all_of(transaction: &Transaction<'_>, network: &ResourceId) -> Vec<Value> {
+    transaction
+        .state
+        .documents
+        .members(&collection(network), Order::OldestFirst, None)
+        .map(|peering| shown(transaction, peering))
+        .collect()
+}
+
+/// Keys of the peerings of a network.
+pub(crate) fn keys_of(transaction: &Transaction<'_>, network: &ResourceId) -> Vec<String> {
+    transaction
+        .state
+        .documents
+        .members(&collection(network), Order::OldestFirst, None)
+        .map(|peering| peering.id.key())
+        .collect()
+}
+
+fn collection(network: &ResourceId) -> ResourceId {
+    network.child("virtualNetworkPeerings", None)
+}
+
+fn remote_of(peering: &Document) -> Option<ResourceId> {
+    ResourceId::parse(peering.body["properties"]["remoteVirtualNetwork"]["id"].as_str()?)
+}
+
+/// The peering of `remote` that leads back to `network`, by its key.
+fn counterpart(
+    transaction: &Transaction<'_>,
+    network: &ResourceId,
+    remote: &ResourceId,
+) -> Option<String> {
+    transaction
+        .state
+        .documents
+        .members(&collection(remote), Order::OldestFirst, None)
+        .find(|peering| remote_of(peering).is_some_and(|id| id.key() == network.key()))
+        .map(|peering| peering.id.key())
+}
+
+/// The other sides of a network's peerings lose theirs.
+pub(crate) fn disconnect(transaction: &mut Transaction<'_>, network: &ResourceId) {
+    let others: Vec<String> = transaction
+        .state
+        .documents
+        .members(&collection(network), Order::OldestFirst, None)
+        .filter_map(|peering| counterpart(transaction, network, &remote_of(peering)?))
+        .collect();
+    for key in others {
+        set_peering_state(transaction, &key, "Disconnected");
+    }
+}
+
+fn set_peering_state(transaction: &mut Transaction<'_>, key: &str, state: &str) {
+    if let Some(body) = transaction.state.documents.body_mut(key) {
+        body["properties"]["peeringState"] = json!(state);
+    }
+}
+
+fn shown(transaction: &Transaction<'_>, document: &Document) -> Value {
+    let mut body = document.body.clone();
+    let remote = remote_of(document).and_then(|id| transaction.state.documents.get(&id));
+    if let Some(remote) = remote {
+        let space = &remote.body["properties"]["addressSpace"];
+        body["properties"]["remoteAddressSpace"] = space.clone();
+        body["properties"]["remoteVirtualNetworkAddressSpace"] = space.clone();
+    }
+    body["properties"]["peeringSyncLevel"] = json!("FullyInSync");
+    body
+}

@@ -1,0 +1,163 @@
+//! Step 5: what happened → [`Conclusion`]: the status to show, the events to tell, and when to look again. Pure.
+
+mod conditions;
+mod events;
+mod next;
+mod retelling;
+mod spacing;
+mod stages;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub(super) use events::Event;
+pub use next::Next;
+pub(super) use spacing::write_not_before;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use self::conditions::{Verdict, conditions, held};
+use self::events::events;
+use self::next::next;
+use self::stages::stage_verdict;
+use self::summary::summarize;
+use super::act::Acted;
+use super::observed::Observed;
+use super::plan::Plan;
+use super::status::{Facts, details};
+use super::validate::Wanted;
+use crate::api::{ConditionStatus, ConditionType, DaskClusterStatus, Phase, Reason};
+use crate::lookup::Trouble;
+
+/// The outcome of one reconcile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conclusion {
+    pub status: DaskClusterStatus,
+    pub events: Vec<Event>,
+    pub next: Next,
+}
+
+/// What a conclusion is made from.
+pub(super) struct Outcome<'a> {
+    pub generation: i64,
+    pub wanted: &'a Wanted,
+    pub observed: &'a Observed,
+    pub plan: &'a Plan,
+    pub acted: &'a Acted,
+    pub before: &'a DaskClusterStatus,
+    pub now: Timestamp,
+    /// When anything of this cluster last changed.
+    pub changed_at: Timestamp,
+    /// The last look led to another plan.
+    pub plan_is_new: bool,
+    /// How long a settled cluster goes unlooked at.
+    pub resync: Duration,
+}
+
+/// The stages, in the order in which their conditions stand.
+const STAGES: [ConditionType; 6] = [
+    ConditionType::NetworkReady,
+    ConditionType::ComputeReady,
+    ConditionType::DatasetsReady,
+    ConditionType::EnvironmentReady,
+    ConditionType::SchedulerReady,
+    ConditionType::WorkersReady,
+];
+
+/// The very first status of a generation: seen, and not yet known to hold. Written before any call to Azure, so that
+/// nobody takes the old status for the new spec's (kstatus).
+pub(super) fn acknowledge(
+    before: &DaskClusterStatus,
+    generation: i64,
+    now: Timestamp,
+) -> Option<DaskClusterStatus> {
+    if before.observed_generation == Some(generation) {
+        return None;
+    }
+    let verdict = |status, reason, message: &str| Verdict {
+        status,
+        reason,
+        message: message.to_owned(),
+    };
+    let mut verdicts = vec![
+        (
+            ConditionType::Ready,
+            verdict(
+                ConditionStatus::Unknown,
+                Reason::Pending,
+                "the spec has been seen",
+            ),
+        ),
+        (
+            ConditionType::Reconciling,
+            verdict(
+                ConditionStatus::True,
+                Reason::Progressing,
+                "the spec is being worked in",
+            ),
+        ),
+        (
+            ConditionType::Stalled,
+            verdict(ConditionStatus::False, Reason::Progressing, ""),
+        ),
+    ];
+    verdicts.extend(STAGES.into_iter().map(|stage| {
+        let held = held(before, stage);
+        let verdict = held.map_or_else(
+            || verdict(ConditionStatus::Unknown, Reason::Pending, ""),
+            Verdict::of,
+        );
+        (stage, verdict)
+    }));
+    Some(DaskClusterStatus {
+        observed_generation: Some(generation),
+        conditions: conditions(before, verdicts, generation, now),
+        phase: before.phase.or(Some(Phase::Pending)),
+        ..before.clone()
+    })
+}
+
+pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
+    let troubles = troubles(outcome);
+    let stages: Vec<_> = STAGES
+        .into_iter()
+        .map(|stage| (stage, stage_verdict(outcome, stage, &troubles)))
+        .collect();
+    let facts = Facts::gather(outcome);
+    let summary = summarize(outcome, &stages, &troubles, &facts);
+    let mut verdicts = vec![
+        (ConditionType::Ready, summary.ready),
+        (ConditionType::Reconciling, summary.reconciling),
+        (ConditionType::Stalled, summary.stalled),
+    ];
+    verdicts.extend(stages);
+    let status = DaskClusterStatus {
+        observed_generation: Some(outcome.generation),
+        conditions: conditions(outcome.before, verdicts, outcome.generation, outcome.now),
+        phase: Some(summary.phase),
+        ..details(outcome, &facts)
+    };
+    let events = events(outcome, &status);
+    let next = next(outcome, &status);
+    Conclusion {
+        status,
+        events,
+        next,
+    }
+}
+
+/// What stands in the way: planned, or found while acting.
+fn troubles(outcome: &Outcome<'_>) -> Vec<(ConditionType, Trouble)> {
+    let planned = outcome
+        .plan
+        .blocked
+        .iter()
+        .map(|blocked| (blocked.stage, blocked.trouble.clone()));
+    let met = outcome
+        .acted
+        .failures()
+        .map(|(step, trouble)| (step.stage, trouble.clone()));
+    planned.chain(met).collect()
+}

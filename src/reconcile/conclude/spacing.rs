@@ -1,0 +1,50 @@
+//! When a status is written: not at each change of a number (docs/decisions/009-status-writes-are-spaced.md).
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::conditions::held;
+use crate::api::{ConditionType, DaskClusterStatus, Phase};
+
+/// When this status may be written. What people and tools wait for goes out at once; the first step of progress two
+/// seconds after the acknowledgement, further ones and mere numbers at most every five.
+pub(in crate::reconcile) fn write_not_before(
+    before: &DaskClusterStatus,
+    after: &DaskClusterStatus,
+    last_write: Option<Timestamp>,
+) -> Option<Timestamp> {
+    if before == after {
+        return None;
+    }
+    let key = |status: &DaskClusterStatus| {
+        let summary = [ConditionType::Ready, ConditionType::Stalled];
+        let told = summary.map(|kind| {
+            held(status, kind).map(|held| (held.status.clone(), held.observed_generation))
+        });
+        (
+            told,
+            status.observed_generation,
+            status
+                .scheduler
+                .as_ref()
+                .and_then(|scheduler| scheduler.address.clone())
+                .is_some()
+                && status.phase == Some(Phase::Running),
+        )
+    };
+    let Some(last_write) = last_write else {
+        return Some(Timestamp::MIN);
+    };
+    if key(before) != key(after) {
+        return Some(Timestamp::MIN);
+    }
+    let spacing = if before.phase == Some(Phase::Pending) {
+        2
+    } else {
+        5
+    };
+    Some(
+        last_write
+            .saturating_add(SignedDuration::from_secs(spacing))
+            .unwrap_or(Timestamp::MAX),
+    )
+}

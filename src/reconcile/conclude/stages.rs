@@ -1,0 +1,77 @@
+//! What each stage says of itself.
+
+use super::Outcome;
+use super::conditions::{Verdict, held};
+use crate::api::{ConditionStatus, ConditionType, Reason};
+use crate::lookup::Trouble;
+use crate::reconcile::plan::held_up;
+use crate::reconcile::validate::Wanted;
+
+/// `troubles`: all that stands in the way, by stage.
+pub(super) fn stage_verdict(
+    outcome: &Outcome<'_>,
+    stage: ConditionType,
+    troubles: &[(ConditionType, Trouble)],
+) -> Verdict {
+    let verdict = |status, reason, message: String| Verdict {
+        status,
+        reason,
+        message,
+    };
+    if let Wanted::Nothing(_) = outcome.wanted {
+        let leaving = [ConditionType::SchedulerReady, ConditionType::WorkersReady].contains(&stage);
+        return match held(outcome.before, stage).filter(|_| !leaving) {
+            Some(condition) => Verdict::of(condition),
+            None => verdict(ConditionStatus::False, Reason::Deleting, String::new()),
+        };
+    }
+    // That a look did not come through is no news of what it would have seen.
+    if outcome.plan.unseen.contains(&stage)
+        && let Some(condition) = held(outcome.before, stage).filter(|held| held.status == "True")
+    {
+        return Verdict::of(condition);
+    }
+    if let Some((_, trouble)) = troubles.iter().find(|(at, _)| *at == stage) {
+        return verdict(
+            ConditionStatus::False,
+            trouble.reason,
+            trouble.message.clone(),
+        );
+    }
+    let wait = outcome.plan.waits.iter().find(|wait| wait.stage == stage);
+    let step = outcome
+        .plan
+        .steps
+        .iter()
+        .find(|step| step.stage == stage && step.action.provisions());
+    // What waits for another resource of its own stage says less than what is done in Azure for that one.
+    let writes_azure = step.is_some_and(|step| step.action.writes_azure());
+    if let Some(wait) = wait.filter(|wait| wait.reason != Reason::Pending || !writes_azure) {
+        return verdict(ConditionStatus::False, wait.reason, wait.message.clone());
+    }
+    if let Some(step) = step {
+        if outcome.acted.was_cut_short() {
+            return verdict(ConditionStatus::False, Reason::Pending, held_up(step));
+        }
+        return verdict(
+            ConditionStatus::False,
+            Reason::Provisioning,
+            step.action.to_string(),
+        );
+    }
+    // Not looked at, or something stands in the way of everything: what the stage was like is the best that is known.
+    let was_looked_at = !outcome.plan.unseen.contains(&stage)
+        && !troubles.iter().any(|(at, _)| *at == ConditionType::Ready)
+        && !outcome
+            .plan
+            .waits
+            .iter()
+            .any(|wait| wait.stage == ConditionType::Ready);
+    if was_looked_at {
+        return verdict(ConditionStatus::True, Reason::Ready, String::new());
+    }
+    held(outcome.before, stage).map_or_else(
+        || verdict(ConditionStatus::Unknown, Reason::Pending, String::new()),
+        Verdict::of,
+    )
+}

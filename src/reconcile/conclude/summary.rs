@@ -1,0 +1,133 @@
+//! `Ready`, `Reconciling` and `Stalled` as kstatus reads them, and the phase for people.
+
+use super::Outcome;
+use super::conditions::{Verdict, held};
+use crate::api::{ConditionStatus, ConditionType, Phase, Reason};
+use crate::lookup::Trouble;
+use crate::reconcile::status::Facts;
+use crate::reconcile::validate::Wanted;
+
+pub(super) struct Summary {
+    pub(super) ready: Verdict,
+    pub(super) reconciling: Verdict,
+    pub(super) stalled: Verdict,
+    pub(super) phase: Phase,
+}
+
+pub(super) fn summarize(
+    outcome: &Outcome<'_>,
+    stages: &[(ConditionType, Verdict)],
+    troubles: &[(ConditionType, Trouble)],
+    facts: &Facts,
+) -> Summary {
+    let verdict = |status, reason, message: String| Verdict {
+        status,
+        reason,
+        message,
+    };
+    let deleting = matches!(outcome.wanted, Wanted::Nothing(_));
+    let first_wait = outcome.plan.waits.first();
+    let first_unready = stages.iter().find(|(_, stage)| !stage.is_true());
+    // Once reached within a generation it is lost only with the scheduler or with the last wanted worker.
+    let was_ready = held(outcome.before, ConditionType::Ready).is_some_and(|ready| {
+        ready.status == "True" && ready.observed_generation == Some(outcome.generation)
+    });
+    let has_scheduler = stages
+        .iter()
+        .any(|(stage, verdict)| *stage == ConditionType::SchedulerReady && verdict.is_true());
+    let has_a_worker = facts.desired_workers == 0 || facts.ready_workers > 0;
+    let still_ready = was_ready && !deleting && has_scheduler && has_a_worker;
+    let lasting = troubles
+        .iter()
+        .find(|(_, trouble)| trouble.lasting)
+        .filter(|_| !deleting);
+    let holds = || {
+        let message = format!(
+            "the scheduler answers and {} workers are wanted",
+            facts.desired_workers
+        );
+        verdict(ConditionStatus::True, Reason::Ready, message)
+    };
+    let ready = if still_ready {
+        holds()
+    } else if deleting {
+        let message = troubles.first().map(|(_, trouble)| trouble.message.clone());
+        let message = message.or_else(|| first_wait.map(|wait| wait.message.clone()));
+        let message = message.or_else(|| {
+            outcome
+                .plan
+                .steps
+                .first()
+                .map(|step| step.action.to_string())
+        });
+        verdict(
+            ConditionStatus::False,
+            Reason::Deleting,
+            message.unwrap_or_default(),
+        )
+    } else if let Some((_, trouble)) = lasting.or(troubles.first()) {
+        verdict(
+            ConditionStatus::False,
+            trouble.reason,
+            trouble.message.clone(),
+        )
+    } else if let Some((stage, unready)) = first_unready {
+        let message = match first_wait {
+            Some(wait) if unready.message.is_empty() => wait.message.clone(),
+            _ => format!("{stage}: {}", unready.message),
+        };
+        verdict(unready.status, unready.reason, message)
+    } else {
+        holds()
+    };
+    let is_ready = ready.is_true();
+    let stalled = match lasting {
+        Some((_, trouble)) if !is_ready => verdict(
+            ConditionStatus::True,
+            trouble.reason,
+            trouble.message.clone(),
+        ),
+        _ => verdict(
+            ConditionStatus::False,
+            if is_ready {
+                Reason::Ready
+            } else {
+                Reason::Progressing
+            },
+            String::new(),
+        ),
+    };
+    let reconciling = if is_ready || stalled.is_true() {
+        verdict(ConditionStatus::False, ready.reason, String::new())
+    } else {
+        verdict(
+            ConditionStatus::True,
+            if deleting {
+                Reason::Deleting
+            } else {
+                Reason::Progressing
+            },
+            ready.message.clone(),
+        )
+    };
+    let scheduler_wanted_soon = stages.iter().all(|(stage, verdict)| {
+        verdict.is_true()
+            || [ConditionType::SchedulerReady, ConditionType::WorkersReady].contains(stage)
+    });
+    let phase = match () {
+        () if deleting => Phase::Deleting,
+        () if stalled.is_true() => Phase::Stalled,
+        () if is_ready => Phase::Running,
+        () if scheduler_wanted_soon => Phase::Starting,
+        () if first_unready.is_some_and(|(_, stage)| stage.status == ConditionStatus::Unknown) => {
+            Phase::Pending
+        }
+        () => Phase::Provisioning,
+    };
+    Summary {
+        ready,
+        reconciling,
+        stalled,
+        phase,
+    }
+}

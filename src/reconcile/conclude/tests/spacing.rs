@@ -1,0 +1,96 @@
+//! When a status is written.
+
+use jiff::Timestamp;
+
+use super::{Round, running, told_of_running};
+use crate::api::{DaskClusterStatus, Phase, WorkerCounts};
+use crate::reconcile::conclude::write_not_before;
+use crate::reconcile::fixtures::{World, noon, seconds_after_noon};
+
+const AT_ONCE: Option<Timestamp> = Some(Timestamp::MIN);
+
+fn with_workers(status: &DaskClusterStatus, ready: u32) -> DaskClusterStatus {
+    DaskClusterStatus {
+        workers: Some(WorkerCounts {
+            ready,
+            ..WorkerCounts::default()
+        }),
+        ..status.clone()
+    }
+}
+
+#[test]
+fn a_status_that_says_nothing_new_is_never_written() {
+    let told = told_of_running();
+    assert_eq!(write_not_before(&told, &told, Some(noon())), None);
+    assert_eq!(write_not_before(&told, &told, None), None);
+}
+
+#[test]
+fn what_people_wait_for_is_written_at_once_and_progress_and_numbers_are_spaced() {
+    let acknowledged = Round::of(running()).before;
+    let provisioning = Round::of(World::empty(|_| {})).status();
+    let starting = Round::of(World::provisioned(|_| {})).status();
+    let ready = told_of_running();
+    let stalled =
+        Round::of(World::provisioned(|_| {}).pool("Succeeded", |body| body["tags"] = ().into()))
+            .status();
+    let gone = Round::of(running().silent("Unreachable")).after(ready.clone());
+    let next_generation = DaskClusterStatus {
+        observed_generation: Some(2),
+        ..ready.clone()
+    };
+    for (what, before, after, expected) in [
+        ("it became ready", &starting, &ready, AT_ONCE),
+        ("it is ready no more", &ready, &gone.status(), AT_ONCE),
+        ("it stalled", &provisioning, &stalled, AT_ONCE),
+        ("a spec was seen", &ready, &next_generation, AT_ONCE),
+        (
+            "the first step after the acknowledgement, which changes Ready from Unknown",
+            &acknowledged,
+            &provisioning,
+            AT_ONCE,
+        ),
+        (
+            "a further step",
+            &provisioning,
+            &starting,
+            Some(seconds_after_noon(5)),
+        ),
+        (
+            "a number",
+            &ready,
+            &with_workers(&ready, 2),
+            Some(seconds_after_noon(5)),
+        ),
+        (
+            "a number before anything else was told",
+            &acknowledged,
+            &with_workers(&acknowledged, 0),
+            Some(seconds_after_noon(2)),
+        ),
+    ] {
+        let at = write_not_before(before, after, Some(noon()));
+        assert_eq!(at, expected, "{what}");
+    }
+}
+
+#[test]
+fn a_scheduler_that_appears_in_a_running_cluster_is_told_at_once() {
+    let ready = told_of_running();
+    let without = DaskClusterStatus {
+        scheduler: None,
+        ..ready.clone()
+    };
+    assert_eq!(ready.phase, Some(Phase::Running));
+    assert_eq!(write_not_before(&without, &ready, Some(noon())), AT_ONCE);
+}
+
+#[test]
+fn an_operator_that_has_written_nothing_yet_waits_for_nothing() {
+    let ready = told_of_running();
+    assert_eq!(
+        write_not_before(&ready, &with_workers(&ready, 2), None),
+        AT_ONCE
+    );
+}
