@@ -83,6 +83,12 @@ impl ExchangeLog {
         text
     }
 
+    /// The last ones, newest first.
+    pub(crate) fn last(&self, most: usize) -> Vec<String> {
+        let kept = lock(&self.kept);
+        kept.lines.iter().rev().take(most).cloned().collect()
+    }
+
     /// Writes them to a new file of `folder`, if there are any.
     pub(crate) fn write(&self, folder: &Path) -> std::io::Result<()> {
         let lines = self.lines();
@@ -92,12 +98,6 @@ impl ExchangeLog {
         std::fs::create_dir_all(folder)?;
         let name = format!("{}.jsonl", Uuid::new_v4().simple());
         std::fs::write(folder.join(name), lines)
-    }
-
-    /// The last ones, newest first.
-    pub(crate) fn last(&self, most: usize) -> Vec<String> {
-        let kept = lock(&self.kept);
-        kept.lines.iter().rev().take(most).cloned().collect()
     }
 
     pub(crate) fn clear(&self) {

@@ -34,10 +34,6 @@ struct Counts {
 /// What the names of ARM's headers begin with that tell what is left in a bucket.
 const BUCKET_HEADER: &str = "x-ms-ratelimit-remaining-subscription-";
 
-/// What is in each bucket of a principal when it is full (contract section 1).
-pub(crate) const BUCKET_SIZES: [(&str, u64); 3] =
-    [("reads", 250), ("writes", 200), ("deletes", 200)];
-
 #[derive(PartialEq, Eq)]
 enum Plane {
     Entra,

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -25,6 +26,17 @@ def program() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+def _out_of_the_way(descriptor: int) -> int:
+    """The same with a number that the shell below does not need for something else."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return moved
+
+
+class NoAnswer(Exception):
+    """A call that Chromium answers with an error."""
+
+
 class Chromium:
     """One tab. `requests` are the addresses it asked for, `complaints` what it reported of them: errors
     of scripts, and what a policy forbade."""
@@ -35,9 +47,8 @@ class Chromium:
         self._numbers = itertools.count(1)
         self._received = b""
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-        ours_in, theirs_out = os.pipe()
-        theirs_in, ours_out = os.pipe()
-        self._in, self._out = ours_in, ours_out
+        self._in, theirs_out = map(_out_of_the_way, os.pipe())
+        theirs_in, self._out = map(_out_of_the_way, os.pipe())
         arguments = [
             "--headless=new",
             "--remote-debugging-pipe",
@@ -46,6 +57,12 @@ class Chromium:
             "--disable-dev-shm-usage",
             "--disable-gpu",
             "--no-first-run",
+            # Nothing but this machine is asked for anything.
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-proxy-server",
+            "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
             f"--user-data-dir={self._profile.name}",
             "about:blank",
         ]
@@ -87,7 +104,8 @@ class Chromium:
         self._until(lambda: self.evaluate(expression), expression)
 
     def text(self) -> str:
-        return str(self.evaluate("document.body.innerText"))
+        # A document that is being loaded has no body yet.
+        return str(self.evaluate("document.body?.innerText ?? ''"))
 
     def until_text(self, text: str) -> None:
         self._until(lambda: text in self.text(), f"the page says {text!r}")
@@ -125,7 +143,11 @@ class Chromium:
 
     def _until(self, look: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + DEADLINE
-        while not look():
+        while True:
+            # What is asked while another document comes may get no answer.
+            with contextlib.suppress(NoAnswer):
+                if look():
+                    return
             assert time.monotonic() < deadline, f"not in time: {what}; the page:\n{self.text()}"
             time.sleep(0.05)
 
@@ -139,7 +161,8 @@ class Chromium:
         while True:
             message = self._receive(deadline, method)
             if message.get("id") == number:
-                assert "error" not in message, f"{method}: {message['error']}"
+                if "error" in message:
+                    raise NoAnswer(f"{method}: {message['error']}")
                 return message["result"]
             self._note(message.get("method"), message.get("params", {}))
 

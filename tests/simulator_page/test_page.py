@@ -27,7 +27,9 @@ def assert_clean(browser, azure) -> None:
     assert browser.complaints == []
 
 
-def test_the_start_page_changes_with_the_world_and_is_not_loaded_anew(azure, browser, tmp_path: Path) -> None:
+def test_the_start_page_changes_with_the_world_and_is_not_loaded_anew(
+    browser, azure, tmp_path: Path
+) -> None:
     browser.open(azure.control)
     assert "No pool." in browser.text()
     browser.evaluate(f"{MARK} = 'the first document'")
@@ -39,16 +41,19 @@ def test_the_start_page_changes_with_the_world_and_is_not_loaded_anew(azure, bro
     browser.evaluate("document.querySelector('#money details').open = true")
     azure.submit("j2", "weather", "exit 3")
     browser.until("document.querySelectorAll('#jobs tbody tr').length === 2")
-    browser.until("[...document.querySelectorAll('#jobs .badge')].some(badge => badge.textContent === 'Failed')")
+    browser.until("document.querySelector('#jobs .badge.ill')?.textContent === 'Failed'")
     assert browser.evaluate("document.querySelector('#money details').open") is True
     assert browser.evaluate(MARK) == "the first document"
     browser.screenshot(tmp_path / "start.png")
     assert_clean(browser, azure)
 
 
-def test_a_runs_page_shows_its_log_its_metrics_and_its_images_as_they_come(azure, browser, tmp_path: Path) -> None:
+def test_a_runs_page_shows_its_log_its_metrics_and_its_images_as_they_come(
+    browser, azure, tmp_path: Path
+) -> None:
     azure.pool("weather", 1)
-    command = "for i in $(seq 300); do echo line $i; done; until [ -e more ]; do sleep 0.1; done; echo one more; sleep 1000"
+    lines = "for i in $(seq 300); do echo line $i; done"
+    command = f"{lines}; until [ -e more ]; do sleep 0.1; done; echo one more; sleep 1000"
     page = azure.submit("j1", "weather", command)
     browser.open(page)
     browser.evaluate(f"{MARK} = 'the first document'")
@@ -74,7 +79,7 @@ def test_a_runs_page_shows_its_log_its_metrics_and_its_images_as_they_come(azure
     assert_clean(browser, azure)
 
 
-def test_without_javascript_the_pages_say_the_same(azure, browser) -> None:
+def test_without_javascript_the_pages_say_the_same(browser, azure) -> None:
     azure.pool("weather", 1)
     page = azure.submit("j1", "weather", "echo said by j1; sleep 1000")
     browser.without_scripts()
@@ -87,7 +92,7 @@ def test_without_javascript_the_pages_say_the_same(azure, browser) -> None:
     assert_clean(browser, azure)
 
 
-def test_a_page_says_when_the_simulator_does_not_answer_any_more(azure, browser) -> None:
+def test_a_page_says_when_the_simulator_does_not_answer_any_more(browser, azure) -> None:
     browser.open(azure.control)
     assert "does not answer" not in browser.text()
     azure.end()

@@ -44,12 +44,17 @@ struct Bucket {
     refused_until: Duration,
 }
 
+/// What a principal's bucket holds when it is full, and how much comes back in a second.
+pub(crate) fn of_principal(counted: Counted) -> (f64, f64) {
+    match counted {
+        Counted::Read => (250.0, 25.0),
+        Counted::Write | Counted::Delete => (200.0, 10.0),
+    }
+}
+
 impl Bucket {
     fn full(counted: Counted, times: f64, now: Duration) -> Self {
-        let (size, refill_per_second) = match counted {
-            Counted::Read => (250.0, 25.0),
-            Counted::Write | Counted::Delete => (200.0, 10.0),
-        };
+        let (size, refill_per_second) = of_principal(counted);
         Self {
             size: size * times,
             refill_per_second: refill_per_second * times,

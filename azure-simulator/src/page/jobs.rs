@@ -1,4 +1,4 @@
-//! Jobs: those that go on, and those that ended last.
+//! Jobs: those that have a node, those that wait for one, and those that ended last.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::page::{figures, link};
 use crate::physics::run::{JobStatus, Run};
 
 /// Jobs that are shown.
-const MOST_JOBS: usize = 100;
+const MOST_JOBS: usize = 60;
 
 pub(super) struct Jobs {
     jobs: Vec<JobSeen>,
@@ -44,9 +44,7 @@ impl Jobs {
             *counts.entry(run.status.word()).or_default() += 1;
         }
         let mut newest: Vec<(&String, &Run)> = runs.iter().collect();
-        newest.sort_unstable_by_key(|(key, run)| {
-            (run.status.is_terminal(), Reverse((run.created, *key)))
-        });
+        newest.sort_unstable_by_key(|(key, run)| (rank(run.status), Reverse((run.created, *key))));
         Self {
             jobs: newest
                 .into_iter()
@@ -148,6 +146,18 @@ impl JobSeen {
                 }
             }
         }
+    }
+}
+
+/// Which jobs are shown first.
+fn rank(status: JobStatus) -> u8 {
+    match status {
+        JobStatus::Running
+        | JobStatus::NotResponding
+        | JobStatus::Finalizing
+        | JobStatus::CancelRequested => 0,
+        JobStatus::Starting | JobStatus::Preparing | JobStatus::Queued => 1,
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Canceled => 2,
     }
 }
 

@@ -4,13 +4,21 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::arm::headers::Counted;
+use crate::arm::throttling;
 use crate::exchange_log::ExchangeLog;
-use crate::meter::BUCKET_SIZES;
 
 /// Requests that are looked at.
 const MOST_REQUESTS: usize = 100;
 /// Lines that are shown; requests in a row that differ in nothing but their time share one.
 const MOST_LINES: usize = 25;
+
+/// A principal's buckets by the names that the meter has for them.
+const BUCKETS: [(&str, Counted); 3] = [
+    ("reads", Counted::Read),
+    ("writes", Counted::Write),
+    ("deletes", Counted::Delete),
+];
 
 pub(super) struct Requests {
     /// The newest first, and how many of its like came right before it.
@@ -65,15 +73,18 @@ impl Requests {
                     .iter()
                     .filter_map(|line| serde_json::from_str(line).ok()),
             ),
-            buckets: BUCKET_SIZES
+            buckets: BUCKETS
                 .into_iter()
-                .map(|(name, size)| Bucket {
-                    name,
-                    size,
-                    left: meter["bucket_left"][name].as_u64().unwrap_or(size),
-                    low: meter["bucket_low_water"][name].as_u64().unwrap_or(size),
-                    taken: count(&meter["requests"][name]),
-                    throttled: count(&meter["throttled"][name]),
+                .map(|(name, counted)| {
+                    let size = throttling::of_principal(counted).0 as u64;
+                    Bucket {
+                        name,
+                        size,
+                        left: meter["bucket_left"][name].as_u64().unwrap_or(size),
+                        low: meter["bucket_low_water"][name].as_u64().unwrap_or(size),
+                        taken: count(&meter["requests"][name]),
+                        throttled: count(&meter["throttled"][name]),
+                    }
                 })
                 .collect(),
             data_plane: count(&meter["data_plane_requests"]),

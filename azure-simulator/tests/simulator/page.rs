@@ -121,6 +121,22 @@ async fn the_page_shows_what_the_world_does() {
 }
 
 #[tokio::test]
+async fn jobs_with_a_node_come_first_then_those_that_wait_then_those_that_ended() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    azure.submit("ended", "true").await;
+    azure.job_is("ended", "Completed").await;
+    azure.submit("runs", "sleep 1000").await;
+    azure.job_is("runs", "Running").await;
+    azure.submit("waits", "true").await;
+    let page = azure.page("/").await.expect(200).text;
+    let rows = page.split("<tr id=\"job-").skip(1);
+    let order: Vec<&str> = rows
+        .filter_map(|row| row.split_once('"')?.0.rsplit('/').next())
+        .collect();
+    assert_eq!(order, ["runs", "waits", "ended"]);
+}
+
+#[tokio::test]
 async fn the_page_says_which_jobs_wait_and_why_a_pool_cannot_grow() {
     let timings = Timings {
         node_boot_seconds: 3600.0,
