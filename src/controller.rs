@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use crate::access::{AccessPool, AccessSettings};
+use crate::alarms::Alarms;
 use crate::api::DaskCluster;
 use crate::azure::{HttpClientError, http_client};
 use crate::clock::Clock;
@@ -28,7 +29,7 @@ use crate::kubernetes::{Caches, IN_USE_LABEL, Sight};
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
-use crate::reconcile::{Context, Defaults, Error, reconcile};
+use crate::reconcile::{Context, Defaults, Error, identity, reconcile};
 use crate::settings::Settings;
 use crate::watch_backoff::WatchBackoff;
 
@@ -96,6 +97,7 @@ async fn operate(
         observer: Arc::new(metrics.clone()),
     };
     let (wake, woken) = mpsc::unbounded_channel();
+    let alarms = Arc::new(Alarms::new(clock.clone(), wake.clone()));
     let caches = Caches::default();
     let (clusters, cluster_events) = watch_clusters(&client, &caches);
     let ours =
@@ -138,6 +140,7 @@ async fn operate(
     let filled = filled(context.client.clone(), caches.clone(), readiness);
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
+    let after_error = Arc::clone(&alarms);
     let controller = Controller::for_stream(cluster_events, clusters)
         .with_config(ControllerConfig::default().concurrency(0))
         .owns_stream(service_events)
@@ -158,8 +161,8 @@ async fn operate(
         .reconcile_on(stream_of(woken))
         .graceful_shutdown_on(stop)
         .run(
-            move |cluster, context| timed(cluster, context, caches.clone()),
-            on_error,
+            move |cluster, context| timed(cluster, context, caches.clone(), Arc::clone(&alarms)),
+            move |cluster, error, _| on_error(&cluster, error, &after_error),
             context,
         )
         .for_each(|result| {
@@ -275,8 +278,12 @@ async fn timed(
     cluster: Arc<DaskCluster>,
     context: Arc<Context>,
     caches: Caches,
+    alarms: Arc<Alarms>,
 ) -> Result<Action, Error> {
     caches.filled().await;
+    let identity = identity(&cluster);
+    // It is looked at now.
+    alarms.clear(&identity);
     let started = context.clock.elapsed();
     let result = reconcile(cluster, Arc::clone(&context)).await;
     let label = result.as_ref().map_or_else(Error::category, |_| "ok");
@@ -291,17 +298,24 @@ async fn timed(
         .reconcile_seconds
         .with_label_values::<&str>(&[])
         .observe(seconds);
-    result
+    if let Some(wait) = result? {
+        alarms.set(identity, wait);
+    }
+    Ok(Action::await_change())
 }
 
+/// Before the next look at a cluster whose status could not be written.
+const AFTER_ERROR: Duration = Duration::from_secs(5);
+
 /// The one place where an error's whole chain is logged.
-fn on_error(cluster: Arc<DaskCluster>, error: &Error, _: Arc<Context>) -> Action {
+fn on_error(cluster: &DaskCluster, error: &Error, alarms: &Alarms) -> Action {
     let mut chain = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         chain.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    tracing::warn!(cluster = %ObjectRef::from_obj(&*cluster), error = chain, "reconcile failed");
-    Action::requeue(Duration::from_secs(5))
+    tracing::warn!(cluster = %ObjectRef::from_obj(cluster), error = chain, "reconcile failed");
+    alarms.set(identity(cluster), AFTER_ERROR);
+    Action::await_change()
 }

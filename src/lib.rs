@@ -4,6 +4,7 @@
 //! [`scaling`] are what it decides with, pure; [`azure`], [`dask`], [`inventory`] and [`kubernetes`] look and write.
 
 pub mod access;
+mod alarms;
 pub mod api;
 pub mod azure;
 pub mod azure_resources;

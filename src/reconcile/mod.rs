@@ -37,7 +37,6 @@ pub use validate::{
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::{Client, ResourceExt as _};
 
@@ -88,11 +87,14 @@ impl Memories {
     }
 }
 
-/// Makes one cluster true, as far as it goes now.
+/// Makes one cluster true, as far as it goes now. Says when to look again; `None` once it is gone.
 ///
 /// # Errors
 /// When the status could not be written; everything else becomes a condition.
-pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile(
+    cluster: Arc<DaskCluster>,
+    context: Arc<Context>,
+) -> Result<Option<Duration>, Error> {
     let cluster = context.sight.cluster(cluster);
     let uid = cluster.uid().unwrap_or_default();
     let mut memory = context
@@ -100,8 +102,7 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
         .take(&uid)
         .unwrap_or_else(|| ClusterMemory::new(context.clock.now()));
     let result = Box::pin(pipeline(&context, &cluster, &mut memory)).await;
-    let is_over = matches!(&result, Ok(action) if *action == Action::await_change());
-    if !is_over {
+    if !matches!(result, Ok(None)) {
         context.memories.put(uid, memory);
     }
     result
@@ -111,7 +112,7 @@ async fn pipeline(
     context: &Context,
     cluster: &DaskCluster,
     memory: &mut ClusterMemory,
-) -> Result<Action, Error> {
+) -> Result<Option<Duration>, Error> {
     let identity = identity(cluster);
     let generation = cluster.metadata.generation.unwrap_or_default();
     memory.see_generation(generation);
@@ -125,7 +126,7 @@ async fn pipeline(
     let wanted = wanted(cluster, &context.defaults);
     if let Some(status) = conclude::acknowledge(&before, generation, context.clock.now()) {
         report::write(context, &writer, &status, memory).await?;
-        return Ok(Action::requeue(Duration::ZERO));
+        return Ok(Some(Duration::ZERO));
     }
     let look = observe::observe(context, cluster, &wanted, memory).await;
     let plan = plan(&wanted, &look.observed);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kube::runtime::controller::Action;
 use kube::runtime::events::{Event as KubernetesEvent, EventType};
 use kube::{Resource as _, ResourceExt as _};
 
@@ -21,13 +20,13 @@ pub(super) async fn report(
     writer: &ClusterWriter<'_>,
     conclusion: Conclusion,
     memory: &mut ClusterMemory,
-) -> Result<Action, Error> {
+) -> Result<Option<Duration>, Error> {
     let mut wait = match conclusion.next {
         Next::After(wait) => wait,
         Next::AtRest => context.resync,
         Next::Never => {
             publish(context, cluster, &conclusion.events).await;
-            return Ok(Action::await_change());
+            return Ok(None);
         }
     };
     let before = cluster.status.clone().unwrap_or_default();
@@ -40,7 +39,7 @@ pub(super) async fn report(
         }
         Some(at) => wait = wait.min(Duration::try_from(at.duration_since(now)).unwrap_or_default()),
     }
-    Ok(Action::requeue(wait))
+    Ok(Some(wait))
 }
 
 /// # Errors

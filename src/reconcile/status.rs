@@ -162,7 +162,10 @@ fn scheduler(cluster: &ValidCluster, stage: &SchedulerStage) -> Option<Scheduler
     Some(SchedulerStatus {
         address: Some(address.scheduler.clone()),
         dashboard: Some(address.dashboard.clone()),
-        jupyter: address.jupyter.clone(),
+        jupyter: address
+            .jupyter
+            .clone()
+            .filter(|_| cluster.scheduler.jupyter),
         head_node: Some(address.head_node.clone()),
         service: address
             .is_routable()

@@ -33,14 +33,12 @@ impl HeadAddress {
     fn published(head: &JobFacts) -> Option<Self> {
         let (ip, scheduler_port) = host_and_port(head.tags.get("scheduler")?, "tcp://")?;
         let (dashboard_ip, dashboard_port) = host_and_port(head.tags.get("dashboard")?, "http://")?;
+        let dashboard = format!("http://{ip}:{dashboard_port}");
+        let jupyter = format!("{dashboard}/jupyter");
         (ip == dashboard_ip).then(|| Self {
             scheduler: format!("tcp://{ip}:{scheduler_port}"),
-            dashboard: format!("http://{ip}:{dashboard_port}"),
-            jupyter: head
-                .tags
-                .get("jupyter")
-                .filter(|url| url.starts_with(&format!("http://{ip}:")))
-                .cloned(),
+            jupyter: (head.tags.get("jupyter") == Some(&jupyter)).then_some(jupyter),
+            dashboard,
             head_node: ip.to_string(),
             ip,
             scheduler_port,

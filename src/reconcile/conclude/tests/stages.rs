@@ -276,3 +276,28 @@ fn wanted_workers_that_have_not_registered_are_pending() {
         assert_eq!(counted, (desired, pending, ready));
     }
 }
+
+#[test]
+fn jupyter_is_shown_where_it_is_asked_for_and_at_the_dashboard_of_the_head_alone() {
+    for (asked, tag, shown) in [
+        (true, "http://10.20.0.4:8787/jupyter", true),
+        (false, "http://10.20.0.4:8787/jupyter", false),
+        (
+            true,
+            "http://10.20.0.4:8787@elsewhere.example/jupyter",
+            false,
+        ),
+        (true, "http://10.20.0.4:1/jupyter", false),
+    ] {
+        let world = World::provisioned(|spec| spec["scheduler"] = json!({"jupyter": asked}))
+            .head("head-1")
+            .job("head-1", "Running", |body| {
+                let tags = &mut body["properties"]["tags"];
+                tags["scheduler"] = json!("tcp://10.20.0.4:8786");
+                tags["dashboard"] = json!("http://10.20.0.4:8787");
+                tags["jupyter"] = json!(tag);
+            });
+        let scheduler = Round::of(world).status().scheduler.unwrap();
+        assert_eq!(scheduler.jupyter, shown.then(|| tag.to_owned()), "{tag}");
+    }
+}
