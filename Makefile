@@ -59,7 +59,7 @@ EXCHANGES := $(CURDIR)/target/exchanges
 
 .PHONY: test
 test: export AZURE_SIMULATOR_EXCHANGES := $(EXCHANGES)
-test: build ## Run all tests
+test: build check ## Run all tests, after what `check` looks at
 	rm -rf $(EXCHANGES)
 	$(WITH_LINE) $(cargo) test --workspace --locked
 	for folder in $(PYTHON_TESTS); do $(WITH_LINE) python -m pytest "$$folder"; done

@@ -158,10 +158,12 @@ impl AccessPool {
         }
     }
 
-    /// The version that was read last, for as long as the watch has not seen the Secret.
-    pub fn last_version(&self, namespace: &str, name: &str) -> Option<String> {
-        self.held(&(namespace.to_owned(), name.to_owned()))
-            .map(|held| held.version)
+    /// Lets go of the identity in a Secret that nobody uses any more.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        self.of_secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&(namespace.to_owned(), name.to_owned()));
     }
 
     fn held(&self, key: &SecretKey) -> Option<Held> {

@@ -51,6 +51,11 @@ impl Alarms {
         self.with_set(|set| set.remove(cluster));
     }
 
+    /// Turns the alarms of these clusters off.
+    pub(crate) fn forget(&self, of: impl Fn(&ClusterIdentity) -> bool) {
+        self.with_set(|set| set.retain(|cluster, _| !of(cluster)));
+    }
+
     fn with_set<T>(&self, act: impl FnOnce(&mut HashMap<ClusterIdentity, Alarm>) -> T) -> T {
         act(&mut self.set.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -87,9 +92,11 @@ mod tests {
         alarms.set(cluster("set"), Duration::from_secs(60));
         alarms.set(cluster("set-again"), Duration::from_secs(60));
         alarms.set(cluster("cleared"), Duration::from_secs(60));
-        sleepers(&hand, 3).await;
+        alarms.set(cluster("forgotten"), Duration::from_secs(60));
+        sleepers(&hand, 4).await;
         alarms.set(cluster("set-again"), Duration::from_secs(3600));
         alarms.clear(&cluster("cleared"));
+        alarms.forget(|cluster| cluster.name == "forgotten");
         sleepers(&hand, 2).await;
         hand.advance(Duration::from_secs(59));
         tokio::task::yield_now().await;

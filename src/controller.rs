@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Config as ControllerConfig};
+use kube::runtime::controller::{self, Action, Config as ControllerConfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, Predicate as _, WatchStreamExt as _, predicates, watcher};
@@ -141,6 +141,7 @@ async fn operate(
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let after_error = Arc::clone(&alarms);
+    let (held, set) = (Arc::clone(&context), Arc::clone(&alarms));
     let controller = Controller::for_stream(cluster_events, clusters)
         .with_config(ControllerConfig::default().concurrency(0))
         .owns_stream(service_events)
@@ -165,9 +166,19 @@ async fn operate(
             move |cluster, error, _| on_error(&cluster, error, &after_error),
             context,
         )
-        .for_each(|result| {
-            if let Err(error) = result {
-                tracing::debug!(%error, "a reconcile did not end well");
+        .for_each(move |result| {
+            match result {
+                Ok(_) => {}
+                // Its alarm, its scheduler or a child woke a cluster that is there no longer.
+                Err(controller::Error::ObjectNotFound(gone)) => {
+                    let is_gone = |cluster: &ClusterIdentity| {
+                        cluster.name == gone.name
+                            && Some(&cluster.namespace) == gone.namespace.as_ref()
+                    };
+                    held.forget(is_gone);
+                    set.forget(is_gone);
+                }
+                Err(error) => tracing::debug!(%error, "a reconcile did not end well"),
             }
             future::ready(())
         });

@@ -1,6 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -31,7 +33,7 @@ impl DaskClient {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(STATE_DEADLINE)
-            .tls_certs_only([])
+            .tls_backend_preconfigured(no_tls())
             .build()?;
         Ok(Self { http })
     }
@@ -121,4 +123,14 @@ async fn bounded(mut answer: Response) -> Result<Option<Vec<u8>>, reqwest::Error
         body.extend_from_slice(&chunk);
     }
     Ok(Some(body))
+}
+
+/// Schedulers speak plain HTTP. reqwest wants to know about TLS all the same, and panics where a process has chosen
+/// no provider.
+fn no_tls() -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring knows TLS 1.2 and 1.3")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
 }

@@ -162,6 +162,11 @@ impl Poller {
         });
     }
 
+    /// Asks the schedulers of these clusters no longer.
+    pub fn forget(&self, of: impl Fn(&ClusterIdentity) -> bool) {
+        self.with_entries(|entries| entries.retain(|cluster, _| !of(cluster)));
+    }
+
     /// Lets up to `count` workers go; the outcome stands in the sight. One at a time: while one is under way a
     /// further one is not begun.
     pub fn retire(&self, cluster: &ClusterIdentity, count: u32) {
@@ -333,5 +338,29 @@ mod tests {
         assert_eq!(interval(0), QUICK);
         assert!(interval(4) > QUICK);
         assert_eq!(interval(u32::MAX), SLOW);
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_forgotten_is_asked_no_longer() {
+        let hand = crate::clock::ManualClock::starting_at(Timestamp::UNIX_EPOCH);
+        let (wake, _woken) = mpsc::unbounded_channel();
+        let poller = Poller::new(DaskClient::new().unwrap(), hand.clock(), wake);
+        let cluster = |name: &str| ClusterIdentity {
+            namespace: "weather".into(),
+            name: name.into(),
+            uid: name.into(),
+        };
+        let target = Target {
+            head_run: "head-1".into(),
+            // Nobody listens on port 1.
+            dashboard: "http://127.0.0.1:1".into(),
+            token: Token::draw(),
+        };
+        for name in ["gone", "stays"] {
+            poller.follow(&cluster(name), Some(target.clone()));
+        }
+        poller.forget(|cluster| cluster.name == "gone");
+        assert_eq!(poller.sight(&cluster("gone")).target, None);
+        assert_eq!(poller.sight(&cluster("stays")).target, Some(target));
     }
 }

@@ -116,9 +116,15 @@ impl ClusterWriter<'_> {
             .await
         {
             Ok(secret) => {
-                let version = secret.metadata.resource_version.clone();
-                self.access
-                    .secret_was_touched(&self.cluster.namespace, name, version);
+                let (namespace, version) = (
+                    &self.cluster.namespace,
+                    secret.metadata.resource_version.clone(),
+                );
+                if on {
+                    self.access.secret_was_touched(namespace, name, version);
+                } else {
+                    self.access.forget(namespace, name);
+                }
                 self.sight.recent.in_use.wrote(PartialObjectMeta {
                     types: None,
                     ..secret

@@ -23,6 +23,8 @@ const TOKEN: &str = "token";
 pub struct HeldConnection {
     /// It belongs to this cluster.
     pub ours: bool,
+    /// That of the Secret, so that no other one of its name is written to; `None` for one that is to be made.
+    pub uid: Option<String>,
     pub head_run: Option<String>,
     pub token: Option<Token>,
     pub address: Option<String>,
@@ -37,6 +39,7 @@ impl HeldConnection {
         };
         Self {
             ours: is_owned_by(&secret.metadata, cluster),
+            uid: secret.metadata.uid.clone(),
             head_run: secret
                 .metadata
                 .annotations
@@ -66,6 +69,7 @@ pub fn connection_secret_name(cluster: &ClusterIdentity) -> String {
 /// What a Dask user needs to connect; address and dashboard are empty until the head has published them.
 pub fn connection_secret(cluster: &ClusterIdentity, held: &HeldConnection) -> Secret {
     let mut metadata = metadata(cluster, connection_secret_name(cluster));
+    metadata.uid.clone_from(&held.uid);
     metadata.annotations = held
         .head_run
         .clone()
@@ -108,6 +112,7 @@ mod tests {
         let token = Token::draw();
         let held = HeldConnection {
             ours: true,
+            uid: Some("s1".into()),
             head_run: Some("noaa-isd-u1-head-1".into()),
             token: Some(token.clone()),
             address: Some("tcp://10.20.0.8:8786".into()),

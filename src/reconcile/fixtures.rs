@@ -305,6 +305,7 @@ impl World {
         self.with(|observed| {
             observed.service = Lookup::Present(service(&identity));
             observed.connection = Lookup::Present(HeldConnection {
+                uid: Some("connection".into()),
                 ours: true,
                 head_run: Some(head_run),
                 token: Some(token()),

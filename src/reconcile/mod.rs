@@ -34,11 +34,12 @@ pub use validate::{
     validate,
 };
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube::Client;
 use kube::runtime::events::Recorder;
-use kube::{Client, ResourceExt as _};
 
 use crate::access::AccessPool;
 use crate::api::DaskCluster;
@@ -48,6 +49,7 @@ use crate::dask::Poller;
 use crate::inventory::{Inventory, VmSizes};
 use crate::kubernetes::{ClusterWriter, Sight};
 use crate::metrics::Metrics;
+use crate::names::ClusterIdentity;
 
 /// All that a reconcile needs besides the object.
 pub struct Context {
@@ -67,23 +69,21 @@ pub struct Context {
     pub memories: Memories,
 }
 
-/// The memory of every cluster, by UID.
+impl Context {
+    /// Lets go of what is held for clusters that are gone without a word, as one is whose finalizer somebody took off.
+    pub fn forget(&self, of: impl Fn(&ClusterIdentity) -> bool) {
+        self.poller.forget(&of);
+        self.memories.lock().retain(|cluster, _| !of(cluster));
+    }
+}
+
+/// The memory of every cluster.
 #[derive(Default)]
-pub struct Memories(Mutex<std::collections::HashMap<String, ClusterMemory>>);
+pub struct Memories(Mutex<HashMap<ClusterIdentity, ClusterMemory>>);
 
 impl Memories {
-    fn take(&self, uid: &str) -> Option<ClusterMemory> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid)
-    }
-
-    fn put(&self, uid: String, memory: ClusterMemory) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid, memory);
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterIdentity, ClusterMemory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,14 +96,15 @@ pub async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Option<Duration>, Error> {
     let cluster = context.sight.cluster(cluster);
-    let uid = cluster.uid().unwrap_or_default();
+    let identity = identity(&cluster);
     let mut memory = context
         .memories
-        .take(&uid)
+        .lock()
+        .remove(&identity)
         .unwrap_or_else(|| ClusterMemory::new(context.clock.now()));
     let result = Box::pin(pipeline(&context, &cluster, &mut memory)).await;
     if !matches!(result, Ok(None)) {
-        context.memories.put(uid, memory);
+        context.memories.lock().insert(identity, memory);
     }
     result
 }

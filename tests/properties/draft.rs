@@ -545,6 +545,7 @@ fn put_children(cluster: &ValidCluster, drawn: [Child; 3], observed: &mut Observ
         |slice| slice.metadata.owner_references = None,
     );
     let held = HeldConnection {
+        uid: Some("connection".into()),
         ours: true,
         head_run: Some(job_id("head-1")),
         token: Some(token("a1")),

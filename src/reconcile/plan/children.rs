@@ -42,6 +42,8 @@ fn plan_service(scene: &Scene<'_>, plan: &mut Plan) {
             ),
         ),
         Lookup::Present(have) if !service_is_as_wanted(&wanted, have) => {
+            let mut wanted = wanted;
+            wanted.metadata.uid.clone_from(&have.metadata.uid);
             let action = Action::UpdateChild(Child::Service(Box::new(wanted)));
             plan.steps.push(Step::new(action, STAGE, "its ports or selector were changed"));
         }
@@ -67,7 +69,8 @@ fn plan_slice(scene: &Scene<'_>, stage: &SchedulerStage, plan: &mut Plan) {
             let action = Action::CreateChild(Child::EndpointSlice(Box::new(wanted)));
             Step::new(action, STAGE, "the scheduler has an address")
         }
-        (Some(wanted), Some(have)) if !slice_is_as_wanted(&wanted, have) => {
+        (Some(mut wanted), Some(have)) if !slice_is_as_wanted(&wanted, have) => {
+            wanted.metadata.uid.clone_from(&have.metadata.uid);
             let action = Action::UpdateChild(Child::EndpointSlice(Box::new(wanted)));
             Step::new(action, STAGE, "the scheduler has another address")
         }
@@ -122,6 +125,7 @@ fn plan_connection(
     let address = stage.believed();
     let wanted = HeldConnection {
         ours: true,
+        uid: held.and_then(|held| held.uid.clone()),
         head_run: Some(head),
         token: Some(token),
         address: address.map(|address| address.scheduler.clone()),

@@ -3,7 +3,7 @@
 use super::assert_plan;
 use crate::lookup::Lookup;
 use crate::reconcile::fixtures::{World, seconds_after_noon};
-use crate::reconcile::plan::Follow;
+use crate::reconcile::plan::{Action, Child, Follow};
 
 fn published() -> World {
     World::answering(1, &["head-1", "w00-1"])
@@ -93,4 +93,34 @@ fn the_way_out_of_a_lost_token_leads_to_a_head_with_a_token_of_its_own() {
         .job("head-1", "Canceled", |_| {})
         .with(|observed| observed.seen_at = seconds_after_noon(5));
     assert_plan("token_lost_head_cancelled", &cancelled);
+}
+
+#[test]
+fn only_the_very_object_that_was_seen_is_changed() {
+    let world = published().with(|observed| {
+        if let Lookup::Present(service) = &mut observed.service {
+            service.metadata.uid = Some("service".into());
+            service.spec = None;
+        }
+        if let Lookup::Present(slice) = &mut observed.endpoint_slice {
+            slice.metadata.uid = Some("slice".into());
+            slice.endpoints = None;
+        }
+        if let Lookup::Present(connection) = &mut observed.connection {
+            connection.uid = Some("secret".into());
+            connection.address = None;
+        }
+    });
+    let changed: Vec<_> = world
+        .plan()
+        .steps
+        .into_iter()
+        .filter_map(|step| match step.action {
+            Action::UpdateChild(Child::Service(service)) => service.metadata.uid,
+            Action::UpdateChild(Child::EndpointSlice(slice)) => slice.metadata.uid,
+            Action::UpdateChild(Child::ConnectionSecret(secret)) => secret.uid,
+            _ => None,
+        })
+        .collect();
+    assert_eq!(changed, ["service", "slice", "secret"]);
 }
