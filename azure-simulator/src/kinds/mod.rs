@@ -19,6 +19,7 @@ mod job_check;
 mod job_services;
 mod job_update;
 mod job_view;
+mod network_operation;
 mod network_security_group;
 mod network_state;
 mod operation_status;

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::arm::error::ArmError;
-use crate::arm::operation;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::Document;
 use crate::kinds::body_checks::{checked_tags, only_known};
+use crate::kinds::network_operation::{begin_deletion, begin_write, patch_tags};
 use crate::kinds::network_state::{check_idle, check_precondition, new_etag, set_state};
 use crate::kinds::{Kind, NETWORK_VERSIONS};
 use crate::physics::Event;
@@ -176,25 +176,12 @@ impl Kind for NetworkSecurityGroup {
             Some(stored) => *stored = body,
             None => transaction.state.documents.insert(id.clone(), body),
         }
-        set_state(transaction, &id, "Updating");
-        let (operation, url, _) =
-            operation::begin_network_operation(transaction, request.api_version());
-        let seconds = transaction.settings.world.timings.network_write_seconds;
-        transaction.schedule(
-            seconds,
-            Event::NetworkWritten {
-                network: id,
-                operation,
-            },
-        );
-        let status = match existing {
-            Some(_) => StatusCode::OK,
-            None => StatusCode::CREATED,
+        let existed = existing.is_some();
+        let shown = |transaction: &Transaction<'_>| {
+            let document = transaction.state.documents.get(&request.id)?;
+            Some(self.view(transaction, document))
         };
-        Ok(self
-            .get(transaction, request)?
-            .with_status(status)
-            .header("azure-asyncoperation", url))
+        Ok(begin_write(transaction, request, id, existed, shown))
     }
 
     /// Only tags can be patched.
@@ -203,14 +190,7 @@ impl Kind for NetworkSecurityGroup {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let body = request.object()?;
-        only_known(body, &["tags"], "a patch of a network security group")?;
-        let tags = checked_tags(body)?;
-        let Some(stored) = transaction.state.documents.body_mut(&request.id.key()) else {
-            return Err(ArmError::resource_not_found(&request.id));
-        };
-        stored["tags"] = tags;
-        stored["etag"] = json!(new_etag());
+        patch_tags(transaction, request, "a network security group")?;
         self.get(transaction, request)
     }
 
@@ -235,19 +215,12 @@ impl Kind for NetworkSecurityGroup {
             ));
         }
         set_state(transaction, &id, "Deleting");
-        let (operation, status, result) =
-            operation::begin_network_operation(transaction, request.api_version());
-        let seconds = transaction.settings.world.timings.network_delete_seconds;
-        transaction.schedule(
-            seconds,
+        Ok(begin_deletion(transaction, request, |operation| {
             Event::NetworkDeleted {
                 network: id,
                 operation,
-            },
-        );
-        Ok(Answer::empty(StatusCode::ACCEPTED)
-            .header("location", result)
-            .header("azure-asyncoperation", status))
+            }
+        }))
     }
 }
 

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::arm::error::ArmError;
-use crate::arm::operation;
 use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
 use crate::kinds::body_checks::only_known;
+use crate::kinds::network_operation::{begin_deletion, begin_write};
 use crate::kinds::network_state::{check_idle, check_precondition, new_etag, set_state};
 use crate::kinds::{Kind, NETWORK_VERSIONS};
 use crate::physics::Event;
@@ -116,19 +116,12 @@ impl Kind for Peering {
                 set_peering_state(transaction, &key, "Connected");
             }
         }
-        set_state(transaction, &network, "Updating");
-        let (operation, url, _) =
-            operation::begin_network_operation(transaction, request.api_version());
-        let seconds = transaction.settings.world.timings.network_write_seconds;
-        transaction.schedule(seconds, Event::NetworkWritten { network, operation });
-        let status = match existing {
-            Some(_) => StatusCode::OK,
-            None => StatusCode::CREATED,
+        let existed = existing.is_some();
+        let shown = |transaction: &Transaction<'_>| {
+            let document = transaction.state.documents.get(&request.id)?;
+            Some(self.view(transaction, document))
         };
-        Ok(self
-            .get(transaction, request)?
-            .with_status(status)
-            .header("azure-asyncoperation", url))
+        Ok(begin_write(transaction, request, network, existed, shown))
     }
 
     fn delete(
@@ -147,21 +140,14 @@ impl Kind for Peering {
         check_idle(transaction, &network, request)?;
         disconnect(transaction, &network);
         set_state(transaction, &network, "Updating");
-        let (operation, status, result) =
-            operation::begin_network_operation(transaction, request.api_version());
-        let seconds = transaction.settings.world.timings.network_delete_seconds;
         // A child of a network goes as a subnet does.
-        transaction.schedule(
-            seconds,
+        Ok(begin_deletion(transaction, request, |operation| {
             Event::SubnetDeleted {
                 network,
                 subnet: id,
                 operation,
-            },
-        );
-        Ok(Answer::empty(StatusCode::ACCEPTED)
-            .header("location", result)
-            .header("azure-asyncoperation", status))
+            }
+        }))
     }
 }
 

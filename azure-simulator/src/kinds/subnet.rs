@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::arm::error::ArmError;
-use crate::arm::operation;
 use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::kinds::body_checks::only_known;
+use crate::kinds::network_operation::{begin_deletion, begin_write};
 use crate::kinds::network_state::{
     check_idle, check_precondition, check_ranges, check_unused, new_etag, prefixes, set_state,
     subnet_prefixes, subnets_of,
@@ -67,21 +67,9 @@ impl Kind for Subnet {
         }
         check_ranges(network.name(), &space, name, &own, &neighbours)?;
         let id = store(transaction, &network, name, properties);
-        set_state(transaction, &network, "Updating");
-        let (operation, url, _) =
-            operation::begin_network_operation(transaction, request.api_version());
-        let seconds = transaction.settings.world.timings.network_write_seconds;
-        transaction.schedule(seconds, Event::NetworkWritten { network, operation });
-        let status = match existing {
-            Some(_) => StatusCode::OK,
-            None => StatusCode::CREATED,
-        };
-        let body = transaction
-            .state
-            .documents
-            .get(&id)
-            .map(|found| found.body.clone());
-        Ok(Answer::json(status, body.unwrap_or_default()).header("azure-asyncoperation", url))
+        let existed = existing.is_some();
+        let shown = |transaction: &Transaction<'_>| self.stored(transaction, &id);
+        Ok(begin_write(transaction, request, network, existed, shown))
     }
 
     fn delete(
@@ -104,20 +92,13 @@ impl Kind for Subnet {
                 body["properties"]["provisioningState"] = json!("Deleting");
             }
         }
-        let (operation, status, result) =
-            operation::begin_network_operation(transaction, request.api_version());
-        let seconds = transaction.settings.world.timings.network_delete_seconds;
-        transaction.schedule(
-            seconds,
+        Ok(begin_deletion(transaction, request, |operation| {
             Event::SubnetDeleted {
                 network,
                 subnet,
                 operation,
-            },
-        );
-        Ok(Answer::empty(StatusCode::ACCEPTED)
-            .header("location", result)
-            .header("azure-asyncoperation", status))
+            }
+        }))
     }
 }
 

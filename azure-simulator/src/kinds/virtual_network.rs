@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::arm::error::ArmError;
-use crate::arm::operation;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::Document;
 use crate::kinds::body_checks::{checked_tags, only_known};
+use crate::kinds::network_operation::{begin_deletion, begin_write, patch_tags};
 use crate::kinds::network_state::{
     check_idle, check_precondition, check_ranges, check_unused, new_etag, prefixes, set_state,
     subnet_prefixes, subnets_of,
@@ -101,18 +101,9 @@ impl Kind for VirtualNetwork {
             transaction.state.documents.remove(&subnet.key());
         }
         wanted.store(transaction, &id, existing.as_ref());
-        let status = match existing {
-            Some(_) => StatusCode::OK,
-            None => StatusCode::CREATED,
-        };
-        set_state(transaction, &id, "Updating");
-        let (operation, url, _) =
-            operation::begin_network_operation(transaction, request.api_version());
-        let seconds = transaction.settings.world.timings.network_write_seconds;
-        let network = id.clone();
-        transaction.schedule(seconds, Event::NetworkWritten { network, operation });
-        let body = self.stored(transaction, &id).unwrap_or_default();
-        Ok(Answer::json(status, body).header("azure-asyncoperation", url))
+        let existed = existing.is_some();
+        let shown = |transaction: &Transaction<'_>| self.stored(transaction, &request.id);
+        Ok(begin_write(transaction, request, id, existed, shown))
     }
 
     /// Only tags can be patched.
@@ -121,14 +112,7 @@ impl Kind for VirtualNetwork {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let body = request.object()?;
-        only_known(body, &["tags"], "a patch of a virtual network")?;
-        let tags = checked_tags(body)?;
-        let Some(stored) = transaction.state.documents.body_mut(&request.id.key()) else {
-            return Err(ArmError::resource_not_found(&request.id));
-        };
-        stored["tags"] = tags;
-        stored["etag"] = json!(new_etag());
+        patch_tags(transaction, request, "a virtual network")?;
         self.get(transaction, request)
     }
 
@@ -153,13 +137,9 @@ impl Kind for VirtualNetwork {
             }
             set_state(transaction, &network, "Deleting");
         }
-        let (operation, status, result) =
-            operation::begin_network_operation(transaction, request.api_version());
-        let seconds = transaction.settings.world.timings.network_delete_seconds;
-        transaction.schedule(seconds, Event::NetworkDeleted { network, operation });
-        Ok(Answer::empty(StatusCode::ACCEPTED)
-            .header("location", result)
-            .header("azure-asyncoperation", status))
+        Ok(begin_deletion(transaction, request, |operation| {
+            Event::NetworkDeleted { network, operation }
+        }))
     }
 }
 
