@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -127,7 +128,9 @@ impl Simulator {
         let env = env(&settings, control);
         let azure = Arc::new(Azure::new(settings, addresses, orders));
         let time = azure.clone();
-        let control_routes = control::router(azure.clone()).merge(page::router(azure.clone()));
+        let control_routes = control::router(azure.clone())
+            .merge(page::router(azure.clone()))
+            .layer(middleware::from_fn(control::visitors::only_of_this_machine));
         let mut tasks = vec![
             tokio::spawn(server::serve(
                 azure.clone(),

@@ -1,5 +1,6 @@
 //! The control port: what exists, what was asked, and the knobs that Azure has not.
 
+pub(crate) mod visitors;
 pub(crate) mod world;
 
 use std::sync::Arc;

@@ -368,3 +368,16 @@ async fn jobs_of_one_name_in_two_workspaces_have_a_page_each() {
     azure.page_says(&second, "from the second").await;
     azure.page_says("/", "ws-other").await;
 }
+
+#[tokio::test]
+async fn a_page_of_the_web_can_neither_read_nor_change_the_world() {
+    let azure = Azure::start(World::default()).await;
+    let url = format!("{}/reset", azure.simulator.control_url());
+    for (name, value) in [
+        ("Origin", "https://elsewhere.example"),
+        ("Host", "rebound.example"),
+    ] {
+        let sent = reqwest::Client::new().post(&url).header(name, value).send();
+        assert_eq!(sent.await.unwrap().status(), 403, "{name}");
+    }
+}
