@@ -2,10 +2,11 @@
 
 Commands come as JSON lines on standard input, reports go as JSON lines to standard output:
 
-    {"start": KEY, "command": "...", "directory": "...", "log": "...", "environment": {...}}
-    {"terminate": KEY}      SIGTERM to the job's first process
+    {"start": KEY, "processes": [{"command": "...", "directory": "...", "log": "...", "environment": {...}}, ...]}
+    {"terminate": KEY}      SIGTERM to the process of each rank
     {"kill": KEY}           SIGKILL to everything the job started
     -> {"started": KEY, "keeper": PID}
+    -> {"failed": KEY, "process": RANK}     this one was the first to fail; all others are killed
     -> {"exited": KEY, "code": 0..255}      the job's last process is gone
 
 Each job has a keeper of its own, a fork of this process that is the subreaper of the job: whatever
@@ -98,53 +99,65 @@ def kill_all_below():
         time.sleep(0.002)
 
 
-def run_command(command, environment):
+def write_to(log):
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def run_command(process):
     os.setsid()
     signal.set_wakeup_fd(-1)
     for number in (*QUIT_SIGNALS, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execve("/bin/sh", ["sh", "-c", command], environment)
+        write_to(process["log"])
+        os.chdir(process["directory"])
+        os.execve("/bin/sh", ["sh", "-c", process["command"]], process["environment"])
     except OSError as problem:
         os.write(2, f"the job's command cannot be started: {problem}\n".encode())
     os._exit(126)
 
 
 def keep(control, job):
-    """The life of a keeper: starts the job's command, ends when all of the job is gone."""
+    """The life of a keeper: starts the job's processes, ends when all of the job is gone."""
     for number in QUIT_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    reports = os.dup(1)
+    write_to(job["processes"][0]["log"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     become_subreaper()
     child_ended = wake_on_child()
-    os.chdir(job["directory"])
-    first = os.fork()
-    if first == 0:
-        run_command(job["command"], job["environment"])
-    status = None
-    while status is None:
+    # Rank by process, of those that are still there.
+    running = {}
+    for rank, process in enumerate(job["processes"]):
+        pid = os.fork()
+        if pid == 0:
+            run_command(process)
+        running[pid] = rank
+    status = 0
+    while running and status == 0:
         readable, _, _ = select.select([control, child_ended], [], [])
         drain(child_ended)
         if control in readable:
             word = os.read(control, 64)
             if b"t" in word and b"k" not in word:
-                os.kill(first, signal.SIGTERM)
+                for pid in running:
+                    os.kill(pid, signal.SIGTERM)
             else:
-                status = kill_all_below().get(first, signal.SIGKILL)
+                status = kill_all_below().get(min(running), signal.SIGKILL)
                 break
-        while status is None:
-            try:
-                pid, ended = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
+        while running and status == 0:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
-            if pid == first:
-                status = ended
-    # A container ends with its first process.
+            if pid in running:
+                rank, status = running.pop(pid), ended
+                if status != 0:
+                    line = json.dumps({"failed": job["start"], "process": rank})
+                    os.write(reports, line.encode() + b"\n")
+    # A container ends with its first process, and a job with the first rank that fails.
     kill_all_below()
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)
@@ -177,7 +190,7 @@ class Supervisor:
                     os.close(descriptor)
                 keep(control, job)
             except BaseException as problem:
-                with open(job["log"], "a") as log:
+                with open(job["processes"][0]["log"], "a") as log:
                     log.write(f"the node cannot run the job: {problem!r}\n")
                 kill_all_below()
             finally:
