@@ -63,6 +63,14 @@ fn short_form(uri: &str) -> String {
 }
 
 impl Input {
+    /// What a job may read there and not write.
+    pub(crate) fn read_only(&self) -> Option<PathBuf> {
+        match &self.source {
+            Source::Mounted { path, .. } => path.as_ref()?.canonicalize().ok(),
+            Source::Text(_) | Source::Downloaded { .. } => None,
+        }
+    }
+
     /// Puts the input in place below `folder`, and gives what stands for it in the command.
     pub(crate) fn provide(&self, folder: &Path) -> Result<String, Problem> {
         let place = folder.join(format!("INPUT_{}", self.name));

@@ -363,8 +363,12 @@ impl Launch {
                 environment,
             });
         }
+        let mut writable = vec![self.directory];
+        writable.extend(self.outputs.into_iter().map(|(_, folder)| folder));
         Ok(Start {
             run: self.run,
+            read_only: self.inputs.iter().filter_map(Input::read_only).collect(),
+            writable,
             processes,
         })
     }

@@ -23,6 +23,10 @@ const SOURCE: &str = include_str!("supervisor.py");
 pub(crate) struct Start {
     #[serde(rename = "start")]
     pub(crate) run: String,
+    /// What it may not write to, where the machine can see to that.
+    pub(crate) read_only: Vec<PathBuf>,
+    /// What it may write to all the same, its own folder first.
+    pub(crate) writable: Vec<PathBuf>,
     /// By rank.
     pub(crate) processes: Vec<Command>,
 }
