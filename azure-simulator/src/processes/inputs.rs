@@ -11,7 +11,11 @@ pub(crate) enum Source {
     /// The text itself: a literal, or a URI that the job reads by itself.
     Text(String),
     /// A local path that stands for a URI, linked.
-    Mounted { uri: String, path: Option<PathBuf> },
+    Mounted {
+        uri: String,
+        path: Option<PathBuf>,
+        read_only: bool,
+    },
     /// A local path that stands for a URI, copied.
     Downloaded { uri: String, path: Option<PathBuf> },
 }
@@ -63,11 +67,15 @@ fn short_form(uri: &str) -> String {
 }
 
 impl Input {
-    /// What a job may read there and not write.
+    /// Where a job may read and not write.
     pub(crate) fn read_only(&self) -> Option<PathBuf> {
         match &self.source {
-            Source::Mounted { path, .. } => path.as_ref()?.canonicalize().ok(),
-            Source::Text(_) | Source::Downloaded { .. } => None,
+            Source::Mounted {
+                path,
+                read_only: true,
+                ..
+            } => path.as_ref()?.canonicalize().ok(),
+            _ => None,
         }
     }
 
@@ -76,7 +84,7 @@ impl Input {
         let place = folder.join(format!("INPUT_{}", self.name));
         let (uri, path, copied) = match &self.source {
             Source::Text(text) => return Ok(text.clone()),
-            Source::Mounted { uri, path } => (uri, path, false),
+            Source::Mounted { uri, path, .. } => (uri, path, false),
             Source::Downloaded { uri, path } => (uri, path, true),
         };
         let failed = |reason: &'static str| Problem::Mount {

@@ -231,7 +231,11 @@ fn inputs_of(transaction: &Transaction<'_>, job: &Document, properties: &Value) 
             match input["mode"].as_str() {
                 Some("Direct") => Source::Text(uri),
                 Some("Download") => Source::Downloaded { uri, path },
-                _ => Source::Mounted { uri, path },
+                mode => Source::Mounted {
+                    uri,
+                    path,
+                    read_only: mode != Some("ReadWriteMount"),
+                },
             }
         };
         let name = name.clone();

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::client::Azure;
 
+const WRITABLE: &str = "azureml://datastores/scratch/paths";
 const STORE: &str = "wasbs://isd@store.blob.core.windows.net/isd";
 
 fn world(data: &Path) -> World {
@@ -99,17 +100,19 @@ async fn a_mounted_input_cannot_be_written_and_an_output_below_it_can() {
 
 #[tokio::test]
 async fn inputs_come_in_each_of_their_modes() {
-    let data = data();
-    let azure = Azure::start(world(data.path())).await.with_pool(1).await;
+    let (data, writable) = (data(), tempfile::tempdir().unwrap());
+    let world = world(data.path()).with_data(WRITABLE, writable.path());
+    let azure = Azure::start(world).await.with_pool(1).await;
     let mut body = azure.job_body(
         "echo ${{inputs.file}} ${{inputs.direct}} ${{inputs.rate}}; cat ${{inputs.file}}; \
-         echo more > ${{inputs.copy}}/year=2013/part.txt",
+         echo more > ${{inputs.copy}}/year=2013/part.txt; echo new > ${{inputs.both}}/new.txt",
     );
     let uri = format!("{STORE}/year=2013/part.txt");
     body["properties"]["inputs"] = json!({
         "file": {"jobInputType": "uri_file", "uri": uri, "mode": "ReadOnlyMount"},
         "direct": {"jobInputType": "uri_folder", "uri": "https://elsewhere/x", "mode": "Direct"},
         "copy": {"jobInputType": "uri_folder", "uri": STORE, "mode": "Download"},
+        "both": {"jobInputType": "uri_folder", "uri": WRITABLE, "mode": "ReadWriteMount"},
         "rate": {"jobInputType": "literal", "value": "0.1"},
     });
     azure.put(&azure.ml("jobs/j1"), body).await.expect(201);
@@ -121,6 +124,8 @@ async fn inputs_come_in_each_of_their_modes() {
     );
     let kept = std::fs::read_to_string(data.path().join("year=2013/part.txt")).unwrap();
     assert_eq!(kept, "rows", "a downloaded input is a copy");
+    let new = std::fs::read_to_string(writable.path().join("new.txt")).unwrap();
+    assert_eq!(new, "new\n", "a writable mount is written through");
 }
 
 #[tokio::test]
