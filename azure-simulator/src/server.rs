@@ -19,11 +19,13 @@ use tower::ServiceExt as _;
 
 use crate::answer::Refused;
 use crate::arm::error::ArmError;
+use crate::arm::request::decoded;
 use crate::azure::Azure;
 use crate::exchange_log::Exchange;
 use crate::faults::action::Action;
 use crate::faults::answer::{Asked, Cut, cut};
-use crate::{routes, storage};
+use crate::resource_id::ResourceId;
+use crate::{arm, routes, storage};
 
 /// ARM takes no larger body than 4 MiB.
 const LARGEST_BODY: usize = 4 << 20;
@@ -127,6 +129,16 @@ async fn exchange(
         .as_ref()
         .and_then(|action| action.instead(azure.clock.now().timestamp));
     let response = match instead {
+        // ARM answers so itself, with its own headers.
+        Some(response) if ResourceId::parse(&decoded(&path)).is_some() => {
+            let call = arm::Call {
+                method: &method,
+                uri: &parts.uri,
+                headers: &parts.headers,
+                body: &body,
+            };
+            arm::described(&azure, &call, begun, None, response)
+        }
         Some(response) => response,
         None => call(router, parts, body).await,
     };

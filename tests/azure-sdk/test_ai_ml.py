@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from azure.ai.ml import Input, MLClient, Output, command
+from azure.ai.ml import Input, MLClient, Output, PyTorchDistribution, command
 from azure.ai.ml.entities import AmlCompute, Data, Environment
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
@@ -193,6 +193,24 @@ def test_a_job_is_cancelled_archived_and_keeps_its_tags(ml, pool, environment):
     assert made.name in [one.name for one in ml.jobs.list()]
     ml.jobs.update(made.name, tags={"kept": "yes"})
     assert ml.jobs.get(made.name).tags["kept"] == "yes"
+
+
+def test_a_distributed_job_runs_on_several_nodes_with_a_log_each(ml, pool, environment, tmp_path):
+    job = command(
+        command='echo "$RANK of $WORLD_SIZE in $NODE_COUNT"; echo $RANK > outputs/rank-$RANK',
+        environment="sdk:1",
+        compute="sdk-pool",
+        instance_count=2,
+        distribution=PyTorchDistribution(process_count_per_instance=2),
+    )
+    made = ml.jobs.create_or_update(job)
+    assert made.resources.instance_count == 2
+    assert wait_for(ml, made.name, "Completed", "Failed") == "Completed"
+    ml.jobs.download(made.name, download_path=tmp_path, all=True)
+    for rank in range(4):
+        (log,) = tmp_path.rglob(f"std_log_process_{rank:02}.txt")
+        assert log.read_text().strip() == f"{rank} of 4 in 2"
+        assert [*tmp_path.rglob(f"rank-{rank}")]
 
 
 def test_services_of_a_job_are_told_by_node(ml, pool, environment):

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::azure::{Azure, Transaction};
+use crate::clock::Moment;
 use crate::entra::Audience;
 use crate::faults::action::Consequence;
 use crate::kinds::{self, Kind};
@@ -54,34 +55,48 @@ pub(crate) async fn serve(
         // Whether something exists is told without it.
         answer = Answer::empty(StatusCode::NO_CONTENT);
     }
-    let failed = answer.status.is_client_error() || answer.status.is_server_error();
-    let mut response = answer.into_response();
-    let echo = headers
+    described(&azure, &call, begun, remaining, answer.into_response())
+}
+
+/// An answer with ARM's headers; one that it has already keeps its value.
+pub(crate) fn described(
+    azure: &Azure,
+    call: &Call<'_>,
+    begun: Moment,
+    remaining: Option<Remaining>,
+    mut response: Response,
+) -> Response {
+    let status = response.status();
+    let echo = call
+        .headers
         .get("x-ms-return-client-request-id")
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
     let described = Described {
-        counted: Counted::of(&method),
+        counted: Counted::of(call.method),
         remaining,
         now: begun.timestamp,
         took: azure.clock.now().elapsed.saturating_sub(begun.elapsed),
-        location,
-        failed,
-        machine_learning: uri
+        location: &azure.settings.world.location,
+        failed: status.is_client_error() || status.is_server_error(),
+        machine_learning: call
+            .uri
             .path()
             .to_ascii_lowercase()
             .contains("microsoft.machinelearningservices"),
-        echoed_client_request_id: headers.get("x-ms-client-request-id").filter(|_| echo),
+        echoed_client_request_id: call.headers.get("x-ms-client-request-id").filter(|_| echo),
     };
+    let own = std::mem::take(response.headers_mut());
     described.add_to(response.headers_mut());
+    response.headers_mut().extend(own);
     response
 }
 
 /// What came in, before it is known for a request of ARM.
-struct Call<'a> {
-    method: &'a Method,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
-    body: &'a Bytes,
+pub(crate) struct Call<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a Bytes,
 }
 
 fn answer(

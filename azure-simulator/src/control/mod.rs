@@ -237,7 +237,7 @@ async fn log(
     });
     let log = directory
         .ok_or(StatusCode::NOT_FOUND)?
-        .join(crate::processes::LOG);
+        .join(crate::processes::log_of(0));
     tokio::fs::read(log)
         .await
         .map_err(|_| StatusCode::NOT_FOUND)

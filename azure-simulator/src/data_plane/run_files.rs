@@ -12,7 +12,7 @@ const UPLOADED: &str = "artifacts";
 /// Folder of a run's directory that a job starts in.
 pub(crate) const WORK: &str = "exe/wd";
 /// Folder of the one that a job starts in with what becomes artifacts by itself.
-const OUTPUTS: &str = "outputs";
+pub(crate) const OUTPUTS: &str = "outputs";
 /// Folder of a run's directory that the job's output goes to.
 const LOGS: &str = "user_logs";
 

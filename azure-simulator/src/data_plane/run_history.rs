@@ -80,9 +80,19 @@ async fn answer(
                 })
             })
         }
-        (&Method::GET, ["runs", run, "serviceinstances", _]) => azure.transact(|transaction| {
+        (&Method::GET, ["runs", run, "serviceinstances", node]) => azure.transact(|transaction| {
             let tracked = find(transaction, &request.job_id(run))?;
-            Ok(kinds::service_instances(transaction, tracked.document))
+            let number = node.parse().ok();
+            let Some(node) = number.filter(|node| *node < tracked.run.instances) else {
+                return Err(DataPlaneError::bad_request(format!(
+                    "The run {run} has no node '{node}'."
+                )));
+            };
+            Ok(kinds::service_instances(
+                transaction,
+                tracked.document,
+                node,
+            ))
         }),
         (_, ["experiments", _, "runs", run, "artifacts", rest @ ..]) => {
             run_artifacts::serve(azure, &request, (method, run, rest), body).await
@@ -249,9 +259,9 @@ fn shown(tracked: &Tracked<'_>, workspace: &ResourceId) -> Value {
         "compute": {
             "target": target.rsplit('/').next(),
             "targetType": "amlctrain",
-            "instanceCount": 1,
+            "instanceCount": run.instances,
         },
-        "computeRequest": {"nodeCount": 1},
+        "computeRequest": {"nodeCount": run.instances},
         "queueingInfo": queueing,
     })
 }

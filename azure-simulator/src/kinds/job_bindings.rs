@@ -36,7 +36,7 @@ pub(crate) fn inputs(given: &Value) -> Result<Value, ArmError> {
                     return Err(ArmError::user(format!("The input '{name}' needs a uri.")));
                 }
                 let mode = input["mode"].as_str().unwrap_or("ReadOnlyMount");
-                if !["ReadOnlyMount", "Download", "Direct"].contains(&mode) {
+                if !["ReadOnlyMount", "ReadWriteMount", "Download", "Direct"].contains(&mode) {
                     return Err(ArmError::refused(format!("The input mode '{mode}'")));
                 }
                 json!({

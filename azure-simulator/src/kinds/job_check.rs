@@ -15,6 +15,9 @@ use crate::resource_id::ResourceId;
 const MOST_TAGS: usize = 50;
 const LONGEST_TAG_NAME: usize = 100;
 const LONGEST_TAG_VALUE: usize = 1000;
+/// Nodes of one MPI run (contract section 6), and processes on each of them.
+const MOST_INSTANCES: u64 = 100;
+const MOST_PROCESSES: u64 = 100;
 
 /// A PUT body with everything that the server fills in.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) struct References {
     pub(crate) compute: ResourceId,
     pub(crate) environment: ResourceId,
     pub(crate) timeout_seconds: Option<f64>,
+    /// How many nodes it runs on.
+    pub(crate) instances: usize,
 }
 
 impl Wanted {
@@ -172,7 +177,7 @@ pub(crate) fn check_tags(tags: &Value) -> Result<(), ArmError> {
     Ok(())
 }
 
-/// `Mpi` and `PyTorch`, with one process on the one instance that a job has here.
+/// `Mpi` and `PyTorch`.
 fn distribution(given: &Value) -> Result<Value, ArmError> {
     if given.is_null() {
         return Ok(Value::Null);
@@ -186,10 +191,15 @@ fn distribution(given: &Value) -> Result<Value, ArmError> {
         &["distributionType", "processCountPerInstance"],
         "a job's distribution",
     )?;
-    if !matches!(given["processCountPerInstance"].as_u64(), None | Some(1)) {
-        return Err(ArmError::refused(
-            "Several processes of a job on one instance",
-        ));
+    let count = &given["processCountPerInstance"];
+    if !count.is_null()
+        && !count
+            .as_u64()
+            .is_some_and(|count| (1..=MOST_PROCESSES).contains(&count))
+    {
+        return Err(ArmError::user(format!(
+            "The processCountPerInstance {count} is not between 1 and {MOST_PROCESSES}."
+        )));
     }
     Ok(json!({
         "distributionType": kind,
@@ -224,14 +234,24 @@ fn resources(given: &Value) -> Result<Value, ArmError> {
         ],
         "a job's resources",
     )?;
-    if !matches!(given["instanceCount"].as_u64(), None | Some(1)) {
-        return Err(ArmError::refused("A job on more than one instance"));
-    }
+    let count = &given["instanceCount"];
+    let instances = if count.is_null() {
+        Some(1)
+    } else {
+        count
+            .as_u64()
+            .filter(|count| (1..=MOST_INSTANCES).contains(count))
+    };
+    let Some(instances) = instances else {
+        return Err(ArmError::user(format!(
+            "The instanceCount {count} is not between 1 and {MOST_INSTANCES}."
+        )));
+    };
     if !given["instanceType"].is_null() {
         return Err(ArmError::refused("Serverless compute"));
     }
     Ok(json!({
-        "instanceCount": 1,
+        "instanceCount": instances,
         "instanceType": null,
         "properties": given["properties"],
         "shmSize": given["shmSize"].as_str().unwrap_or("2g"),
@@ -324,8 +344,17 @@ impl References {
             compute: pool.id.clone(),
             environment: environment.id.clone(),
             timeout_seconds: timeout.map(|timeout| timeout.as_secs_f64()),
+            instances: instances_of(properties),
         })
     }
+}
+
+/// How many nodes a checked job runs on.
+pub(crate) fn instances_of(properties: &Value) -> usize {
+    let count = properties["resources"]["instanceCount"].as_u64();
+    count
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or(1)
 }
 
 /// The data version that a `uri` names: by ARM id or as `azureml:name:version`. `None` where it is
@@ -366,7 +395,7 @@ mod tests {
         for (field, value) in [
             ("distribution", json!({"distributionType": "Ray"})),
             ("componentId", json!("x")),
-            ("resources", json!({"instanceCount": 2})),
+            ("resources", json!({"instanceType": "Standard_DS3_v2"})),
             ("services", json!({"lab": {"jobServiceType": "JupyterLab"}})),
         ] {
             let mut body = json!({"properties": {

@@ -8,6 +8,7 @@ use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::documents::Document;
 use crate::kinds::body_checks::only_known;
+use crate::kinds::job_check;
 use crate::page::link;
 use crate::physics::run::JobStatus;
 
@@ -79,9 +80,14 @@ pub(crate) fn shown(transaction: &Transaction<'_>, document: &Document) -> Value
         ),
     });
     let asked = document.body["properties"]["services"].as_object();
+    // As recorded: the place to put a node's number in where there are several.
+    let all = match job_check::instances_of(&document.body["properties"]) {
+        1 => "0",
+        _ => "<nodeIndex>",
+    };
     for (name, service) in asked.into_iter().flatten() {
         let mut service = service.clone();
-        service["endpoint"] = json!(endpoint(transaction, document, &service));
+        service["endpoint"] = json!(endpoint(transaction, document, &service, all));
         // As recorded: it stayed so while the job ran.
         service["status"] = json!("NotStarted");
         service["errorMessage"] = Value::Null;
@@ -90,16 +96,22 @@ pub(crate) fn shown(transaction: &Transaction<'_>, document: &Document) -> Value
     services
 }
 
-/// What run history tells of the services of one node.
-pub(crate) fn instances(transaction: &Transaction<'_>, document: &Document) -> Value {
+/// What run history tells of the services of one node; without `nodes` the first alone has them
+/// (contract section 7).
+pub(crate) fn instances(transaction: &Transaction<'_>, document: &Document, node: usize) -> Value {
     let run = transaction.state.physics.runs.get(&document.id.key());
     let running = run.is_some_and(|run| run.status == JobStatus::Running);
     let asked = document.body["properties"]["services"].as_object();
     let mut instances = Map::new();
-    for (name, service) in asked.into_iter().flatten() {
+    let here = |service: &Value| node == 0 || service["nodes"]["nodesValueType"] == "All";
+    let asked = asked
+        .into_iter()
+        .flatten()
+        .filter(|(_, service)| here(service));
+    for (name, service) in asked {
         let mut shown = service.clone();
         shown["type"] = service["jobServiceType"].clone();
-        shown["endpoint"] = json!(endpoint(transaction, document, service));
+        shown["endpoint"] = json!(endpoint(transaction, document, service, &node.to_string()));
         shown["status"] = json!(if running { "Running" } else { "NotStarted" });
         shown["error"] = Value::Null;
         if let Some(fields) = shown.as_object_mut() {
@@ -111,10 +123,15 @@ pub(crate) fn instances(transaction: &Transaction<'_>, document: &Document) -> V
 }
 
 /// The form that was recorded; nothing answers there.
-fn endpoint(transaction: &Transaction<'_>, document: &Document, service: &Value) -> String {
+fn endpoint(
+    transaction: &Transaction<'_>,
+    document: &Document,
+    service: &Value,
+    node: &str,
+) -> String {
     let name = Uuid::new_v5(&Uuid::NAMESPACE_URL, document.id.key().as_bytes());
     format!(
-        "https://{}-0-{}.{}.nodes.azureml.ms",
+        "https://{}-{node}-{}.{}.nodes.azureml.ms",
         service["port"],
         name.simple(),
         transaction.settings.world.location,

@@ -4,16 +4,48 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::azure::Transaction;
 use crate::physics::run::Process;
+use crate::processes::NODE_ADDRESS;
 use crate::processes::tree::ProcessTree;
 
-/// The process that keeps all others of a job, and the id of the node that the job is on.
-pub(crate) type Keeper = (u32, String);
+/// The process that keeps all others of a job, and the nodes that the job is on: address and id.
+pub(crate) struct Keeper {
+    process: u32,
+    nodes: Vec<(Ipv4Addr, String)>,
+}
+
+impl Keeper {
+    /// The node that a process of the job is on, as its variables tell.
+    fn node_of(&self, pid: u32) -> Option<String> {
+        let [_, _, ..] = self.nodes.as_slice() else {
+            return self.nodes.first().map(|(_, id)| id.clone());
+        };
+        let variables = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let told = variables.split(|byte| *byte == 0).find_map(|variable| {
+            let text = std::str::from_utf8(variable).ok()?;
+            text.strip_prefix(NODE_ADDRESS)?
+                .strip_prefix('=')?
+                .parse()
+                .ok()
+        });
+        let own = self
+            .nodes
+            .iter()
+            .find(|(address, _)| Some(*address) == told);
+        own.map(|(_, id)| id.clone())
+    }
+}
 
 pub(crate) fn keepers(transaction: &Transaction<'_>) -> Vec<Keeper> {
-    let runs = transaction.state.physics.runs.values();
-    runs.filter_map(|run| match (run.process, &run.node) {
-        (Process::Keeper(keeper), Some(node)) => Some((keeper, node.clone())),
-        _ => None,
+    let physics = &transaction.state.physics;
+    let runs = physics.runs.values();
+    runs.filter_map(|run| {
+        let Process::Keeper(process) = run.process else {
+            return None;
+        };
+        let nodes = physics.pools.get(&run.pool)?.nodes.iter();
+        let own = nodes.filter(|node| run.nodes.contains(&node.id));
+        let nodes = own.map(|node| (node.address, node.id.clone())).collect();
+        Some(Keeper { process, nodes })
     })
     .collect()
 }
@@ -36,10 +68,10 @@ pub(crate) fn find(keepers: &[Keeper], peer: SocketAddr, own: (Ipv4Addr, u16)) -
             to.is_ok_and(|to| to.as_os_str() == link.as_str())
         })
     };
-    let found = keepers
-        .iter()
-        .find(|(keeper, _)| tree.below(*keeper).iter().any(has));
-    found.map(|(_, node)| node.clone())
+    keepers.iter().find_map(|keeper| {
+        let mut processes = tree.below(keeper.process).into_iter();
+        keeper.node_of(processes.find(has)?)
+    })
 }
 
 /// An address and a port as `/proc/net/tcp` writes them: the address as this machine keeps it.

@@ -106,7 +106,7 @@ impl JobSeen {
         let pool = transaction.state.physics.pools.get(&run.pool);
         let node = pool.and_then(|pool| {
             let nodes = &mut pool.nodes.iter();
-            nodes.find(|node| Some(&node.id) == run.node.as_ref())
+            nodes.find(|node| Some(&node.id) == run.node())
         });
         let properties = &document.body["properties"];
         Some(Self {

@@ -85,7 +85,7 @@ impl Seen {
         let pool = transaction.state.physics.pools.get(&run.pool);
         let node = pool.and_then(|pool| {
             let mut nodes = pool.nodes.iter();
-            nodes.find(|node| Some(&node.id) == run.node.as_ref())
+            nodes.find(|node| Some(&node.id) == run.node())
         });
         let error = run.error.as_ref().map(|error| &error["error"]);
         Self {

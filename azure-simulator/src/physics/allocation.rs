@@ -67,6 +67,7 @@ impl Transaction<'_> {
             eviction: None,
             run: None,
             idle_spell: 0,
+            overdue: false,
         });
         let seconds = self.settings.world.timings.node_boot_seconds;
         let pool = key.to_owned();

@@ -7,6 +7,7 @@ use crate::due::DueQueue;
 use crate::faults::action::{Consequence, Fate};
 use crate::kinds;
 use crate::physics::Event;
+use crate::physics::pool::Waiting;
 use crate::physics::run::{JobStatus, Outcome, Process, run_error};
 use crate::processes::Order;
 
@@ -122,15 +123,19 @@ impl Transaction<'_> {
             run.error = Some(error.clone());
         }
         run.ended = run.ended.or(Some(now));
-        let node = run.node.take();
+        let nodes = std::mem::take(&mut run.nodes);
         let pool_key = run.pool.clone();
         self.set_status(key, outcome.status());
         self.keep_compute_status(key);
         if let Some(pool) = self.state.physics.pools.get_mut(&pool_key) {
-            pool.queue.retain(|waiting| waiting != key);
+            pool.queue.retain(|waiting| waiting.run != key);
             pool.held.remove(key);
         }
-        if let Some(node) = node {
+        if nodes.is_empty() {
+            // Those behind it need not wait for it any more.
+            self.adjust(&pool_key);
+        }
+        for node in nodes {
             self.release_node(&pool_key, &node);
         }
     }
@@ -142,17 +147,23 @@ impl Transaction<'_> {
         };
         run.attempt += 1;
         (run.started, run.ended) = (None, None);
-        let (node, pool_key) = (run.node.take(), run.pool.clone());
+        let (nodes, pool_key) = (std::mem::take(&mut run.nodes), run.pool.clone());
+        let instances = run.instances;
         self.set_status(key, JobStatus::Queued);
-        if let Some(node) = node {
+        let pool = self.state.physics.pools.get_mut(&pool_key);
+        let pool = pool.filter(|pool| !pool.is_deleting());
+        let waits = pool.is_some();
+        if let Some(pool) = pool {
+            let run = key.to_owned();
+            pool.queue.push_front(Waiting { run, instances });
+        }
+        for node in nodes {
             self.release_node(&pool_key, &node);
         }
-        match self.state.physics.pools.get_mut(&pool_key) {
-            Some(pool) if !pool.is_deleting() => {
-                pool.queue.push_front(key.to_owned());
-                self.adjust(&pool_key);
-            }
-            _ => self.end_run(key, Outcome::compute_deleted()),
+        if waits {
+            self.adjust(&pool_key);
+        } else {
+            self.end_run(key, Outcome::compute_deleted());
         }
     }
 

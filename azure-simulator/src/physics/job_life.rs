@@ -4,6 +4,7 @@ use crate::azure::Transaction;
 use crate::faults::action::Consequence;
 use crate::kinds;
 use crate::physics::Event;
+use crate::physics::pool::Waiting;
 use crate::physics::run::{JobStatus, Outcome, Process, Run, run_error};
 use crate::processes::{self, Order};
 use crate::world::Jobs;
@@ -62,12 +63,13 @@ impl Transaction<'_> {
             return;
         };
         let (pool_key, held) = (run.pool.clone(), run.held.clone());
+        let instances = run.instances;
         self.set_status(key, JobStatus::Queued);
         let physics = &self.state.physics;
         let refused = physics
             .pools
             .get(&pool_key)
-            .and_then(|pool| physics.quota.refuses_job(&pool.machine));
+            .and_then(|pool| physics.quota.refuses_job(&pool.machine, instances));
         if let Some(problem) = refused {
             let error = run_error(&problem.code, &problem.message);
             self.end_run(key, Outcome::Failed(error));
@@ -79,18 +81,19 @@ impl Transaction<'_> {
                     .extend(held.map(|problem| (key.to_owned(), problem)));
             }
             Some(pool) if !pool.is_deleting() => {
-                pool.queue.push_back(key.to_owned());
+                let run = key.to_owned();
+                pool.queue.push_back(Waiting { run, instances });
                 self.adjust(&pool_key);
             }
             _ => self.end_run(key, Outcome::compute_deleted()),
         }
     }
 
-    /// The run has a node; its image is pulled and its inputs are mounted there.
-    pub(crate) fn place(&mut self, key: &str, node: String) {
+    /// The run has its nodes; its image is pulled and its inputs are mounted there.
+    pub(crate) fn place(&mut self, key: &str, nodes: Vec<String>) {
         let mut attempt = 0;
         if let Some(run) = self.state.physics.runs.get_mut(key) {
-            run.node = Some(node);
+            run.nodes = nodes;
             attempt = run.attempt;
         }
         let seconds = self.settings.world.timings.job_launch_seconds;
@@ -105,7 +108,7 @@ impl Transaction<'_> {
         if run.attempt != attempt || run.lost {
             return;
         }
-        if run.status.is_terminal() || run.process != Process::None || run.node.is_none() {
+        if run.status.is_terminal() || run.process != Process::None || run.nodes.is_empty() {
             return;
         }
         if self.settings.world.jobs == Jobs::Pretend {
@@ -163,8 +166,8 @@ impl Transaction<'_> {
         self.end_run(key, outcome);
     }
 
-    /// The last process of a run is gone; `tail` is the end of its log.
-    pub(crate) fn process_ended(&mut self, key: &str, code: i64, tail: &str) {
+    /// The last process of a run is gone; `tail` is the end of the `log` that tells why.
+    pub(crate) fn process_ended(&mut self, key: &str, code: i64, (log, tail): (&str, &str)) {
         let now = self.now.timestamp;
         self.state.physics.reported(key);
         let Some(run) = self.state.physics.runs.get_mut(key) else {
@@ -185,7 +188,7 @@ impl Transaction<'_> {
         }
         self.set_status(key, JobStatus::Finalizing);
         let seconds = self.settings.world.timings.job_finalize_seconds;
-        let (run, outcome) = (key.to_owned(), Outcome::of_exit(code, tail));
+        let (run, outcome) = (key.to_owned(), Outcome::of_exit(code, log, tail));
         self.schedule(seconds, Event::JobFinalized { run, outcome });
     }
 

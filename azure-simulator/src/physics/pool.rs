@@ -54,6 +54,16 @@ pub(crate) struct Node {
     pub(crate) run: Option<String>,
     /// Counts the times the node became idle, so that an old idle timer is known as old.
     pub(crate) idle_spell: u64,
+    /// It has idled for as long as it may, and stays only for as long as it is wanted.
+    pub(crate) overdue: bool,
+}
+
+/// A run that waits for nodes.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) run: String,
+    /// How many it needs, all at once.
+    pub(crate) instances: usize,
 }
 
 #[derive(Debug)]
@@ -73,8 +83,8 @@ pub(crate) struct Pool {
     /// Key of its subnet.
     pub(crate) subnet: Option<String>,
     pub(crate) nodes: Vec<Node>,
-    /// Keys of runs that wait for a node, longest first.
-    pub(crate) queue: VecDeque<String>,
+    /// Runs that wait for nodes, longest first.
+    pub(crate) queue: VecDeque<Waiting>,
     /// Keys of runs that never get a node, and what their compute tells about it.
     pub(crate) held: BTreeMap<String, Problem>,
     /// Why it has fewer nodes than its jobs ask for.
@@ -147,9 +157,12 @@ impl Pool {
         self.nodes.iter().filter(stays).count()
     }
 
-    /// How many nodes jobs ask for, within the limits.
+    /// How many nodes jobs ask for, within the limits. A job that the limits leave no room for asks
+    /// for none.
     pub(crate) fn wanted(&self) -> usize {
-        let asked = self.queue.len() + self.count(NodeState::Running);
+        let possible = self.queue.iter().map(|waiting| waiting.instances);
+        let waited_for: usize = possible.filter(|count| *count <= self.most).sum();
+        let asked = waited_for + self.count(NodeState::Running);
         asked.max(self.least).min(self.most)
     }
 

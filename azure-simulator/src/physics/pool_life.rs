@@ -10,7 +10,7 @@ use crate::faults::action::Fate;
 use crate::kinds::vm_sizes;
 use crate::physics::Event;
 use crate::physics::ledger::Account;
-use crate::physics::pool::{Deletion, NodeState, Pool};
+use crate::physics::pool::{Deletion, Node, NodeState, Pool, Waiting};
 use crate::physics::quota::Machine;
 use crate::physics::run::{JobStatus, Outcome};
 use crate::resource_id::ResourceId;
@@ -115,13 +115,17 @@ impl Transaction<'_> {
         };
         let missing = pool.wanted().saturating_sub(pool.target());
         let surplus = pool.target().saturating_sub(pool.most);
-        let going: Vec<String> = pool
+        let spare = pool.target().saturating_sub(pool.wanted());
+        let mut going: Vec<String> = Vec::new();
+        for node in pool
             .nodes
             .iter()
             .filter(|node| node.state == NodeState::Idle)
-            .take(surplus)
-            .map(|node| node.id.clone())
-            .collect();
+        {
+            if going.len() < surplus || (node.overdue && going.len() < spare) {
+                going.push(node.id.clone());
+            }
+        }
         for node in going {
             self.leave(key, &node);
         }
@@ -134,29 +138,46 @@ impl Transaction<'_> {
         if let Some(pool) = physics.pools.get_mut(key) {
             pool.shortage = shortage;
         }
-        for (run, node) in placed {
-            self.place(&run, node);
+        for (run, nodes) in placed {
+            self.place(&run, nodes);
         }
         self.note_allocation(key);
     }
 
-    /// Gives idle nodes to the runs that have waited longest: each run with its node.
-    fn take_idle_nodes(&mut self, key: &str) -> Vec<(String, String)> {
+    /// Gives idle nodes to the runs that have waited longest: each run with its nodes. A run that
+    /// waits for several keeps what there is from those behind it, but for one that the pool's
+    /// limits leave no room for.
+    fn take_idle_nodes(&mut self, key: &str) -> Vec<(String, Vec<String>)> {
         let now = self.now.elapsed;
         let physics = &mut self.state.physics;
         let Some(pool) = physics.pools.get_mut(key) else {
             return Vec::new();
         };
         let mut placed = Vec::new();
-        for node in &mut pool.nodes {
-            if node.state == NodeState::Idle
-                && let Some(run) = pool.queue.pop_front()
+        let most = pool.most;
+        let is_idle = |node: &Node| node.state == NodeState::Idle && node.run.is_none();
+        loop {
+            let idle = pool.nodes.iter().filter(|node| is_idle(node)).count();
+            let first = pool.queue.iter().position(|one| one.instances <= most);
+            let Some(first) = first.filter(|at| pool.queue[*at].instances <= idle) else {
+                break;
+            };
+            let Some(Waiting { run, instances }) = pool.queue.remove(first) else {
+                break;
+            };
+            let mut own = Vec::new();
+            for node in pool
+                .nodes
+                .iter_mut()
+                .filter(|node| is_idle(node))
+                .take(instances)
             {
                 node.run = Some(run.clone());
-                placed.push((run, node.id.clone()));
+                own.push(node.id.clone());
             }
+            placed.push((run, own));
         }
-        for (_, node) in &placed {
+        for node in placed.iter().flat_map(|(_, nodes)| nodes) {
             physics.change_node(key, node, NodeState::Running, now);
         }
         placed
@@ -214,6 +235,7 @@ impl Transaction<'_> {
             return;
         };
         node.idle_spell += 1;
+        node.overdue = false;
         let spell = node.idle_spell;
         let (pool, node) = (key.to_owned(), id.to_owned());
         self.schedule(seconds, Event::NodeIdle { pool, node, spell });
@@ -223,11 +245,15 @@ impl Transaction<'_> {
         let Some(pool) = self.state.physics.pools.get_mut(key) else {
             return;
         };
-        let spare = pool.target() > pool.least;
-        let still = pool
+        let spare = pool.target() > pool.wanted();
+        let Some(node) = pool
             .node_mut(id)
-            .is_some_and(|node| node.state == NodeState::Idle && node.idle_spell == spell);
-        if spare && still {
+            .filter(|node| node.state == NodeState::Idle && node.idle_spell == spell)
+        else {
+            return;
+        };
+        node.overdue = true;
+        if spare {
             self.leave(key, id);
             self.note_allocation(key);
         }
@@ -306,7 +332,7 @@ impl Transaction<'_> {
         } else {
             timings.compute_delete_with_nodes_seconds
         };
-        let mut ending: Vec<String> = pool.queue.drain(..).collect();
+        let mut ending: Vec<String> = pool.queue.drain(..).map(|waiting| waiting.run).collect();
         ending.extend(std::mem::take(&mut pool.held).into_keys());
         ending.extend(pool.nodes.iter().filter_map(|node| node.run.clone()));
         for run in ending {

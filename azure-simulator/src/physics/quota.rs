@@ -180,18 +180,18 @@ impl Quota {
         ))
     }
 
-    /// Why a job can never get its node: it fails with this.
-    pub(crate) fn refuses_job(&self, machine: &Machine) -> Option<Problem> {
+    /// Why a job can never get its nodes: it fails with this.
+    pub(crate) fn refuses_job(&self, machine: &Machine, instances: usize) -> Option<Problem> {
+        let cores = (instances as u64).saturating_mul(machine.cores);
         let (name, limit, _) = self
             .limits(machine)
             .into_iter()
-            .find(|(_, limit, _)| machine.cores > *limit)?;
+            .find(|(_, limit, _)| cores > *limit)?;
         Some(Problem::new(
             "JobNodeCountExceedsCoreQuota",
             format!(
                 "The specified subscription has a {name} vCPU quota of {limit} and is less than the \
-                 requested job node count of 1 which maps to {} vCPUs.",
-                machine.cores
+                 requested job node count of {instances} which maps to {cores} vCPUs."
             ),
         ))
     }

@@ -69,6 +69,13 @@ pub(crate) enum Outcome {
     QueuedAgain,
 }
 
+impl Run {
+    /// Id of the node that its first process is on.
+    pub(crate) fn node(&self) -> Option<&String> {
+        self.nodes.first()
+    }
+}
+
 impl Outcome {
     pub(crate) fn compute_deleted() -> Self {
         Self::Failed(run_error(
@@ -77,8 +84,8 @@ impl Outcome {
         ))
     }
 
-    /// What an exit code means; `tail` is the end of the log.
-    pub(crate) fn of_exit(code: i64, tail: &str) -> Self {
+    /// What an exit code means; `tail` is the end of `log`.
+    pub(crate) fn of_exit(code: i64, log: &str, tail: &str) -> Self {
         if code == 0 {
             return Self::Completed;
         }
@@ -86,7 +93,7 @@ impl Outcome {
             "UserError",
             &format!(
                 "Execution failed. User process '/bin/sh' exited with status code {code}. Please \
-                 check log file 'user_logs/std_log_process_00.txt' for error details. Error: {tail}"
+                 check log file '{log}' for error details. Error: {tail}"
             ),
         ))
     }
@@ -141,8 +148,10 @@ pub(crate) struct Run {
     /// Key of the environment version.
     pub(crate) environment: String,
     pub(crate) status: JobStatus,
-    /// Id of the node that it has.
-    pub(crate) node: Option<String>,
+    /// How many nodes it needs, all at once.
+    pub(crate) instances: usize,
+    /// Ids of the nodes that it has, that of rank 0 first.
+    pub(crate) nodes: Vec<String>,
     pub(crate) process: Process,
     /// Counts how often it was queued again.
     pub(crate) attempt: u32,

@@ -71,7 +71,7 @@ impl Transaction<'_> {
     fn address_of(&self, key: &str) -> Option<Ipv4Addr> {
         let run = self.state.physics.runs.get(key)?;
         let pool = self.state.physics.pools.get(&run.pool)?;
-        let own = |node: &&crate::physics::pool::Node| Some(&node.id) == run.node.as_ref();
+        let own = |node: &&crate::physics::pool::Node| Some(&node.id) == run.node();
         pool.nodes.iter().find(own).map(|node| node.address)
     }
 
@@ -214,7 +214,8 @@ impl Transaction<'_> {
             .is_some_and(|run| run.attempt == attempt && run.process == Process::Pretended);
         if pretends {
             self.pretended_gone(key);
-            self.process_ended(key, code, "the job only pretended to run");
+            let tail = "the job only pretended to run";
+            self.process_ended(key, code, (&processes::log_of(0), tail));
         }
     }
 

@@ -11,7 +11,11 @@ pub(crate) enum Source {
     /// The text itself: a literal, or a URI that the job reads by itself.
     Text(String),
     /// A local path that stands for a URI, linked.
-    Mounted { uri: String, path: Option<PathBuf> },
+    Mounted {
+        uri: String,
+        path: Option<PathBuf>,
+        read_only: bool,
+    },
     /// A local path that stands for a URI, copied.
     Downloaded { uri: String, path: Option<PathBuf> },
 }
@@ -63,12 +67,24 @@ fn short_form(uri: &str) -> String {
 }
 
 impl Input {
+    /// Where a job may read and not write.
+    pub(crate) fn read_only(&self) -> Option<PathBuf> {
+        match &self.source {
+            Source::Mounted {
+                path,
+                read_only: true,
+                ..
+            } => path.as_ref()?.canonicalize().ok(),
+            _ => None,
+        }
+    }
+
     /// Puts the input in place below `folder`, and gives what stands for it in the command.
     pub(crate) fn provide(&self, folder: &Path) -> Result<String, Problem> {
         let place = folder.join(format!("INPUT_{}", self.name));
         let (uri, path, copied) = match &self.source {
             Source::Text(text) => return Ok(text.clone()),
-            Source::Mounted { uri, path } => (uri, path, false),
+            Source::Mounted { uri, path, .. } => (uri, path, false),
             Source::Downloaded { uri, path } => (uri, path, true),
         };
         let failed = |reason: &'static str| Problem::Mount {

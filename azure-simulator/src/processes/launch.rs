@@ -1,7 +1,8 @@
 //! What a job's process gets: directory, environment, inputs (contract section 9).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -9,14 +10,15 @@ use uuid::Uuid;
 
 use crate::arm::cloud_metadata;
 use crate::azure::{Azure, Settings, Transaction};
-use crate::data_plane::run_files::WORK;
+use crate::data_plane::run_files::{OUTPUTS, WORK};
 use crate::documents::Document;
 use crate::entra::Principal;
 use crate::kinds;
 use crate::physics::run::run_error;
-use crate::processes::LOG;
 use crate::processes::inputs::{Input, Source, copy};
-use crate::processes::supervisor::Start;
+use crate::processes::ranks::{self, Rank};
+use crate::processes::supervisor::{Command, Start};
+use crate::processes::{OTHER_NODES, log_of};
 use crate::resource_id::ResourceId;
 use crate::storage::uri;
 
@@ -74,6 +76,9 @@ pub(crate) struct Launch {
     /// The folder of the job's code asset.
     code: Option<PathBuf>,
     environment: BTreeMap<String, String>,
+    ranks: Vec<Rank>,
+    /// The variables that the job brings along: they go before all others.
+    own: BTreeMap<String, String>,
     id: String,
 }
 
@@ -87,14 +92,18 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
         .documents
         .by_key(key)
         .ok_or_else(|| absent("the job"))?;
-    let node = physics
+    let pool = physics
         .pools
         .get(&run.pool)
-        .and_then(|pool| {
-            let own = |id: &String| pool.nodes.iter().find(|node| node.id == *id);
-            run.node.as_ref().and_then(own)
-        })
-        .ok_or_else(|| absent("the node"))?;
+        .ok_or_else(|| absent("the compute"))?;
+    let address = |id: &String| {
+        pool.nodes
+            .iter()
+            .find(|node| node.id == *id)
+            .map(|node| node.address)
+    };
+    let addresses: Option<Vec<Ipv4Addr>> = run.nodes.iter().map(address).collect();
+    let addresses = addresses.ok_or_else(|| absent("the node"))?;
     let settings = transaction.settings;
     let properties = &job.body["properties"];
     let mut environment = base_environment(settings, job, properties);
@@ -105,18 +114,14 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
             transaction.state.documents.by_key(&run.environment),
         ),
     );
-    environment.insert(
-        "AZURE_SIMULATOR_NODE_ADDRESS".to_owned(),
-        node.address.to_string(),
-    );
-    environment.extend(distributed(properties, &node.address.to_string()));
+    let mut own = BTreeMap::new();
     for (name, value) in properties["environmentVariables"]
         .as_object()
         .into_iter()
         .flatten()
     {
         let value = transaction.state.texts.text(value).unwrap_or_default();
-        environment.insert(name.clone(), value.to_owned());
+        own.insert(name.clone(), value.to_owned());
     }
     Ok(Launch {
         run: key.to_owned(),
@@ -130,6 +135,8 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
         outputs: outputs_of(transaction, job, properties)?,
         code: code_of(transaction, properties)?,
         environment,
+        ranks: ranks::of(properties, &addresses),
+        own,
         id: run.id.clone(),
     })
 }
@@ -161,8 +168,6 @@ fn base_environment(
             "AZUREML_DISCOVERY_SERVICE_ENDPOINT",
             &format!("{base}/discovery"),
         ),
-        ("AZUREML_NODE_COUNT", "1"),
-        ("NODE_COUNT", "1"),
         (
             "MLFLOW_TRACKING_URI",
             &format!("azureml://{}/mlflow/v1.0{home}?", settings.authority),
@@ -180,32 +185,6 @@ fn base_environment(
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect()
-}
-
-/// What a distribution adds on the one instance of a job (contract section 9).
-fn distributed(properties: &Value, address: &str) -> BTreeMap<String, String> {
-    let variables: &[(&str, &str)] = match properties["distribution"]["distributionType"].as_str() {
-        Some("PyTorch") => &[
-            ("MASTER_ADDR", address),
-            ("MASTER_PORT", "6105"),
-            ("WORLD_SIZE", "1"),
-            ("NODE_RANK", "0"),
-            ("RANK", "0"),
-            ("LOCAL_RANK", "0"),
-        ],
-        Some("Mpi") => &[
-            ("AZ_BATCHAI_MPI_MASTER_NODE", "localhost"),
-            ("OMPI_COMM_WORLD_RANK", "0"),
-            ("OMPI_COMM_WORLD_SIZE", "1"),
-            ("OMPI_COMM_WORLD_LOCAL_RANK", "0"),
-            ("OMPI_COMM_WORLD_LOCAL_SIZE", "1"),
-        ],
-        _ => &[],
-    };
-    variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
 }
 
 /// The folder of the job's image in front of the simulator's own `PATH`.
@@ -252,7 +231,11 @@ fn inputs_of(transaction: &Transaction<'_>, job: &Document, properties: &Value) 
             match input["mode"].as_str() {
                 Some("Direct") => Source::Text(uri),
                 Some("Download") => Source::Downloaded { uri, path },
-                _ => Source::Mounted { uri, path },
+                mode => Source::Mounted {
+                    uri,
+                    path,
+                    read_only: mode != Some("ReadWriteMount"),
+                },
             }
         };
         let name = name.clone();
@@ -348,52 +331,124 @@ impl Launch {
         )
     }
 
-    /// Makes the directory and the inputs; blocks.
-    pub(crate) fn prepare(mut self, token: &str) -> Result<Start, Problem> {
-        let root = &self.directory;
+    /// Makes the directories and the inputs on each node; blocks.
+    pub(crate) fn prepare(self, token: &str) -> Result<Start, Problem> {
+        let nodes = self.ranks.iter().map(|rank| rank.node + 1).max();
+        let nodes = nodes.unwrap_or_default();
+        std::fs::create_dir_all(self.directory.join("user_logs"))?;
+        // A job that runs again does so on other machines; only its logs are kept elsewhere.
+        let others = self.directory.join(OTHER_NODES);
+        if others.exists() {
+            std::fs::remove_dir_all(&others)?;
+        }
+        let mut places = Vec::new();
+        for node in 0..nodes {
+            places.push(self.prepare_node(node, token)?);
+        }
+        if nodes > 1 {
+            self.share_outputs(&places)?;
+        }
+        let mut processes = Vec::new();
+        for (number, rank) in self.ranks.into_iter().enumerate() {
+            let place = &places[rank.node];
+            let mut environment = self.environment.clone();
+            environment.extend(rank.environment);
+            environment.extend(self.own.clone());
+            environment.extend(place.given.clone());
+            for (name, value) in &place.usual {
+                environment
+                    .entry(name.clone())
+                    .or_insert_with(|| value.clone());
+            }
+            processes.push(Command {
+                command: place.command.clone(),
+                directory: place.work.clone(),
+                log: self.directory.join(log_of(number)),
+                environment,
+            });
+        }
+        let mut writable = vec![self.directory];
+        writable.extend(self.outputs.into_iter().map(|(_, folder)| folder));
+        Ok(Start {
+            run: self.run,
+            read_only: self.inputs.iter().filter_map(Input::read_only).collect(),
+            writable,
+            processes,
+        })
+    }
+
+    /// Makes what the job finds on one of its nodes.
+    fn prepare_node(&self, node: usize, token: &str) -> Result<Place, Problem> {
+        let root = match node {
+            0 => self.directory.clone(),
+            other => self.directory.join(OTHER_NODES).join(other.to_string()),
+        };
         let work = root.join(WORK);
         let mounts = root.join("cap/data-capability/wd");
-        // A job that runs again does so on another machine; only its logs are kept elsewhere.
         for folder in [&root.join("exe"), &root.join("cap"), &root.join("tmp")] {
             if folder.exists() {
                 std::fs::remove_dir_all(folder)?;
             }
         }
-        for folder in [&work, &mounts, &root.join("user_logs"), &root.join("tmp")] {
+        for folder in [&work, &mounts, &root.join("tmp")] {
             std::fs::create_dir_all(folder)?;
         }
         if let Some(code) = &self.code {
             copy(code, &work)?;
         }
+        let mut command = self.command.clone();
+        let mut given = BTreeMap::new();
         for input in &self.inputs {
             let place = input.provide(&mounts)?;
-            self.environment
-                .insert(format!("AZURE_ML_INPUT_{}", input.name), place.clone());
-            self.command = replaced(&self.command, ("inputs", &input.name), &place);
+            command = replaced(&command, ("inputs", &input.name), &place);
+            given.insert(format!("AZURE_ML_INPUT_{}", input.name), place);
         }
         for (name, folder) in &self.outputs {
             std::fs::create_dir_all(folder)?;
             let place = folder.to_string_lossy().into_owned();
-            self.environment
-                .insert(format!("AZURE_ML_OUTPUT_{name}"), place.clone());
-            self.command = replaced(&self.command, ("outputs", name), &place);
+            command = replaced(&command, ("outputs", name), &place);
+            given.insert(format!("AZURE_ML_OUTPUT_{name}"), place);
         }
-        for (name, value) in [
-            ("MLFLOW_TRACKING_TOKEN", token.to_owned()),
-            ("AZUREML_RUN_TOKEN", token.to_owned()),
-            ("HOME", root.to_string_lossy().into_owned()),
-            ("TMPDIR", root.join("tmp").to_string_lossy().into_owned()),
-        ] {
-            self.environment.entry(name.to_owned()).or_insert(value);
-        }
-        Ok(Start {
-            run: self.run,
-            command: self.command,
-            log: root.join(LOG),
-            directory: work,
-            environment: self.environment,
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let usual = BTreeMap::from([
+            ("MLFLOW_TRACKING_TOKEN".to_owned(), token.to_owned()),
+            ("AZUREML_RUN_TOKEN".to_owned(), token.to_owned()),
+            ("HOME".to_owned(), text(&root)),
+            ("TMPDIR".to_owned(), text(&root.join("tmp"))),
+        ]);
+        Ok(Place {
+            work,
+            command,
+            given,
+            usual,
         })
     }
+
+    /// What any node leaves in `outputs/` becomes an artifact.
+    fn share_outputs(&self, places: &[Place]) -> Result<(), Problem> {
+        let shared = self.directory.join(WORK).join(OUTPUTS);
+        std::fs::create_dir_all(&shared)?;
+        for place in places.iter().skip(1) {
+            let own = place.work.join(OUTPUTS);
+            if own.is_dir() {
+                // The code brought it along, and it is in the first node's already.
+                std::fs::remove_dir_all(&own)?;
+            }
+            std::os::unix::fs::symlink(&shared, &own)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a job finds on one of its nodes.
+struct Place {
+    work: PathBuf,
+    /// With the inputs and outputs of this node put in.
+    command: String,
+    /// Variables that say where they are.
+    given: BTreeMap<String, String>,
+    /// Variables that the job may set otherwise.
+    usual: BTreeMap<String, String>,
 }
 
 /// Puts `value` where the command says `${{inputs.name}}` or `${{outputs.name}}`.

@@ -3,9 +3,11 @@
 
 pub(crate) mod inputs;
 pub(crate) mod launch;
+mod ranks;
 pub(crate) mod supervisor;
 pub(crate) mod tree;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,8 +18,16 @@ use crate::pretend::{self, listeners::Listeners};
 use launch::Launch;
 use supervisor::{Report, Supervisor};
 
-/// The log of a job, as Azure ML names it.
-pub(crate) const LOG: &str = "user_logs/std_log_process_00.txt";
+/// Folder of a run's directory for what a job finds on its nodes after the first.
+pub(crate) const OTHER_NODES: &str = "nodes";
+
+/// Not Azure's: the variable by which a process knows the address of its node.
+pub(crate) const NODE_ADDRESS: &str = "AZURE_SIMULATOR_NODE_ADDRESS";
+
+/// The log of the process of a rank, as Azure ML names it.
+pub(crate) fn log_of(rank: usize) -> String {
+    format!("user_logs/std_log_process_{rank:02}.txt")
+}
 
 /// How much of the end of a log goes into a run's error.
 const TAIL_BYTES: usize = 1500;
@@ -26,7 +36,7 @@ const TAIL_BYTES: usize = 1500;
 #[derive(Debug)]
 pub(crate) enum Order {
     Launch(Box<Launch>),
-    /// SIGTERM to the first process.
+    /// SIGTERM to the process of each rank.
     Terminate(String),
     /// SIGKILL to all of them.
     Kill(String),
@@ -54,6 +64,8 @@ pub(crate) async fn run(
     mut reports: mpsc::UnboundedReceiver<Report>,
 ) {
     let mut listeners = Listeners::default();
+    // The rank that failed first, of runs that are about to end.
+    let mut failed = HashMap::new();
     loop {
         tokio::select! {
             Some(order) = orders.recv() => match order {
@@ -65,7 +77,16 @@ pub(crate) async fn run(
                 Order::Pretend(order) => listeners.obey(&azure, order),
             },
             report = reports.recv() => match report {
-                Some(report) => take(&azure, report).await,
+                Some(Report::Started { run, keeper }) => {
+                    azure.transact(|transaction| transaction.process_started(&run, keeper));
+                }
+                Some(Report::Failed { run, process }) => {
+                    failed.insert(run, process);
+                }
+                Some(Report::Exited { run, code }) => {
+                    let rank = failed.remove(&run).unwrap_or_default();
+                    exited(&azure, &run, code, &log_of(rank)).await;
+                }
                 None => {
                     tracing::error!("the supervisor of jobs has ended, and all jobs with it");
                     azure.transact(|transaction| transaction.processes_lost());
@@ -97,23 +118,17 @@ async fn prepare_and_start(
     azure.transact(|transaction| transaction.launch_failed(&run, problem));
 }
 
-async fn take(azure: &Azure, report: Report) {
-    match report {
-        Report::Started { run, keeper } => {
-            azure.transact(|transaction| transaction.process_started(&run, keeper));
-        }
-        Report::Exited { run, code } => {
-            let directory = azure.transact(|transaction| {
-                let run = transaction.state.physics.runs.get(&run);
-                run.map(|run| run.directory.clone())
-            });
-            let tail = match directory {
-                Some(directory) if code != 0 => tail(&directory.join(LOG)).await,
-                _ => String::new(),
-            };
-            azure.transact(|transaction| transaction.process_ended(&run, code, &tail));
-        }
-    }
+/// The last process of a run is gone; `log` is of the one that the run ends with.
+async fn exited(azure: &Azure, run: &str, code: i64, log: &str) {
+    let directory = azure.transact(|transaction| {
+        let run = transaction.state.physics.runs.get(run);
+        run.map(|run| run.directory.clone())
+    });
+    let tail = match directory {
+        Some(directory) if code != 0 => tail(&directory.join(log)).await,
+        _ => String::new(),
+    };
+    azure.transact(|transaction| transaction.process_ended(run, code, (log, &tail)));
 }
 
 /// The end of a log, from the beginning of a line.

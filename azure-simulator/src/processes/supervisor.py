@@ -2,10 +2,12 @@
 
 Commands come as JSON lines on standard input, reports go as JSON lines to standard output:
 
-    {"start": KEY, "command": "...", "directory": "...", "log": "...", "environment": {...}}
-    {"terminate": KEY}      SIGTERM to the job's first process
+    {"start": KEY, "read_only": ["...", ...], "writable": ["...", ...],
+     "processes": [{"command": "...", "directory": "...", "log": "...", "environment": {...}}, ...]}
+    {"terminate": KEY}      SIGTERM to the process of each rank
     {"kill": KEY}           SIGKILL to everything the job started
     -> {"started": KEY, "keeper": PID}
+    -> {"failed": KEY, "process": RANK}     this one was the first to fail; all others are killed
     -> {"exited": KEY, "code": 0..255}      the job's last process is gone
 
 Each job has a keeper of its own, a fork of this process that is the subreaper of the job: whatever
@@ -13,6 +15,9 @@ the job starts, in whatever session, stays a descendant of its keeper, so that a
 and killed. A keeper holds the reading end of a pipe whose other end only this process has. When this
 process ends, however it ends, the keepers see the pipe close and kill their jobs. When standard input
 closes, the simulator is gone, and this process ends.
+
+What is read-only stays where it is. Where the machine allows a job a mount namespace of its own, it is
+mounted there once more so that nobody in the job can write to it.
 """
 
 import ctypes
@@ -24,13 +29,74 @@ import sys
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS = 0x20000
+CLONE_NEWUSER = 0x10000000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 1 << 5, 1 << 12, 1 << 14, 1 << 18
+# What a mount has of these, as `statvfs` tells, it must keep.
+KEPT_FLAGS = {os.ST_NOSUID: 1 << 1, os.ST_NODEV: 1 << 2, os.ST_NOEXEC: 1 << 3,
+              os.ST_NOATIME: 1 << 10, os.ST_NODIRATIME: 1 << 11, os.ST_RELATIME: 1 << 21}
 QUIT_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def become_subreaper():
+def call(name, *arguments):
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    if getattr(libc, name)(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), f"{name}{arguments}")
+
+
+def become_subreaper():
+    call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def enter_mount_namespace():
+    """Leaves the mounts of all others; who is not root gets a user namespace along with it."""
+    try:
+        call("unshare", CLONE_NEWNS)
+    except PermissionError:
+        user, group = os.geteuid(), os.getegid()
+        call("unshare", CLONE_NEWUSER | CLONE_NEWNS)
+        for file, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{user} {user} 1"),
+            ("gid_map", f"{group} {group} 1"),
+        ):
+            with open(f"/proc/self/{file}", "w") as map_file:
+                map_file.write(text)
+    call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+
+
+def bind(path, read_only):
+    """Mounts what is at `path` there once more."""
+    place = os.fsencode(path)
+    call("mount", place, place, None, MS_BIND | MS_REC, None)
+    if read_only:
+        told = os.statvfs(place).f_flag
+        kept = sum(flag for shown, flag in KEPT_FLAGS.items() if told & shown)
+        call("mount", None, place, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept, None)
+
+
+def can_mount(folder):
+    """Whether a process of ours may: tried by another one, as half of it cannot be taken back."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            enter_mount_namespace()
+            bind(folder, True)
+            os._exit(0)
+        except OSError:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def protect(read_only, writable):
+    """Takes from this process and all that it starts the right to write to `read_only`, but for
+    what is `writable` in there."""
+    if read_only and can_mount(writable[0]):
+        enter_mount_namespace()
+        for path in writable:
+            bind(path, False)
+        for path in read_only:
+            bind(path, True)
 
 
 def wake_on_child():
@@ -98,53 +164,66 @@ def kill_all_below():
         time.sleep(0.002)
 
 
-def run_command(command, environment):
+def write_to(log):
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def run_command(process):
     os.setsid()
     signal.set_wakeup_fd(-1)
     for number in (*QUIT_SIGNALS, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execve("/bin/sh", ["sh", "-c", command], environment)
+        write_to(process["log"])
+        os.chdir(process["directory"])
+        os.execve("/bin/sh", ["sh", "-c", process["command"]], process["environment"])
     except OSError as problem:
         os.write(2, f"the job's command cannot be started: {problem}\n".encode())
     os._exit(126)
 
 
 def keep(control, job):
-    """The life of a keeper: starts the job's command, ends when all of the job is gone."""
+    """The life of a keeper: starts the job's processes, ends when all of the job is gone."""
     for number in QUIT_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    reports = os.dup(1)
+    write_to(job["processes"][0]["log"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    protect(job["read_only"], job["writable"])
     become_subreaper()
     child_ended = wake_on_child()
-    os.chdir(job["directory"])
-    first = os.fork()
-    if first == 0:
-        run_command(job["command"], job["environment"])
-    status = None
-    while status is None:
+    # Rank by process, of those that are still there.
+    running = {}
+    for rank, process in enumerate(job["processes"]):
+        pid = os.fork()
+        if pid == 0:
+            run_command(process)
+        running[pid] = rank
+    status = 0
+    while running and status == 0:
         readable, _, _ = select.select([control, child_ended], [], [])
         drain(child_ended)
         if control in readable:
             word = os.read(control, 64)
             if b"t" in word and b"k" not in word:
-                os.kill(first, signal.SIGTERM)
+                for pid in running:
+                    os.kill(pid, signal.SIGTERM)
             else:
-                status = kill_all_below().get(first, signal.SIGKILL)
+                status = kill_all_below().get(min(running), signal.SIGKILL)
                 break
-        while status is None:
-            try:
-                pid, ended = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
+        while running and status == 0:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
-            if pid == first:
-                status = ended
-    # A container ends with its first process.
+            if pid in running:
+                rank, status = running.pop(pid), ended
+                if status != 0:
+                    line = json.dumps({"failed": job["start"], "process": rank})
+                    os.write(reports, line.encode() + b"\n")
+    # A container ends with its first process, and a job with the first rank that fails.
     kill_all_below()
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)
@@ -177,7 +256,7 @@ class Supervisor:
                     os.close(descriptor)
                 keep(control, job)
             except BaseException as problem:
-                with open(job["log"], "a") as log:
+                with open(job["processes"][0]["log"], "a") as log:
                     log.write(f"the node cannot run the job: {problem!r}\n")
                 kill_all_below()
             finally:

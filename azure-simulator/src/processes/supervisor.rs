@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc as blocking;
 
@@ -18,11 +18,22 @@ use crate::lock;
 
 const SOURCE: &str = include_str!("supervisor.py");
 
-/// A run's command, ready to be started.
+/// A run's processes, ready to be started.
 #[derive(Debug, Serialize)]
 pub(crate) struct Start {
     #[serde(rename = "start")]
     pub(crate) run: String,
+    /// What it may not write to, where the machine can see to that.
+    pub(crate) read_only: Vec<PathBuf>,
+    /// What it may write to all the same, its own folder first.
+    pub(crate) writable: Vec<PathBuf>,
+    /// By rank.
+    pub(crate) processes: Vec<Command>,
+}
+
+/// One process of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Command {
     pub(crate) command: String,
     pub(crate) directory: PathBuf,
     pub(crate) log: PathBuf,
@@ -43,6 +54,12 @@ pub(crate) enum Report {
         run: String,
         code: i64,
     },
+    /// The first process that failed, before the run ends because of it.
+    Failed {
+        #[serde(rename = "failed")]
+        run: String,
+        process: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -60,7 +77,7 @@ impl Supervisor {
 
         let program = directory.join("supervisor.py");
         std::fs::write(&program, SOURCE)?;
-        let mut process = Command::new("python3")
+        let mut process = process::Command::new("python3")
             .args(["-I", "-S"])
             .arg(&program)
             .stdin(Stdio::piped())

@@ -1,6 +1,6 @@
 //! Faults: what strikes which request, and what becomes of it.
 
-use azure_simulator::{Fault, FaultAction, RetryAfterForm, Timings, World};
+use azure_simulator::{Fault, FaultAction, FaultAnswer, RetryAfterForm, Timings, World};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -53,6 +53,31 @@ async fn throttling_asks_for_patience_in_seconds_or_by_a_date() {
     assert!((60..=61).contains(&wait.as_secs()), "{wait:?}");
     azure.get(&path).await.expect(200);
     assert_eq!(azure.simulator.meter()["throttled"]["reads"], 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_a_fault_gives_for_arm_has_its_headers_and_those_that_it_was_told() {
+    let azure = Azure::without_delays().await;
+    let answer = FaultAnswer::error(503, "ServiceUnavailable")
+        .with_header("x-ms-request-id", "told")
+        .with_header("Retry-After", "5");
+    let fault = Fault::once("GET", "", FaultAction::Answer(answer)).times(2);
+    azure.simulator.fault(fault);
+    let reply = azure.get(&azure.ml("computes")).await.expect(503);
+    assert_eq!(reply.header("x-ms-response-type"), "error");
+    assert_eq!(reply.header("x-ms-request-id"), "told");
+    assert_eq!(reply.header("retry-after"), "5");
+    for name in [
+        "x-ms-correlation-request-id",
+        "x-ms-routing-request-id",
+        "azureml-served-by-cluster",
+        "strict-transport-security",
+    ] {
+        assert!(!reply.header(name).is_empty(), "{name}");
+    }
+    let run = format!("/history/v1.0{}/runs/j1", azure.workspace);
+    let reply = azure.get(&run).await.expect(503);
+    assert!(!reply.headers.contains_key("x-ms-response-type"));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What a job finds on its node: environment, image, inputs.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use azure_simulator::{EnvironmentMapping, World};
@@ -7,6 +8,7 @@ use serde_json::json;
 
 use crate::client::Azure;
 
+const WRITABLE: &str = "azureml://datastores/scratch/paths";
 const STORE: &str = "wasbs://isd@store.blob.core.windows.net/isd";
 
 fn world(data: &Path) -> World {
@@ -48,19 +50,69 @@ async fn a_data_asset_is_mounted_at_a_path_of_the_jobs_own() {
     assert_eq!(places.next(), Some(place));
 }
 
+/// Whether a process of this machine may have mounts of its own; says so loudly where not.
+fn mounts_are_allowed() -> bool {
+    let tried = std::process::Command::new("unshare")
+        .args(["-rm", "true"])
+        .status();
+    let allowed = tried.is_ok_and(|status| status.success());
+    if !allowed {
+        // Past the test harness, which keeps what a test that passes prints to itself.
+        let told = b"SKIPPED: this machine allows no mount namespaces (unshare -rm)\n";
+        std::io::stderr().write_all(told).unwrap();
+    }
+    allowed
+}
+
+#[tokio::test]
+async fn a_mounted_input_cannot_be_written_and_an_output_below_it_can() {
+    if !mounts_are_allowed() {
+        return;
+    }
+    let data = data();
+    let world = world(data.path()).with_data("azureml://datastores/d/paths", data.path());
+    let azure = Azure::start(world).await.with_pool(1).await;
+    let part = "year=2013/part.txt";
+    let mut body = azure.job_body(&format!(
+        "cat ${{{{inputs.folder}}}}/{part}; echo; \
+         (echo more > ${{{{inputs.folder}}}}/{part}) || echo folder kept; \
+         (echo more > ${{{{inputs.file}}}}) || echo file kept; \
+         (rm $(readlink -f ${{{{inputs.folder}}}})/{part}) || echo behind it kept; \
+         echo done > ${{{{outputs.result}}}}/done"
+    ));
+    body["properties"]["inputs"] = json!({
+        "folder": {"jobInputType": "uri_folder", "uri": STORE, "mode": "ReadOnlyMount"},
+        "file": {"jobInputType": "uri_file", "uri": format!("{STORE}/{part}")},
+    });
+    body["properties"]["outputs"] = json!({
+        "result": {"jobOutputType": "uri_folder", "uri": "azureml://datastores/d/paths/result"},
+    });
+    azure.put(&azure.ml("jobs/j1"), body).await.expect(201);
+    azure.job_is("j1", "Completed").await;
+    let log = azure.log("j1");
+    for kept in ["rows\n", "folder kept", "file kept", "behind it kept"] {
+        assert!(log.contains(kept), "{kept}: {log}");
+    }
+    let read = |path: &str| std::fs::read_to_string(data.path().join(path)).unwrap();
+    assert_eq!(read(part), "rows");
+    assert_eq!(read("result/done"), "done\n");
+}
+
 #[tokio::test]
 async fn inputs_come_in_each_of_their_modes() {
-    let data = data();
-    let azure = Azure::start(world(data.path())).await.with_pool(1).await;
+    let (data, writable) = (data(), tempfile::tempdir().unwrap());
+    let world = world(data.path()).with_data(WRITABLE, writable.path());
+    let azure = Azure::start(world).await.with_pool(1).await;
     let mut body = azure.job_body(
         "echo ${{inputs.file}} ${{inputs.direct}} ${{inputs.rate}}; cat ${{inputs.file}}; \
-         echo more > ${{inputs.copy}}/year=2013/part.txt",
+         echo more > ${{inputs.copy}}/year=2013/part.txt; echo new > ${{inputs.both}}/new.txt",
     );
     let uri = format!("{STORE}/year=2013/part.txt");
     body["properties"]["inputs"] = json!({
         "file": {"jobInputType": "uri_file", "uri": uri, "mode": "ReadOnlyMount"},
         "direct": {"jobInputType": "uri_folder", "uri": "https://elsewhere/x", "mode": "Direct"},
         "copy": {"jobInputType": "uri_folder", "uri": STORE, "mode": "Download"},
+        "both": {"jobInputType": "uri_folder", "uri": WRITABLE, "mode": "ReadWriteMount"},
         "rate": {"jobInputType": "literal", "value": "0.1"},
     });
     azure.put(&azure.ml("jobs/j1"), body).await.expect(201);
@@ -72,6 +124,8 @@ async fn inputs_come_in_each_of_their_modes() {
     );
     let kept = std::fs::read_to_string(data.path().join("year=2013/part.txt")).unwrap();
     assert_eq!(kept, "rows", "a downloaded input is a copy");
+    let new = std::fs::read_to_string(writable.path().join("new.txt")).unwrap();
+    assert_eq!(new, "new\n", "a writable mount is written through");
 }
 
 #[tokio::test]

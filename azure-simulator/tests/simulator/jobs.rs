@@ -391,9 +391,6 @@ async fn a_distribution_on_one_instance_names_its_ranks() {
         };
         assert!(master.ends_with(expected), "{log}");
     }
-    let mut body = azure.job_body("true");
-    body["properties"]["resources"] = json!({"instanceCount": 2});
-    azure.put(&azure.ml("jobs/two"), body).await.expect(400);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod data_plane;
 mod entra;
 mod faults;
 mod fixtures;
+mod instances;
 mod job_inputs;
 mod jobs;
 mod limits;
