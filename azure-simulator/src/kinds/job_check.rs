@@ -8,13 +8,9 @@ use crate::azure::Transaction;
 use crate::kinds::body_checks::only_known;
 use crate::kinds::data_version::or_empty;
 use crate::kinds::job_bindings::{check_placeholders, inputs, outputs};
-use crate::kinds::job_services;
+use crate::kinds::{job_limits, job_services};
 use crate::resource_id::ResourceId;
 
-/// Limits of a run (contract section 10).
-const MOST_TAGS: usize = 50;
-const LONGEST_TAG_NAME: usize = 100;
-const LONGEST_TAG_VALUE: usize = 1000;
 /// Nodes of one MPI run (contract section 6), and processes on each of them.
 const MOST_INSTANCES: u64 = 100;
 const MOST_PROCESSES: u64 = 100;
@@ -88,7 +84,7 @@ impl Wanted {
         if given["environmentId"].as_str().is_none_or(str::is_empty) {
             return Err(ArmError::user("The environmentId of a job is required."));
         }
-        check_tags(&given["tags"])?;
+        job_limits::check(given)?;
         let inputs = inputs(&given["inputs"])?;
         let outputs = outputs(id, &given["outputs"])?;
         check_placeholders(command, &inputs, &outputs)?;
@@ -142,39 +138,6 @@ fn check_id(name: &str) -> Result<(), ArmError> {
     Err(ArmError::user(format!(
         "The job name '{name}' is invalid. It must match ^[a-zA-Z0-9][a-zA-Z0-9\\-_]{{0,254}}$."
     )))
-}
-
-/// Checks the tags of a run.
-pub(crate) fn check_tags(tags: &Value) -> Result<(), ArmError> {
-    let tags = match tags {
-        Value::Null => return Ok(()),
-        Value::Object(tags) => tags,
-        _ => {
-            return Err(ArmError::user(
-                "The tags of a job must be an object of strings.",
-            ));
-        }
-    };
-    if tags.len() > MOST_TAGS {
-        return Err(ArmError::user(format!(
-            "A run can have {MOST_TAGS} tags at most, not {}.",
-            tags.len()
-        )));
-    }
-    for (name, value) in tags {
-        let Some(value) = value.as_str() else {
-            return Err(ArmError::user(format!(
-                "The value of tag '{name}' must be a string."
-            )));
-        };
-        if name.chars().count() > LONGEST_TAG_NAME || value.chars().count() > LONGEST_TAG_VALUE {
-            return Err(ArmError::user(format!(
-                "The tag '{name}' is too long: {LONGEST_TAG_NAME} characters of name and \
-                 {LONGEST_TAG_VALUE} of value are the limit."
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// `Mpi` and `PyTorch`.

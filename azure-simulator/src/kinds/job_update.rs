@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
 use crate::documents::Document;
-use crate::kinds::job_check::check_tags;
+use crate::kinds::job_limits;
 
 const IMMUTABLE: [(&str, &str); 14] = [
     ("experimentName", "ExperimentName"),
@@ -49,12 +49,12 @@ pub(crate) fn changed(found: &Document, wanted: &Value) -> Result<Value, ArmErro
             after[field][name] = value.clone();
         }
     }
-    check_tags(&after["tags"])?;
     for (field, value) in wanted["_given"].as_object().into_iter().flatten() {
         if !value.is_null() {
             after[field] = value.clone();
         }
     }
+    job_limits::check(&body["properties"])?;
     Ok(body)
 }
 

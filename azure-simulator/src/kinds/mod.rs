@@ -16,6 +16,7 @@ mod environment_version;
 mod job;
 mod job_bindings;
 mod job_check;
+mod job_limits;
 mod job_services;
 mod job_update;
 mod job_view;
@@ -35,7 +36,8 @@ mod workspace;
 
 pub(crate) use environment_version::needs_image_build;
 pub(crate) use job_bindings::DEFAULT_OUTPUT;
-pub(crate) use job_check::{check_tags as check_job_tags, data_asset};
+pub(crate) use job_check::data_asset;
+pub(crate) use job_limits::check_tags as check_job_tags;
 pub(crate) use job_services::instances as service_instances;
 pub(crate) use job_view::{COMPUTE_TARGET_STATUS, compute_target_status};
 pub(crate) use network_state::{subnet_ranges, subnets_of};
