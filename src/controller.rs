@@ -121,7 +121,7 @@ async fn operate(
     };
     let context = Arc::new(Context {
         access: AccessPool::new(access, clock.clone(), client.clone()),
-        inventory: Inventory::new(clock.clone()),
+        inventory: Inventory::new(clock.clone(), wake.clone()),
         vm_sizes: VmSizes::new(clock.clone()),
         poller: Poller::new(DaskClient::new()?, clock.clone(), wake),
         recorder: Recorder::new(client.clone(), Reporter::from(MANAGER)),

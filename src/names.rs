@@ -29,7 +29,7 @@ impl ClusterIdentity {
     }
 
     /// What all job ids of this cluster begin with.
-    fn job_prefix(&self) -> String {
+    pub fn job_prefix(&self) -> String {
         let short: String = self.short_uid().chars().take(8).collect();
         format!("{}-{short}-", self.name)
     }
@@ -43,6 +43,13 @@ impl ClusterIdentity {
     pub fn parse_job_id(&self, id: &str) -> Option<JobName> {
         JobName::parse(id.strip_prefix(&self.job_prefix())?)
     }
+}
+
+/// What the ids of all jobs of the same cluster begin with; `None` where this is no job of ours.
+pub fn job_prefix_of(id: &str) -> Option<&str> {
+    let (slot, _) = id.rmatch_indices('-').nth(1)?;
+    let (prefix, job) = id.split_at(slot + 1);
+    JobName::parse(job).map(|_| prefix)
 }
 
 impl fmt::Display for ClusterIdentity {
@@ -136,7 +143,9 @@ mod tests {
             JobName::first(Slot::Head),
             JobName::first(Slot::Worker(0)).next(),
         ] {
-            assert_eq!(cluster().parse_job_id(&cluster().job_id(job)), Some(job));
+            let id = cluster().job_id(job);
+            assert_eq!(cluster().parse_job_id(&id), Some(job));
+            assert_eq!(job_prefix_of(&id), Some("noaa-isd-6f9619ff-"));
         }
     }
 
@@ -155,6 +164,7 @@ mod tests {
             "noaa-isd-6f9619ff-x-1",
         ] {
             assert_eq!(cluster().parse_job_id(id), None, "{id}");
+            assert_eq!(job_prefix_of(id), None, "{id}");
         }
     }
 }

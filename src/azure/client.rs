@@ -18,7 +18,7 @@ use super::resource_id::{Collection, ResourceId};
 use crate::clock::Clock;
 
 /// The most pages of one LIST that are followed. A page has some hundred items.
-const MOST_PAGES: usize = 1000;
+const MOST_PAGES: u32 = 1000;
 
 /// Talks to ARM for one identity. It sends each request once (twice where Azure does not accept
 /// the token): when to try again is told by [`Error::retry`] and is the caller's to decide.
@@ -28,6 +28,15 @@ pub struct ArmClient {
     endpoint: Arc<Endpoint>,
     credential: Credential,
     exchange: Exchange,
+}
+
+/// All resources of a collection.
+#[derive(Clone, PartialEq)]
+pub struct Listing {
+    /// The resources, in Azure's order.
+    pub items: Vec<Value>,
+    /// How many requests it took.
+    pub pages: u32,
 }
 
 /// A successful answer of ARM.
@@ -56,6 +65,17 @@ impl fmt::Debug for Response {
             .field("retry_after", &self.retry_after)
             .field("request_id", &self.request_id)
             .finish_non_exhaustive()
+    }
+}
+
+/// As of a [`Response`].
+impl fmt::Debug for Listing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Listing")
+            .field("items", &self.items.len())
+            .field("pages", &self.pages)
+            .finish()
     }
 }
 
@@ -149,7 +169,7 @@ impl ArmClient {
         collection: &Collection,
         api_version: &str,
         query: &[(&str, &str)],
-    ) -> Result<Vec<Value>, Error> {
+    ) -> Result<Listing, Error> {
         let attempt = Attempt {
             operation: "LIST".to_owned(),
             resource: collection.to_string(),
@@ -157,7 +177,7 @@ impl ArmClient {
         };
         let mut url = self.url(&collection.url_path(), api_version, query);
         let mut items = Vec::new();
-        for _ in 0..MOST_PAGES {
+        for pages in 1..=MOST_PAGES {
             let request = Request {
                 attempt: attempt.clone(),
                 verb: Method::GET,
@@ -167,7 +187,7 @@ impl ArmClient {
             };
             let answer = self.exchange.send_as(&self.credential, &request).await?;
             match take_page(&answer, &attempt, &mut items)? {
-                None => return Ok(items),
+                None => return Ok(Listing { items, pages }),
                 Some(next) => url = self.next_page(&request.url, &next, &attempt)?,
             }
         }

@@ -20,7 +20,7 @@ mod retry_after;
 #[cfg(test)]
 mod test_server;
 
-pub use client::{ArmClient, Response};
+pub use client::{ArmClient, Listing, Response};
 pub use credential::Credential;
 pub use data_plane::{DataPlane, LogUrl, RunDetails};
 pub use endpoint::{Endpoint, InvalidEndpoint};

@@ -57,6 +57,7 @@ impl VmSizes {
             .list(&collection, ComputeCluster::API_VERSION, &[])
             .await?;
         let sizes: Vec<VmSize> = listed
+            .items
             .into_iter()
             .filter_map(|size| serde_json::from_value(size).ok())
             .collect();

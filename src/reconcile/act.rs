@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use http::StatusCode;
 use jiff::Timestamp;
 
+use super::observe::Azure;
 use super::plan::{Action, Follow, Plan, Step};
 use super::trouble;
-use crate::access::AzureAccess;
-use crate::azure::Retry;
-use crate::inventory::Inventory;
+use crate::azure::{Error, Response, Retry};
+use crate::inventory::Wrote;
 use crate::kubernetes::ClusterWriter;
 use crate::lookup::Trouble;
 use crate::names::ClusterIdentity;
@@ -62,8 +63,7 @@ impl Acted {
 pub(super) struct Hands<'a> {
     pub cluster: &'a ClusterIdentity,
     pub kubernetes: &'a ClusterWriter<'a>,
-    pub azure: Option<&'a AzureAccess>,
-    pub inventory: &'a Inventory,
+    pub azure: Option<&'a Azure>,
     pub poller: &'a crate::dask::Poller,
 }
 
@@ -176,57 +176,68 @@ impl Hands<'_> {
                 Retry::Slow,
             ));
         };
-        let written = match action {
+        let (id, api_version, answer) = match action {
             Action::PutAzure {
                 id,
                 api_version,
                 body,
                 ..
-            } => {
-                let answer = azure.client.put(id, api_version, body).await;
-                self.inventory
-                    .wrote(
-                        azure,
-                        id,
-                        answer.as_ref().ok().and_then(|answer| answer.body.clone()),
-                    )
-                    .await;
-                answer.map(drop)
-            }
+            } => (
+                id,
+                *api_version,
+                azure.client.put(id, api_version, body).await,
+            ),
             Action::PatchAzure {
                 id,
                 api_version,
                 body,
                 ..
-            } => {
-                let answer = azure.client.patch(id, api_version, body).await;
-                self.inventory.wrote(azure, id, None).await;
-                answer.map(drop)
-            }
+            } => (
+                id,
+                *api_version,
+                azure.client.patch(id, api_version, body).await,
+            ),
             Action::DeleteAzure {
                 id,
                 api_version,
                 query,
                 ..
-            } => {
-                let answer = azure.client.delete(id, api_version, query).await;
-                self.inventory.wrote(azure, id, None).await;
-                match answer {
-                    Err(error) if error.is_not_found() => Ok(()),
-                    answer => answer.map(drop),
-                }
-            }
-            Action::CancelJob { id, api_version } => {
-                let answer = azure.client.post(id, "cancel", api_version, None).await;
-                self.inventory.wrote(azure, id, None).await;
-                match answer {
-                    Err(error) if error.is_not_found() => Ok(()),
-                    answer => answer.map(drop),
-                }
-            }
-            _ => Ok(()),
+            } => (
+                id,
+                *api_version,
+                azure.client.delete(id, api_version, query).await,
+            ),
+            Action::CancelJob { id, api_version } => (
+                id,
+                *api_version,
+                azure.client.post(id, "cancel", api_version, None).await,
+            ),
+            _ => return Ok(()),
+        };
+        azure
+            .sight
+            .wrote(id, api_version, what_is_left(action, &answer));
+        let written = match answer {
+            // Who takes away what is gone has done it.
+            Err(error) if error.is_not_found() && !action.writes_azure() => Ok(()),
+            answer => answer.map(drop),
         };
         written.map_err(|error| (trouble::of_azure(&error), error.retry()))
+    }
+}
+
+/// What is there after a write, as far as its answer tells.
+fn what_is_left(action: &Action, answer: &Result<Response, Error>) -> Wrote {
+    let accepted = |answer: &Response| answer.status == StatusCode::ACCEPTED;
+    match (action, answer) {
+        (Action::PutAzure { .. } | Action::PatchAzure { .. }, Ok(answer)) => {
+            answer.body.clone().map_or(Wrote::Unknown, Wrote::Resource)
+        }
+        (Action::DeleteAzure { .. }, Ok(answer)) if accepted(answer) => Wrote::Deleting,
+        (Action::DeleteAzure { .. }, Ok(_)) => Wrote::Gone,
+        (Action::DeleteAzure { .. }, Err(error)) if error.is_not_found() => Wrote::Gone,
+        (Action::CancelJob { .. }, Ok(answer)) if accepted(answer) => Wrote::Cancelling,
+        _ => Wrote::Unknown,
     }
 }
 

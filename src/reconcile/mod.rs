@@ -73,6 +73,7 @@ impl Context {
     /// Lets go of what is held for clusters that are gone without a word, as one is whose finalizer somebody took off.
     pub fn forget(&self, of: impl Fn(&ClusterIdentity) -> bool) {
         self.poller.forget(&of);
+        self.inventory.forget(&of);
         self.memories.lock().retain(|cluster, _| !of(cluster));
     }
 }
@@ -136,8 +137,7 @@ async fn pipeline(
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
-        azure: look.access.as_ref(),
-        inventory: &context.inventory,
+        azure: look.azure.as_ref(),
         poller: &context.poller,
     };
     let mut acted = act::act(&plan, &hands).await;
@@ -157,7 +157,7 @@ async fn pipeline(
     });
     memory.see_next(conclusion.next);
     if conclusion.next == Next::Never {
-        context.poller.follow(&identity, None);
+        context.forget(|cluster| *cluster == identity);
     }
     report::report(context, cluster, &writer, conclusion, memory).await
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt as _;
-use serde_json::Value;
 
 use super::Context;
 use super::memory::ClusterMemory;
@@ -13,12 +12,13 @@ use super::trouble;
 use super::validate::{ValidCluster, Wanted};
 use crate::access::{AzureAccess, Granted};
 use crate::api::{DaskCluster, Reason};
-use crate::azure::ResourceId;
+use crate::azure::{ArmClient, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
 use crate::azure_resources::{
     AzureKind as _, ComputeCluster, KINDS, PoolNode, PoolNodes, Scene, Subnet,
 };
 use crate::cluster::Place;
+use crate::inventory::AzureSight;
 use crate::kubernetes::FINALIZER;
 use crate::kubernetes_children::{HeldConnection, connection_secret_name, service_name};
 use crate::lookup::{Lookup, Trouble};
@@ -30,10 +30,16 @@ const JOB_LOG: &str = "user_logs/std_log_process_00.txt";
 /// Bytes of a failed job's log that are shown.
 const LOG_TAIL: usize = 1024;
 
-/// What was seen, and the access that it was seen with.
+/// What was seen, and the way to Azure that it was seen by.
 pub(super) struct Look {
     pub observed: Observed,
-    pub access: Option<AzureAccess>,
+    pub azure: Option<Azure>,
+}
+
+/// One cluster's eyes and hands.
+pub(super) struct Azure {
+    pub client: ArmClient,
+    pub sight: AzureSight,
 }
 
 pub(super) async fn observe(
@@ -45,15 +51,33 @@ pub(super) async fn observe(
     let identity = identity(cluster);
     let (credentials, access) = credentials(context, cluster, &identity).await;
     let mut observed = kubernetes_sight(context, cluster, &identity, credentials, memory);
+    let place = match wanted {
+        Wanted::Cluster(valid) => &valid.place,
+        Wanted::Nothing(place) => place,
+        Wanted::Unknown(_) => {
+            return Look {
+                observed,
+                azure: None,
+            };
+        }
+    };
     let Some(access) = access else {
         return Look {
             observed,
-            access: None,
+            azure: None,
         };
+    };
+    let sight = context
+        .inventory
+        .follow(&identity, &access, &place.workspace, memory.pace);
+    let azure = Azure {
+        client: access.client.clone(),
+        sight,
     };
     let reader = Reader {
         context,
         access: &access,
+        sight: &azure.sight,
         memory,
     };
     match wanted {
@@ -63,7 +87,7 @@ pub(super) async fn observe(
     }
     Look {
         observed,
-        access: Some(access),
+        azure: Some(azure),
     }
 }
 
@@ -168,6 +192,7 @@ fn go_with_the_group<T>(found: &mut Lookup<T>) {
 struct Reader<'a> {
     context: &'a Context,
     access: &'a AzureAccess,
+    sight: &'a AzureSight,
     memory: &'a mut ClusterMemory,
 }
 
@@ -201,7 +226,7 @@ impl Reader<'_> {
             self.look_at(vec![(subnet, Subnet::API_VERSION)], observed)
                 .await;
         }
-        self.look_at_jobs(place, observed).await;
+        self.look_at_jobs(observed).await;
         let Ok(lineup) = observed.lineup(place, cluster.worker.replicas) else {
             return;
         };
@@ -220,12 +245,13 @@ impl Reader<'_> {
         // What was in a group that is gone is gone.
         go_with_the_group(&mut observed.workspace);
         observed.resources.values_mut().for_each(go_with_the_group);
-        self.look_at_jobs(place, observed).await;
+        self.look_at_jobs(observed).await;
     }
 
     async fn look_at_workspace(&self, place: &Place, observed: &mut Observed) {
         let found = self
-            .read(&place.workspace, ComputeCluster::API_VERSION)
+            .sight
+            .resource(&place.workspace, ComputeCluster::API_VERSION)
             .await;
         observed.workspace = match found {
             Lookup::Present(body) => Workspace::read(&body).map_or_else(
@@ -259,53 +285,25 @@ impl Reader<'_> {
     }
 
     async fn look_at(&self, ids: Vec<(ResourceId, &'static str)>, observed: &mut Observed) {
-        let surprises = self.context.inventory.surprises();
-        let found = self.read_all(&ids).await;
+        let looks = ids.into_iter().map(|(id, api_version)| async move {
+            let found = self.sight.resource(&id, api_version).await;
+            (id, found)
+        });
+        let found = futures::future::join_all(looks).await;
         observed.resources.extend(found);
-        // What was taken from memory may be gone too, and nothing is to be made upon it.
-        if self.context.inventory.surprises() != surprises {
-            observed.resources.extend(self.read_all(&ids).await);
-        }
     }
 
-    async fn read_all(
-        &self,
-        ids: &[(ResourceId, &'static str)],
-    ) -> Vec<(ResourceId, Lookup<Value>)> {
-        let looks = ids
-            .iter()
-            .map(|(id, api_version)| async move { (id.clone(), self.read(id, api_version).await) });
-        futures::future::join_all(looks).await
-    }
-
-    async fn read(&self, id: &ResourceId, api_version: &str) -> Lookup<Value> {
-        self.context
-            .inventory
-            .resource(self.access, id, api_version, self.memory.pace)
-            .await
-    }
-
-    async fn look_at_jobs(&self, place: &Place, observed: &mut Observed) {
-        match self
-            .context
-            .inventory
-            .jobs(self.access, &place.workspace, self.memory.pace)
-            .await
-        {
-            Lookup::Present(jobs) => {
-                let ours = jobs
-                    .iter()
-                    .filter(|(id, _)| place.identity.parse_job_id(id.name()).is_some());
-                observed
-                    .resources
-                    .extend(ours.map(|(id, body)| (id.clone(), Lookup::Present(body.clone()))));
-                observed.jobs_listed = Lookup::Present(());
+    async fn look_at_jobs(&self, observed: &mut Observed) {
+        observed.jobs_listed = match self.sight.jobs().await {
+            Ok(jobs) => {
+                let found = jobs
+                    .into_iter()
+                    .map(|(id, body)| (id, Lookup::Present(body)));
+                observed.resources.extend(found);
+                Lookup::Present(())
             }
-            // The workspace is gone, and its jobs with it.
-            Lookup::Absent => observed.jobs_listed = Lookup::Present(()),
-            Lookup::NotAsked => {}
-            Lookup::Unavailable(trouble) => observed.jobs_listed = Lookup::Unavailable(trouble),
-        }
+            Err(trouble) => Lookup::Unavailable(trouble),
+        };
     }
 
     /// Lists the nodes when only they can say whether the head's address is one of theirs, once a head.

@@ -144,8 +144,8 @@ async fn a_list_is_read_page_by_page() {
     .await;
     let computes = workspace().collection("computes").unwrap();
     let query = [("listViewType", "All")];
-    let items = server.client().list(&computes, "1", &query).await.unwrap();
-    assert_eq!(items, [json!(1), json!(2), json!(3)]);
+    let listing = server.client().list(&computes, "1", &query).await.unwrap();
+    assert_eq!(listing.items, [json!(1), json!(2), json!(3)]);
     assert!(
         server.seen()[0]
             .target

@@ -8,7 +8,7 @@ mod wire;
 
 pub use failure::lasting_failure;
 pub use lineup::{Lineup, MAX_RESTART_DELAY, Occupant};
-pub use wire::{JobFacts, JobStatus, tags};
+pub use wire::{JobFacts, JobStatus, tags, without_payload};
 
 use serde_json::Value;
 

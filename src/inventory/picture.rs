@@ -1,0 +1,623 @@
+//! What one principal has seen of one workspace and what lies around it, what is to be looked at next, and whom a
+//! change concerns. Pure: time is passed in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::pace::{self, Pace};
+use super::wrote::Wrote;
+use crate::azure::{ResourceId, Retry};
+use crate::azure_resources::job::{JobFacts, without_payload};
+use crate::azure_resources::{AzureKind as _, ComputeCluster, Job};
+use crate::lookup::{Lookup, Trouble};
+use crate::names::{ClusterIdentity, job_prefix_of};
+use crate::reconcile::trouble;
+
+/// Azure's reads may lag behind a write for so long: what they showed before it is no news
+/// (contract section 14, "404 right after 201").
+const READS_LAG: Duration = Duration::from_secs(30);
+/// A cluster that has not asked for a resource for so long has no interest in it any more.
+const INTEREST_LASTS: Duration = Duration::from_secs(900);
+/// What is there though its list leaves it out, as a job that somebody archived, is asked for by its id so often.
+const LEFT_OUT: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// One request to Azure.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Read {
+    List(Listed),
+    /// A resource by its id, with its API version.
+    One(ResourceId, &'static str),
+}
+
+/// What is read by one LIST for all clusters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Listed {
+    /// All computes of the workspace.
+    Computes,
+    /// Its active jobs that carry an owner's tag.
+    Jobs,
+}
+
+impl Listed {
+    /// The list that a resource stands in.
+    fn of(id: &ResourceId) -> Option<Self> {
+        let kind = id.resource_type();
+        if kind.eq_ignore_ascii_case(ComputeCluster::RESOURCE_TYPE) {
+            Some(Self::Computes)
+        } else if kind.eq_ignore_ascii_case(Job::RESOURCE_TYPE) {
+            Some(Self::Jobs)
+        } else {
+            None
+        }
+    }
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The resources of a list, and how many pages they came in. Nothing where the workspace does not exist.
+    Listed(Vec<(ResourceId, Value)>, u32),
+    /// The resource, or nothing.
+    One(Option<Value>),
+    Failed(Trouble, Retry),
+}
+
+/// A read that is to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Due {
+    pub(super) read: Read,
+    /// What it takes of the allowance; nothing for what somebody waits for.
+    pub(super) cost: Option<u32>,
+    pub(super) pace: Pace,
+}
+
+pub(super) struct Picture {
+    workspace: ResourceId,
+    lists: BTreeMap<Listed, List>,
+    /// By the id in lower case, as Azure compares them (contract section 1).
+    items: BTreeMap<String, Item>,
+    clusters: BTreeMap<ClusterIdentity, Pace>,
+    /// Clusters by what the ids of their jobs begin with.
+    by_job_prefix: BTreeMap<String, ClusterIdentity>,
+    under_way: BTreeSet<Read>,
+    changed_at: Duration,
+    /// What was read before is not believed any more.
+    trusted_since: Duration,
+}
+
+#[derive(Default)]
+struct List {
+    read_at: Option<Duration>,
+    pages: u32,
+    failed: Option<Failed>,
+}
+
+struct Item {
+    id: ResourceId,
+    /// The list that it stands in.
+    listed: Option<Listed>,
+    api_version: &'static str,
+    body: Option<Value>,
+    /// When the read or write began that told it.
+    told_at: Option<Duration>,
+    changed_at: Duration,
+    failed: Option<Failed>,
+    written: Option<Written>,
+    /// Nobody knows what became of a write: only what was read since then counts.
+    doubted_at: Option<Duration>,
+    place: PlaceInList,
+    /// Who asked for it, and when for the last time.
+    interest: BTreeMap<ClusterIdentity, Duration>,
+}
+
+/// Whether the list shows a resource. That it does not is no absence yet: lists lag, and leave out what was archived.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PlaceInList {
+    Shown,
+    /// The list leaves it out, and its id has not been asked yet.
+    Missing,
+    /// It was there by its id, then.
+    LeftOut(Duration),
+}
+
+struct Failed {
+    trouble: Trouble,
+    times: u32,
+    not_before: Duration,
+}
+
+/// A write of ours that reads may not show yet.
+struct Written {
+    at: Duration,
+    before: Option<Value>,
+}
+
+impl Picture {
+    pub(super) fn new(workspace: ResourceId, now: Duration) -> Self {
+        Self {
+            workspace,
+            lists: BTreeMap::from([
+                (Listed::Computes, List::default()),
+                (Listed::Jobs, List::default()),
+            ]),
+            items: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            by_job_prefix: BTreeMap::new(),
+            under_way: BTreeSet::new(),
+            changed_at: now,
+            trusted_since: Duration::ZERO,
+        }
+    }
+
+    /// The cluster is looked at.
+    pub(super) fn follow(&mut self, cluster: &ClusterIdentity, pace: Pace) {
+        if self.clusters.insert(cluster.clone(), pace).is_none() {
+            self.by_job_prefix
+                .insert(cluster.job_prefix(), cluster.clone());
+        }
+    }
+
+    /// Nobody looks at these clusters any more.
+    pub(super) fn forget(&mut self, of: impl Fn(&ClusterIdentity) -> bool) {
+        self.clusters.retain(|cluster, _| !of(cluster));
+        self.by_job_prefix.retain(|_, cluster| !of(cluster));
+        for item in self.items.values_mut() {
+            item.interest.retain(|cluster, _| !of(cluster));
+        }
+    }
+
+    pub(super) fn has_followers(&self) -> bool {
+        !self.clusters.is_empty()
+    }
+
+    /// What is known of a resource; `None` until a look that counts has come back. `cluster` is interested from now on.
+    pub(super) fn resource(
+        &mut self,
+        cluster: &ClusterIdentity,
+        id: &ResourceId,
+        api_version: &'static str,
+        now: Duration,
+    ) -> Option<Lookup<Value>> {
+        let list = Listed::of(id);
+        let trusted_since = self.trusted_since;
+        let item = self
+            .items
+            .entry(key(id))
+            .or_insert_with(|| Item::new(id.clone(), api_version, now));
+        item.interest.insert(cluster.clone(), now);
+        let list = list.and_then(|list| self.lists.get(&list));
+        item.known(list, trusted_since)
+    }
+
+    /// The jobs of a cluster; `None` until a look that counts has come back.
+    pub(super) fn jobs(
+        &self,
+        cluster: &ClusterIdentity,
+    ) -> Option<Result<BTreeMap<ResourceId, Value>, Trouble>> {
+        let list = self.lists.get(&Listed::Jobs)?;
+        if let Some(failed) = &list.failed {
+            return Some(Err(failed.trouble.clone()));
+        }
+        if list.read_at.is_none_or(|at| at < self.trusted_since) {
+            return None;
+        }
+        let mut jobs = BTreeMap::new();
+        for item in self.jobs_of(cluster) {
+            match item.known(Some(list), self.trusted_since)? {
+                Lookup::Present(body) => {
+                    jobs.insert(item.id.clone(), body);
+                }
+                Lookup::Absent | Lookup::NotAsked => {}
+                Lookup::Unavailable(trouble) => return Some(Err(trouble)),
+            }
+        }
+        Some(Ok(jobs))
+    }
+
+    fn jobs_of(&self, cluster: &ClusterIdentity) -> impl Iterator<Item = &Item> {
+        let prefix = format!("{}/jobs/{}", key(&self.workspace), cluster.job_prefix());
+        self.items
+            .range(prefix.clone()..)
+            .take_while(move |(key, _)| key.starts_with(&prefix))
+            .map(|(_, item)| item)
+    }
+
+    /// The cluster that looks at this job, going by its id.
+    fn cluster_of_job(&self, id: &ResourceId) -> Option<&ClusterIdentity> {
+        let job = Some(id).filter(|id| Listed::of(id) == Some(Listed::Jobs))?;
+        self.by_job_prefix.get(job_prefix_of(job.name())?)
+    }
+
+    /// What is to be read now, and how long it is until there is more. What is returned counts as under way.
+    pub(super) fn due(&mut self, now: Duration) -> (Vec<Due>, Duration) {
+        self.let_interest_lapse(now);
+        let pace = self.pace();
+        let since_change = now.saturating_sub(self.changed_at);
+        let mut due = Vec::new();
+        let mut next = LONGEST_SLEEP;
+        let mut consider = |read: Read, at: Duration, cost: Option<u32>, pace: Pace| {
+            if self.under_way.contains(&read) {
+                return;
+            }
+            if at <= now {
+                due.push(Due { read, cost, pace });
+            } else {
+                next = next.min(at - now);
+            }
+        };
+        let mut moving = self.moving_pools();
+        let pages = self.lists[&Listed::Computes].pages.max(1);
+        // Pools that move are read by themselves where that takes fewer reads than the list.
+        let computes_move = moving.len() > pages as usize;
+        if computes_move {
+            moving.clear();
+        }
+        for (&of, list) in &self.lists {
+            let moves = match of {
+                Listed::Jobs => pace,
+                Listed::Computes if computes_move => pace,
+                Listed::Computes => Pace::Settled,
+            };
+            let told_at = list.read_at.filter(|at| *at >= self.trusted_since);
+            let at = match (&list.failed, told_at) {
+                (Some(failed), _) => failed.not_before,
+                (None, Some(at)) => at + pace::of_list(moves, since_change),
+                (None, None) => Duration::ZERO,
+            };
+            let cost = told_at.map(|_| list.pages.max(1));
+            consider(Read::List(of), at, cost, pace);
+        }
+        for (key, item) in &self.items {
+            let wanted = match item.listed {
+                None => item.due_by_itself(self.trusted_since, now, self.pace_of(item)),
+                Some(_) => item.due_beside_its_list(now, moving.contains(key.as_str())),
+            };
+            if let Some((at, cost)) = wanted {
+                let read = Read::One(item.id.clone(), item.api_version);
+                consider(read, at, cost, pace);
+            }
+        }
+        self.under_way
+            .extend(due.iter().map(|due| due.read.clone()));
+        (due, next)
+    }
+
+    /// The read was not made: it is due again.
+    pub(super) fn postpone(&mut self, read: &Read) {
+        self.under_way.remove(read);
+    }
+
+    /// Takes note of what a read that began at `begun` has found. Returns whom it concerns.
+    pub(super) fn learn(
+        &mut self,
+        read: &Read,
+        found: Found,
+        begun: Duration,
+        now: Duration,
+    ) -> BTreeSet<ClusterIdentity> {
+        self.under_way.remove(read);
+        let mut concerned = BTreeSet::new();
+        match (read, found) {
+            (Read::List(of), Found::Listed(found, pages)) => {
+                self.learn_list(*of, found, pages, begun, now, &mut concerned);
+            }
+            (Read::List(of), Found::Failed(trouble, retry)) => {
+                let list = self.lists.entry(*of).or_default();
+                if fail(&mut list.failed, trouble, retry, now) {
+                    concerned.extend(self.clusters.keys().cloned());
+                }
+            }
+            (Read::One(id, _), Found::One(body)) => {
+                let was_missing = self.is_missing(id);
+                self.learn_one(id, body, begun, now, &mut concerned);
+                if let Some(item) = self.items.get_mut(&key(id)).filter(|_| was_missing) {
+                    item.place = PlaceInList::LeftOut(now);
+                }
+            }
+            (Read::One(id, _), Found::Failed(trouble, retry)) => {
+                if let Some(item) = self.items.get_mut(&key(id))
+                    && fail(&mut item.failed, trouble, retry, now)
+                {
+                    concerned.extend(self.interested_in(id));
+                }
+            }
+            (Read::List(_), Found::One(_)) | (Read::One(..), Found::Listed(..)) => {}
+        }
+        concerned
+    }
+
+    /// Takes note of a write of `cluster`. Returns whom else it concerns.
+    pub(super) fn wrote(
+        &mut self,
+        cluster: &ClusterIdentity,
+        id: &ResourceId,
+        api_version: &'static str,
+        wrote: Wrote,
+        now: Duration,
+    ) -> BTreeSet<ClusterIdentity> {
+        self.changed_at = now;
+        let item = self
+            .items
+            .entry(key(id))
+            .or_insert_with(|| Item::new(id.clone(), api_version, now));
+        item.changed_at = now;
+        let before = item.body.clone();
+        match wrote.of(before.as_ref()) {
+            Some(body) => {
+                item.body = body.map(|body| kept(id, body));
+                item.told_at = Some(now);
+                item.failed = None;
+                item.doubted_at = None;
+                item.place = PlaceInList::Shown;
+                item.written = Some(Written { at: now, before });
+            }
+            None => item.doubted_at = Some(now),
+        }
+        item.interest
+            .keys()
+            .filter(|other| *other != cluster)
+            .cloned()
+            .collect()
+    }
+
+    fn learn_list(
+        &mut self,
+        of: Listed,
+        found: Vec<(ResourceId, Value)>,
+        pages: u32,
+        begun: Duration,
+        now: Duration,
+        concerned: &mut BTreeSet<ClusterIdentity>,
+    ) {
+        let list = self.lists.entry(of).or_default();
+        if list.failed.take().is_some() || list.read_at.is_none_or(|at| at < self.trusted_since) {
+            concerned.extend(self.clusters.keys().cloned());
+        }
+        list.read_at = Some(begun);
+        list.pages = pages;
+        let mut shown = BTreeSet::new();
+        for (id, body) in found {
+            shown.insert(key(&id));
+            self.learn_one(&id, Some(body), begun, now, concerned);
+        }
+        for (key, item) in &mut self.items {
+            if item.listed == Some(of) && !shown.contains(key) {
+                item.is_missing(begun, now);
+            }
+        }
+        let by_job_prefix = &self.by_job_prefix;
+        self.items.retain(|key, item| {
+            let is_known = item.body.is_some() || item.doubted_at.is_some();
+            let is_looked_at = !item.interest.is_empty()
+                || job_prefix_of(item.id.name())
+                    .is_some_and(|prefix| by_job_prefix.contains_key(prefix) && is_known);
+            item.listed != Some(of) || shown.contains(key) || is_looked_at
+        });
+    }
+
+    fn learn_one(
+        &mut self,
+        id: &ResourceId,
+        found: Option<Value>,
+        begun: Duration,
+        now: Duration,
+        concerned: &mut BTreeSet<ClusterIdentity>,
+    ) {
+        let found = found.map(|body| kept(id, body));
+        let item = self
+            .items
+            .entry(key(id))
+            .or_insert_with(|| Item::new(id.clone(), Job::API_VERSION, now));
+        let was_awaited = item.told_at.is_none_or(|at| at < self.trusted_since)
+            || item.doubted_at.is_some_and(|at| at < begun);
+        let recovered = item.failed.take().is_some();
+        item.told_at = item.told_at.max(Some(begun));
+        item.doubted_at = item.doubted_at.filter(|at| *at >= begun);
+        let mut changed = false;
+        if !item.written_hides(found.as_ref(), begun, now) {
+            changed = item.body != found;
+            if found.is_none() && pace::was_to_stay(item.body.as_ref()) {
+                // Somebody took it away, and perhaps what it lay in: then more is gone than what is looked at often.
+                self.trusted_since = begun;
+            }
+            item.body = found;
+            item.place = PlaceInList::Shown;
+        }
+        if changed {
+            item.changed_at = now;
+            self.changed_at = now;
+        }
+        if changed || recovered || was_awaited {
+            concerned.extend(self.interested_in(id));
+        }
+    }
+
+    fn interested_in(&self, id: &ResourceId) -> impl Iterator<Item = ClusterIdentity> {
+        let item = self.items.get(&key(id));
+        let by_interest = item.into_iter().flat_map(|item| item.interest.keys());
+        by_interest.chain(self.cluster_of_job(id)).cloned()
+    }
+
+    fn is_missing(&self, id: &ResourceId) -> bool {
+        let item = self.items.get(&key(id));
+        item.is_some_and(|item| item.place == PlaceInList::Missing)
+    }
+
+    fn pace(&self) -> Pace {
+        if self.clusters.values().any(|pace| *pace == Pace::Moving) {
+            Pace::Moving
+        } else {
+            Pace::Settled
+        }
+    }
+
+    fn pace_of(&self, item: &Item) -> Pace {
+        let moves = |cluster: &ClusterIdentity| self.clusters.get(cluster) == Some(&Pace::Moving);
+        if item.interest.keys().any(moves) {
+            Pace::Moving
+        } else {
+            Pace::Settled
+        }
+    }
+
+    /// Keys of the pools of clusters that move.
+    fn moving_pools(&self) -> BTreeSet<&str> {
+        self.items
+            .iter()
+            .filter(|(_, item)| item.listed == Some(Listed::Computes))
+            .filter(|(_, item)| self.pace_of(item) == Pace::Moving)
+            .map(|(key, _)| key.as_str())
+            .collect()
+    }
+
+    fn let_interest_lapse(&mut self, now: Duration) {
+        for item in self.items.values_mut() {
+            item.interest
+                .retain(|_, at| now.saturating_sub(*at) < INTEREST_LASTS);
+        }
+        self.items.retain(|_, item| {
+            item.listed.is_some() || !item.interest.is_empty() || item.doubted_at.is_some()
+        });
+    }
+}
+
+impl Item {
+    fn new(id: ResourceId, api_version: &'static str, now: Duration) -> Self {
+        Self {
+            listed: Listed::of(&id),
+            id,
+            api_version,
+            body: None,
+            told_at: None,
+            changed_at: now,
+            failed: None,
+            written: None,
+            doubted_at: None,
+            place: PlaceInList::Shown,
+            interest: BTreeMap::new(),
+        }
+    }
+
+    /// `list`: the one that it stands in, if any.
+    fn known(&self, list: Option<&List>, trusted_since: Duration) -> Option<Lookup<Value>> {
+        let failed = list.and_then(|list| list.failed.as_ref());
+        if let Some(failed) = self.failed.as_ref().or(failed) {
+            return Some(Lookup::Unavailable(failed.trouble.clone()));
+        }
+        let listed_at = list.and_then(|list| list.read_at);
+        let told_at = self.told_at.max(listed_at.filter(|_| self.body.is_none()));
+        if self.doubted_at.is_some() || told_at.is_none_or(|at| at < trusted_since) {
+            return None;
+        }
+        Some(match &self.body {
+            Some(body) => Lookup::Present(body.clone()),
+            None => Lookup::Absent,
+        })
+    }
+
+    /// When to read what stands in no list, and what that costs.
+    fn due_by_itself(
+        &self,
+        trusted_since: Duration,
+        now: Duration,
+        pace: Pace,
+    ) -> Option<(Duration, Option<u32>)> {
+        if let Some(awaited) = self.awaited() {
+            return Some((awaited, None));
+        }
+        let Some(told_at) = self.told_at.filter(|at| *at >= trusted_since) else {
+            return Some((Duration::ZERO, None));
+        };
+        let since_change = now.saturating_sub(self.changed_at);
+        let kind = self.id.resource_type();
+        let wait = pace::of_resource(&kind, self.body.as_ref(), pace, since_change);
+        Some((told_at + wait, Some(1)))
+    }
+
+    /// When to read by its id what stands in a list, and what that costs: `moves` where the list is read too seldom.
+    fn due_beside_its_list(&self, now: Duration, moves: bool) -> Option<(Duration, Option<u32>)> {
+        if let Some(awaited) = self.awaited() {
+            return Some((awaited, None));
+        }
+        match self.place {
+            PlaceInList::Missing => return Some((Duration::ZERO, Some(1))),
+            PlaceInList::LeftOut(at) => return Some((at + LEFT_OUT, Some(1))),
+            PlaceInList::Shown => {}
+        }
+        let told_at = self.told_at.filter(|_| moves)?;
+        let since_change = now.saturating_sub(self.changed_at);
+        Some((told_at + pace::while_moving(since_change), Some(1)))
+    }
+
+    /// When to read what nothing is known of until then.
+    fn awaited(&self) -> Option<Duration> {
+        let failed = self.failed.as_ref().map(|failed| failed.not_before);
+        failed.or_else(|| self.doubted_at.map(|_| Duration::ZERO))
+    }
+
+    /// Its list leaves it out.
+    fn is_missing(&mut self, begun: Duration, now: Duration) {
+        let is_news = self.body.is_some() && self.told_at.is_none_or(|at| at < begun);
+        if !is_news || self.written_hides(None, begun, now) {
+            return;
+        }
+        match self.place {
+            // Nothing becomes of a job any more that has ended; it was archived.
+            _ if self.has_ended() => self.told_at = Some(begun),
+            PlaceInList::Shown => self.place = PlaceInList::Missing,
+            PlaceInList::Missing | PlaceInList::LeftOut(_) => {}
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let facts = self.body.as_ref().and_then(JobFacts::read);
+        facts.is_some_and(|facts| facts.status.is_terminal())
+    }
+
+    /// Whether a write of ours hides what was found: Azure did not know of it yet when it answered.
+    fn written_hides(&mut self, found: Option<&Value>, begun: Duration, now: Duration) -> bool {
+        let Some(written) = &self.written else {
+            return false;
+        };
+        let lags = now.saturating_sub(written.at) < READS_LAG && found == written.before.as_ref();
+        if begun < written.at || lags {
+            return true;
+        }
+        self.written = None;
+        false
+    }
+}
+
+/// What is held of a body.
+fn kept(id: &ResourceId, body: Value) -> Value {
+    match Listed::of(id) {
+        Some(Listed::Jobs) => without_payload(body),
+        Some(Listed::Computes) | None => body,
+    }
+}
+
+fn key(id: &ResourceId) -> String {
+    id.to_string().to_ascii_lowercase()
+}
+
+/// Notes a failure. Says whether that is news.
+fn fail(failed: &mut Option<Failed>, trouble: Trouble, retry: Retry, now: Duration) -> bool {
+    let before = failed.take();
+    let times = before
+        .as_ref()
+        .map_or(0, |failed| failed.times)
+        .saturating_add(1);
+    let is_news = before.is_none_or(|failed| failed.trouble.reason != trouble.reason);
+    *failed = Some(Failed {
+        not_before: now + trouble::delay(retry, times),
+        trouble,
+        times,
+    });
+    is_news
+}
+
+#[cfg(test)]
+mod tests;

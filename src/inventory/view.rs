@@ -1,0 +1,234 @@
+//! One principal's look at one workspace: a task that reads what is due and wakes whom it concerns.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::pace::{Allowance, Pace};
+use super::picture::{Due, Found, Listed, Picture, Read};
+use super::wrote::Wrote;
+use crate::access::AzureAccess;
+use crate::api::Reason;
+use crate::azure::{Error, ResourceId};
+use crate::azure_resources::{AzureKind as _, ComputeCluster, Job, ownership};
+use crate::clock::Clock;
+use crate::lookup::{Lookup, Trouble};
+use crate::names::ClusterIdentity;
+use crate::reconcile::trouble;
+
+/// Reads of one view that are under way at once.
+const SIDE_BY_SIDE: usize = 16;
+
+pub(super) struct View {
+    access: AzureAccess,
+    workspace: ResourceId,
+    clock: Clock,
+    allowance: Arc<Mutex<Allowance>>,
+    wake: mpsc::UnboundedSender<ClusterIdentity>,
+    picture: Mutex<Picture>,
+    /// Counts the reads that came back.
+    learned: watch::Sender<u64>,
+    sooner: Notify,
+}
+
+impl View {
+    pub(super) fn new(
+        access: AzureAccess,
+        workspace: ResourceId,
+        clock: Clock,
+        allowance: Arc<Mutex<Allowance>>,
+        wake: mpsc::UnboundedSender<ClusterIdentity>,
+    ) -> Self {
+        Self {
+            picture: Mutex::new(Picture::new(workspace.clone(), clock.elapsed())),
+            access,
+            workspace,
+            clock,
+            allowance,
+            wake,
+            learned: watch::Sender::new(0),
+            sooner: Notify::new(),
+        }
+    }
+
+    pub(super) fn follow(&self, cluster: &ClusterIdentity, pace: Pace) {
+        self.picture().follow(cluster, pace);
+    }
+
+    /// Says whether anybody still looks.
+    pub(super) fn forget(&self, of: impl Fn(&ClusterIdentity) -> bool) -> bool {
+        let mut picture = self.picture();
+        picture.forget(of);
+        picture.has_followers()
+    }
+
+    pub(super) async fn resource(
+        &self,
+        cluster: &ClusterIdentity,
+        id: &ResourceId,
+        api_version: &'static str,
+    ) -> Lookup<Value> {
+        let known = |now| self.picture().resource(cluster, id, api_version, now);
+        self.once_known(known).await
+    }
+
+    pub(super) async fn jobs(
+        &self,
+        cluster: &ClusterIdentity,
+    ) -> Result<BTreeMap<ResourceId, Value>, Trouble> {
+        self.once_known(|_| self.picture().jobs(cluster)).await
+    }
+
+    pub(super) fn wrote(
+        &self,
+        cluster: &ClusterIdentity,
+        id: &ResourceId,
+        api_version: &'static str,
+        wrote: Wrote,
+    ) {
+        let now = self.clock.elapsed();
+        let concerned = self.picture().wrote(cluster, id, api_version, wrote, now);
+        self.tell(concerned);
+        self.sooner.notify_one();
+    }
+
+    /// Waits for the first look that tells; what has been seen before is told at once.
+    async fn once_known<T>(&self, known: impl Fn(Duration) -> Option<T>) -> T {
+        let mut learned = self.learned.subscribe();
+        loop {
+            if let Some(found) = known(self.clock.elapsed()) {
+                return found;
+            }
+            self.sooner.notify_one();
+            learned
+                .changed()
+                .await
+                .expect("the sender lives in the view that this future borrows");
+        }
+    }
+
+    /// Reads what is due, for as long as the view is there.
+    pub(super) async fn keep(self: Arc<Self>) {
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            let (due, next) = self.due(SIDE_BY_SIDE.saturating_sub(under_way.len()));
+            under_way.extend(due.into_iter().map(|due| self.read(due.read)));
+            tokio::select! {
+                Some(()) = under_way.next() => {}
+                () = self.sooner.notified() => {}
+                () = self.clock.sleep(next) => {}
+            }
+        }
+    }
+
+    /// At most so many reads that are due and allowed, and when there may be more by themselves.
+    fn due(&self, at_most: usize) -> (Vec<Due>, Duration) {
+        let now = self.clock.elapsed();
+        let mut picture = self.picture();
+        let (due, mut next) = picture.due(now);
+        let mut allowance = lock(&self.allowance);
+        let mut allowed = Vec::new();
+        for due in due {
+            if allowed.len() == at_most {
+                picture.postpone(&due.read);
+                continue;
+            }
+            let taken = due.cost.map_or(Ok(()), |reads| allowance.take(reads, now));
+            match taken {
+                Ok(()) => allowed.push(due),
+                Err(wait) => {
+                    picture.postpone(&due.read);
+                    next = next.min(wait);
+                }
+            }
+        }
+        (allowed, next)
+    }
+
+    async fn read(&self, read: Read) {
+        let begun = self.clock.elapsed();
+        let found = match &read {
+            Read::List(of) => self.list(*of).await,
+            Read::One(id, api_version) => self.one(id, api_version).await,
+        };
+        let now = self.clock.elapsed();
+        let concerned = self.picture().learn(&read, found, begun, now);
+        self.learned.send_modify(|count| *count += 1);
+        self.tell(concerned);
+    }
+
+    async fn list(&self, of: Listed) -> Found {
+        // Jobs are filtered by the tag's key alone (contract section 0, 8).
+        let (kind, query): (_, &[_]) = match of {
+            Listed::Computes => ("computes", &[]),
+            Listed::Jobs => (
+                "jobs",
+                &[("tag", ownership::OWNER), ("listViewType", "All")],
+            ),
+        };
+        let api_version = match of {
+            Listed::Computes => ComputeCluster::API_VERSION,
+            Listed::Jobs => Job::API_VERSION,
+        };
+        let collection = match self.workspace.collection(kind) {
+            Ok(collection) => collection,
+            Err(error) => {
+                let trouble = Trouble::lasting(Reason::InvalidSpec, error.to_string());
+                return Found::Failed(trouble, crate::azure::Retry::OnChange);
+            }
+        };
+        match self
+            .access
+            .client
+            .list(&collection, api_version, query)
+            .await
+        {
+            Ok(listing) => {
+                let named = listing.items.into_iter().filter_map(|body| {
+                    let id = self
+                        .workspace
+                        .child(kind, body.get("name")?.as_str()?)
+                        .ok()?;
+                    Some((id, body))
+                });
+                Found::Listed(named.collect(), listing.pages)
+            }
+            Err(error) => absent_or_failed(&error, Found::Listed(Vec::new(), 1)),
+        }
+    }
+
+    async fn one(&self, id: &ResourceId, api_version: &str) -> Found {
+        match self.access.client.get(id, api_version).await {
+            Ok(answer) => Found::One(answer.body),
+            Err(error) => absent_or_failed(&error, Found::One(None)),
+        }
+    }
+
+    fn tell(&self, concerned: impl IntoIterator<Item = ClusterIdentity>) {
+        for cluster in concerned {
+            // The receiver lives as long as the controller; without one nobody is left to wake.
+            let _ = self.wake.send(cluster);
+        }
+    }
+
+    fn picture(&self) -> MutexGuard<'_, Picture> {
+        lock(&self.picture)
+    }
+}
+
+fn absent_or_failed(error: &Error, absent: Found) -> Found {
+    let trouble = trouble::of_azure(error);
+    // That its whole group is missing is another story than that it is: another field is to be mended.
+    if error.is_not_found() && trouble.reason != Reason::ResourceGroupNotFound {
+        return absent;
+    }
+    Found::Failed(trouble, error.retry())
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
