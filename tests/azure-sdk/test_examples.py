@@ -31,8 +31,6 @@ REFUSED = re.compile(
     r"|Job/(AutoMLJob|SweepJob|PipelineJob)/createOrUpdate\.json"
     # An output that is a file; an inference configuration.
     r"|Job/CommandJob/createOrUpdate\.json|Workspace/EnvironmentVersion/createOrUpdate\.json"
-    # An order of `string`.
-    r"|Workspace/(Code|DataBase|DataVersionBase|Environment)(Version)?/list\.json|Datastore/list\.json"
     r"|VirtualNetworkCreateWithBgpCommunities\.json|VirtualNetworkCreateServiceEndpointPolicy\.json"
 )
 # Examples whose placeholders stand for what is not there: Azure's own answer would be an error.
@@ -47,8 +45,8 @@ BEFORE = {
     r"Subnet(Get|Delete|List).*\.json": "SubnetCreate.json",
     r"NetworkSecurityGroup(Get|Delete|UpdateTags|List).*\.json": "NetworkSecurityGroupCreateWithRule.json",
     r"Workspace/(\w+)Container/(get|delete|list)\.json": r"Workspace/\1Container/createOrUpdate.json",
-    r"Workspace/CodeVersion/(get|delete)\.json": "Workspace/CodeVersion/createOrUpdate.json",
-    r"Datastore/(get|delete|listSecrets)\.json": "Datastore/AzureBlobWAccountKey/createOrUpdate.json",
+    r"Workspace/CodeVersion/(get|list|delete)\.json": "Workspace/CodeVersion/createOrUpdate.json",
+    r"Datastore/(get|list|delete|listSecrets)\.json": "Datastore/AzureBlobWAccountKey/createOrUpdate.json",
 }
 # Fields of example answers that a request like it does not bring about.
 NOT_ANSWERED = re.compile(
@@ -80,7 +78,7 @@ NEEDS_COMPUTE = re.compile(
     r"Compute/(get/AmlCompute|createOrUpdate/AmlCompute|patch|listNodes|listKeys|delete)\.json"
 )
 # Lists in worlds that have nothing for them.
-EMPTY = re.compile(r"Job/.*/list\.json|Compute/(list|listNodes)\.json|.*ListAll\.json")
+EMPTY = re.compile(r"Workspace/(Data|Environment)Version(Base)?/list\.json|Job/.*/list\.json|Compute/(list|listNodes)\.json|.*ListAll\.json")
 # Where recordings of Azure say otherwise than the examples (contract section 4).
 RECORDED = {"Compute/patch.json": (202, "200")}
 
@@ -202,7 +200,7 @@ class Worlds:
             r"\{(\w+)\}", lambda name: urllib.parse.quote(str(given[name[1]]), safe=""), example.path
         )
         query = {name: given[name] for name in example.query if name in given}
-        query = {name: str(one).lower() if isinstance(one, bool) else one for name, one in query.items()}
+        query = {name: written(one) for name, one in query.items()}
         url = f"{simulator.arm}{path}?{urllib.parse.urlencode(query)}"
         body = given.get(example.body_name) if example.body_name else None
         return call(simulator, example.method, url, body)
@@ -222,6 +220,13 @@ class Worlds:
             if misspelt:
                 simulator.control("/exchanges", "DELETE")
             simulator.end()
+
+
+def written(value: object) -> object:
+    """A value of a query as the specification has it written."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, list) else value
 
 
 def call(simulator: Simulator, method: str, url: str, body: object) -> tuple[int, object]:

@@ -20,6 +20,7 @@ mod job_limits;
 mod job_services;
 mod job_update;
 mod job_view;
+mod list_order;
 mod network_operation;
 mod network_security_group;
 mod network_state;
@@ -271,6 +272,24 @@ pub(crate) fn not_allowed(what: &str) -> ArmError {
         format!("{what} is not simulated."),
     )
     .refusing(what)
+}
+
+/// Deletes what goes at once: 200, or 204 where nothing is there.
+pub(crate) fn delete_at_once(transaction: &mut Transaction<'_>, id: &ResourceId) -> Answer {
+    Answer::empty(match transaction.state.documents.remove(&id.key()) {
+        Some(_) => StatusCode::OK,
+        None => StatusCode::NO_CONTENT,
+    })
+}
+
+/// The number that a LIST names as `parameter`, such as `$top`: how many it wants at most.
+pub(crate) fn most_wanted(request: &ArmRequest, parameter: &str) -> Result<usize, ArmError> {
+    match request.query.get(parameter).filter(|text| !text.is_empty()) {
+        None => Ok(usize::MAX),
+        Some(text) => text
+            .parse()
+            .map_err(|_| ArmError::user(format!("'{parameter}' must be a number."))),
+    }
 }
 
 /// Puts the world's resource groups and workspaces in place.
