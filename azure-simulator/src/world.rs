@@ -47,6 +47,8 @@ pub struct World {
     pub low_priority_core_limit: Option<u64>,
     /// Computes of the subscription in the region.
     pub cluster_limit: u64,
+    /// Nodes of one pool at most.
+    pub pool_node_limits: PoolNodeLimits,
     /// How long things take, in seconds at pace 1.
     pub timings: Timings,
     /// How much faster than Azure the time runs, `"instant"`, or `"manual"`.
@@ -150,6 +152,45 @@ pub struct EnvironmentMapping {
     pub path: Option<PathBuf>,
     /// `false`: an image without Python.
     pub python: Option<bool>,
+}
+
+/// Most nodes of a pool without asking Azure for more (contract section 6). Every pool that a PUT
+/// makes takes Mpi jobs, which only a communication-enabled pool does: the limit of 100 nodes of
+/// those that are not has no pool to apply to.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolNodeLimits {
+    /// Of a communication-enabled pool.
+    pub communication: u64,
+    /// Of one whose VM size has RDMA, which its name tells by an `r` (`Standard_NC24rs_v3`).
+    pub rdma: u64,
+}
+
+impl Default for PoolNodeLimits {
+    fn default() -> Self {
+        Self {
+            communication: 300,
+            rdma: 100,
+        }
+    }
+}
+
+impl PoolNodeLimits {
+    /// The limit of pools of a VM size, as `vmSizes` lists it.
+    pub(crate) fn of_size(self, size: &Value) -> u64 {
+        let name = size["name"].as_str().unwrap_or_default();
+        let features = name
+            .trim_start_matches("Standard_")
+            .trim_start_matches(|c: char| c.is_ascii_uppercase())
+            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '-')
+            .split('_')
+            .next();
+        if features.is_some_and(|features| features.contains('r')) {
+            self.rdma
+        } else {
+            self.communication
+        }
+    }
 }
 
 /// What clients are told while an operation runs, where Azure is not the same every time.
@@ -263,6 +304,7 @@ impl Default for World {
             total_core_limit: None,
             low_priority_core_limit: None,
             cluster_limit: 500,
+            pool_node_limits: PoolNodeLimits::default(),
             timings: Timings::default(),
             time_scale: Pace::default(),
             jobs: Jobs::Real,
@@ -411,4 +453,24 @@ pub enum WorldError {
         /// The missing group.
         group: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pools_of_sizes_with_rdma_have_a_limit_of_their_own() {
+        for (name, limit) in [
+            ("Standard_DS3_v2", 300),
+            ("Standard_E4as_v5", 300),
+            ("Standard_NC24rs_v3", 100),
+            ("Standard_HB120-16rs_v3", 100),
+        ] {
+            let size = json!({"name": name});
+            assert_eq!(PoolNodeLimits::default().of_size(&size), limit, "{name}");
+        }
+    }
 }

@@ -178,7 +178,7 @@ async fn what_a_compute_cannot_be_is_refused() {
     refused("pool", &|body| body["location"] = json!("westus")).await;
     refused("pool", &|body| body["tags"] = json!({"a?": "b"})).await;
     refused("pool", &|body| {
-        body["properties"]["properties"]["scaleSettings"] = json!({"maxNodeCount": 101});
+        body["properties"]["properties"]["scaleSettings"] = json!({"maxNodeCount": 301});
     })
     .await;
     refused("pool", &|body| {
@@ -250,4 +250,48 @@ async fn identities_of_a_compute_get_their_ids() {
         identity["userAssignedIdentities"][&id]["clientId"].is_string(),
         "{identity}"
     );
+}
+
+#[tokio::test]
+async fn a_pool_takes_no_subnet_that_is_delegated() {
+    let azure = Azure::without_delays().await;
+    let mut network = network_body(&[("free", "10.20.0.0/24"), ("sql", "10.20.1.0/24")]);
+    network["properties"]["subnets"][1]["properties"]["delegations"] = json!([
+        {"name": "sql", "properties": {"serviceName": "Microsoft.Sql/managedInstances"}}
+    ]);
+    let path = azure.network("virtualNetworks/v1");
+    azure.put(&path, network).await.expect(201);
+    for (subnet, status) in [("sql", 400), ("free", 201)] {
+        let mut body = pool_body(1);
+        let id = format!(
+            "{}/providers/Microsoft.Network/virtualNetworks/v1/subnets/{subnet}",
+            azure.group
+        );
+        body["properties"]["properties"]["subnet"] = json!({"id": id});
+        azure
+            .put(&azure.ml("computes/pool"), body)
+            .await
+            .expect(status);
+    }
+}
+
+#[tokio::test]
+async fn a_pool_of_windows_is_kept_and_takes_no_job() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    let image = json!({"id": "/subscriptions/s/images/mine"});
+    let mut body = pool_body(1);
+    body["properties"]["properties"]["virtualMachineImage"] = image.clone();
+    let path = azure.ml("computes/other");
+    azure.put(&path, body.clone()).await.expect(400);
+    body["properties"]["properties"]["osType"] = json!("Windows");
+    azure.put(&path, body).await.expect(201);
+    let inner = azure.compute("other").await["properties"]["properties"].clone();
+    assert_eq!(
+        (&inner["osType"], &inner["virtualMachineImage"]),
+        (&json!("Windows"), &image)
+    );
+    let mut job = azure.job_body("echo");
+    job["properties"]["computeId"] = json!(format!("{}/computes/other", azure.workspace));
+    let reply = azure.put(&azure.ml("jobs/j1"), job).await.expect(400);
+    assert!(reply.message().contains("Windows"), "{}", reply.text);
 }
