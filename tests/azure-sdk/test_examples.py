@@ -23,7 +23,7 @@ SPECIFICATIONS = ("machinelearningservices-2025-12-01.derived.json", "network-20
 
 # What the simulator does not have, and says so.
 REFUSED = re.compile(
-    r"NatGateway.*|.*/publish\.json|Quota/update\.json|Workspace/(create|update|delete)\.json"
+    r"NatGateway.*|.*/publish\.json|Workspace/(create|update|delete)\.json"
     r"|Compute/(listKeys|start|stop|restart)\.json"
     r"|Compute/createOrUpdate/(ComputeInstance.*|.*AKSCompute|BasicDataFactoryCompute|KubernetesCompute)\.json"
     r"|Job/(AutoMLJob|SweepJob|PipelineJob)/createOrUpdate\.json"

@@ -238,6 +238,7 @@ static KINDS: &[&dyn Kind] = &[
     &vm_sizes::VmSizes,
     &usages::Usages,
     &quotas::Quotas,
+    &quotas::Location,
     &operation_status::COMPUTE_OPERATIONS,
     &operation_status::JOB_CANCELLATIONS,
     &operation_status::NETWORK_OPERATIONS,
