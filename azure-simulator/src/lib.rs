@@ -54,7 +54,8 @@ pub use timings::Timings;
 pub use tls::TlsError;
 pub use world::{
     AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, FederatedCredential, Jobs,
-    LongRunning, NetworkConflict, NodeAddressing, PoolNodeLimits, Workspace, World, WorldError,
+    LongRunning, NetworkConflict, NodeAddressing, PoolNodeLimits, Unproven, Workspace, World,
+    WorldError,
 };
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

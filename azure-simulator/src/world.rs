@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -65,6 +66,8 @@ pub struct World {
     pub node_failure: AfterLoss,
     /// How long-running operations are told of.
     pub operations: LongRunning,
+    /// What Azure answers where it could not be found out.
+    pub unproven: Unproven,
     /// Entries on one page of a LIST.
     pub page_size: usize,
     /// Whether a request that finds ARM's token bucket empty is answered with 429; the headers count
@@ -216,13 +219,48 @@ impl Default for LongRunning {
     }
 }
 
+/// Numbers and words of answers that neither the contract nor a published answer of Azure proves. No
+/// test takes one for granted that it has not set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Unproven {
+    /// `Retry-After` of Microsoft.Network's 429, in seconds; 14 of them have been reported once
+    /// (cloudfoundry/bosh-azure-cpi-release#179).
+    pub network_retry_after_seconds: u64,
+    /// HTTP status of a PUT that would change what a job keeps, or that has the id of a job that was
+    /// deleted: none of 401, 404 and 409, of which clients make errors of their own (contract
+    /// section 7).
+    pub immutable_job_status: u16,
+    /// Code of ARM's 401 for a token that was revoked. Microsoft Graph's is this one
+    /// (Azure/azure-powershell#28200).
+    pub revoked_token_code: String,
+}
+
+impl Default for Unproven {
+    fn default() -> Self {
+        Self {
+            network_retry_after_seconds: 10,
+            immutable_job_status: 400,
+            revoked_token_code: "InvalidAuthenticationToken".to_owned(),
+        }
+    }
+}
+
+impl Unproven {
+    /// The status as one of HTTP's; a world whose status is none does not start.
+    pub(crate) fn immutable_job_status(&self) -> StatusCode {
+        StatusCode::from_u16(self.immutable_job_status).unwrap_or(StatusCode::BAD_REQUEST)
+    }
+}
+
 /// The two answers that have been seen to a write beside another one of the same network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum NetworkConflict {
     /// 409.
     #[default]
     AnotherOperationInProgress,
-    /// 429 with `Retry-After`, which is no throttling.
+    /// 429 with `Retry-After`, which is no throttling: a `RetryableError` with this code among its
+    /// details (cloudfoundry/bosh-azure-cpi-release#179, hashicorp/terraform-provider-azurerm#21293).
     RetryableErrorDueToAnotherOperation,
 }
 
@@ -313,6 +351,7 @@ impl Default for World {
             preemption: AfterLoss::Requeue,
             node_failure: AfterLoss::Fail,
             operations: LongRunning::default(),
+            unproven: Unproven::default(),
             page_size: 100,
             throttling: false,
             token_lifetime_seconds: 3599,
@@ -386,6 +425,9 @@ impl World {
         }
         if self.resource_groups.is_empty() {
             return absent("at least one of `resource_groups` is needed");
+        }
+        if !(400..500).contains(&self.unproven.immutable_job_status) {
+            return absent("`unproven.immutable_job_status` must be one of 400 to 499");
         }
         if self.page_size == 0 {
             return absent("`page_size` must be at least 1");

@@ -51,15 +51,16 @@ impl Kind for Job {
         let variables = &mut wanted.properties["environmentVariables"];
         transaction.state.texts.shorten(variables);
         let existing = transaction.state.documents.get(&request.id).cloned();
+        let unproven = &transaction.settings.world.unproven;
         if let Some(found) = existing {
-            let changed = job_update::changed(&found, &wanted.properties)?;
+            let changed = job_update::changed(unproven, &found, &wanted.properties)?;
             if let Some(stored) = transaction.state.documents.body_mut(&found.id.key()) {
                 *stored = changed;
             }
             return self.get(transaction, request);
         }
         if transaction.state.documents.is_spent(&request.id.key()) {
-            return Err(job_update::immutable("Name"));
+            return Err(job_update::immutable(unproven, "Name"));
         }
         let references = job_check::References::resolve(transaction, &wanted.properties)?;
         let id = asset_version::with_stored_workspace(transaction, &request.id);

@@ -194,6 +194,7 @@ impl Kind for NetworkSecurityGroup {
         self.get(transaction, request)
     }
 
+    /// One that a subnet names stays: reported in pulumi/pulumi-azure-native#3051.
     fn delete(
         &self,
         transaction: &mut Transaction<'_>,
@@ -241,7 +242,8 @@ fn users(transaction: &Transaction<'_>, group: &ResourceId) -> Vec<ResourceId> {
         .collect()
 }
 
-/// Refuses a subnet whose group is not there.
+/// Refuses a subnet whose group is not there, with what has been reported of a network interface
+/// whose subnet was not there (microsoft/MCW-Building-a-resilient-IaaS-architecture#35).
 pub(crate) fn check_named(
     transaction: &Transaction<'_>,
     subnet: &ResourceId,

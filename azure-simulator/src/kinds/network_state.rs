@@ -9,11 +9,9 @@ use crate::arm::error::ArmError;
 use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
+use crate::problem::Problem;
 use crate::resource_id::ResourceId;
 use crate::world::NetworkConflict;
-
-/// After the 429 that is no throttling.
-const RETRY_AFTER_SECONDS: u64 = 10;
 
 pub(crate) fn new_etag() -> String {
     format!("W/\"{}\"", Uuid::new_v4())
@@ -73,15 +71,21 @@ pub(crate) fn check_idle(
     }
     let world = &transaction.settings.world;
     if world.operations.network_conflict == NetworkConflict::RetryableErrorDueToAnotherOperation {
+        let seconds = world.unproven.network_retry_after_seconds;
         return Err(ArmError::new(
             StatusCode::TOO_MANY_REQUESTS,
+            "RetryableError",
+            "A retryable error occurred.",
+        )
+        .detail(Problem::new(
             "RetryableErrorDueToAnotherOperation",
             format!(
-                "Operation on {network} is cancelled because another operation on this or a dependent \
-                 resource is in progress. Please retry later."
+                "Operation PutVirtualNetworkOperation ({}) is updating resource {network}. The call \
+                 can be retried in {seconds} seconds.",
+                Uuid::new_v4()
             ),
-        )
-        .header("retry-after", RETRY_AFTER_SECONDS.to_string()));
+        ))
+        .header("retry-after", seconds.to_string()));
     }
     Err(ArmError::new(
         StatusCode::CONFLICT,

@@ -1,4 +1,8 @@
 //! Peerings of virtual networks: one side each, connected once both are there.
+//!
+//! The states are the OpenAPI's. Microsoft's rule `Azure.VNET.PeerState` (PSRule for Azure) says that
+//! both are `Connected` when there is a peering from each side; `Initiated` before that and
+//! `Disconnected` after the end of the other side are in Check Point's "GSL Knowledge Base".
 
 use http::StatusCode;
 use serde_json::{Value, json};

@@ -274,6 +274,7 @@ async fn an_operation_is_told_as_the_world_wants_it() {
     world.operations.running_status = "Accepted".to_owned();
     world.operations.retry_after_seconds = Some(7);
     world.operations.network_conflict = NetworkConflict::RetryableErrorDueToAnotherOperation;
+    world.unproven.network_retry_after_seconds = 14;
     let azure = Azure::start(world).await;
     let network = azure.network("virtualNetworks/v1");
     let reply = azure.put(&network, network_body(&[])).await.expect(201);
@@ -281,6 +282,8 @@ async fn an_operation_is_told_as_the_world_wants_it() {
     let url = reply.header("azure-asyncoperation").to_owned();
     assert_eq!(azure.get(&url).await.body["status"], "Accepted");
     let reply = azure.put(&network, network_body(&[])).await.expect(429);
-    assert_eq!(reply.code(), "RetryableErrorDueToAnotherOperation");
-    assert_eq!(reply.header("retry-after"), "10");
+    assert_eq!(reply.code(), "RetryableError");
+    let detail = &reply.body["error"]["details"][0];
+    assert_eq!(detail["code"], "RetryableErrorDueToAnotherOperation");
+    assert_eq!(reply.header("retry-after"), "14");
 }
