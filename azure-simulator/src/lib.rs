@@ -14,6 +14,7 @@
 mod answer;
 mod arm;
 mod azure;
+mod behaviour;
 mod cli;
 mod clock;
 mod control;
