@@ -115,10 +115,7 @@ impl Kind for Datastore {
         if body["properties"]["isDefault"] == true {
             no_other_default(transaction, &id);
         }
-        match transaction.state.documents.body_mut(&id.key()) {
-            Some(stored) => *stored = body,
-            None => transaction.state.documents.insert(id, body),
-        }
+        transaction.state.documents.store(id, body);
         let status = match existing {
             Some(_) => StatusCode::OK,
             None => StatusCode::CREATED,

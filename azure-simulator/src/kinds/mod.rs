@@ -23,6 +23,7 @@ mod job_update;
 mod job_view;
 mod list_order;
 mod network_operation;
+mod network_request;
 mod network_security_group;
 mod network_state;
 mod operation_status;
