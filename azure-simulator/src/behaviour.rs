@@ -79,6 +79,11 @@ pub struct Unproven {
     /// deleted: none of 401, 404 and 409, of which clients make errors of their own (contract
     /// section 7).
     pub immutable_job_status: u16,
+    /// Whether a LIST of jobs begins with the newest.
+    pub newest_jobs_first: bool,
+    /// Whether `x-ms-client-request-id` comes back to who asks for it by
+    /// `x-ms-return-client-request-id`.
+    pub client_request_id_returned: bool,
     /// Code of ARM's 401 for a token that was revoked. Microsoft Graph's is this one
     /// (Azure/azure-powershell#28200).
     pub revoked_token_code: String,
@@ -89,6 +94,8 @@ impl Default for Unproven {
         Self {
             network_retry_after_seconds: 10,
             immutable_job_status: 400,
+            newest_jobs_first: true,
+            client_request_id_returned: true,
             revoked_token_code: "InvalidAuthenticationToken".to_owned(),
         }
     }

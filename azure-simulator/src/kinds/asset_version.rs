@@ -8,7 +8,7 @@ use crate::arm::error::ArmError;
 use crate::arm::paging;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
-use crate::documents::{Document, Order};
+use crate::documents::Document;
 use crate::kinds::list_order::ListOrder;
 use crate::kinds::{Kind, system_data};
 use crate::resource_id::ResourceId;
@@ -50,10 +50,6 @@ impl Kind for Version {
             ],
             _ => &[],
         }
-    }
-
-    fn order(&self) -> Order {
-        Order::NewestFirst
     }
 
     fn not_found(&self, id: &ResourceId) -> ArmError {

@@ -129,10 +129,6 @@ pub(crate) trait Kind: Sync {
         }
     }
 
-    fn order(&self) -> Order {
-        Order::OldestFirst
-    }
-
     /// What a GET shows of a stored document.
     fn view(&self, _: &Transaction<'_>, document: &Document) -> Value {
         document.body.clone()
@@ -174,7 +170,7 @@ pub(crate) trait Kind: Sync {
             let all = documents.of_type(self.resource_type());
             Box::new(all.into_iter().filter(move |d| Some(d.number) > after))
         } else {
-            Box::new(documents.members(&request.id, self.order(), after))
+            Box::new(documents.members(&request.id, Order::OldestFirst, after))
         };
         Ok(Answer::ok(paging::page(
             transaction.settings,

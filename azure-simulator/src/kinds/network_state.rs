@@ -123,15 +123,10 @@ pub(crate) fn check_unused(
     ))
 }
 
-/// The prefixes of a subnet or address space, parsed.
+/// The prefixes of a subnet or address space, parsed. What is no prefix at all is told otherwise than
+/// one with bits beyond its length (the former in Azure/azure-service-operator#997).
 pub(crate) fn prefixes(value: &Value, place: &str) -> Result<Vec<IpNet>, ArmError> {
-    let invalid = |text: &str| {
-        ArmError::new(
-            StatusCode::BAD_REQUEST,
-            "InvalidCIDRNotation",
-            format!("The address prefix {text} of {place} has an invalid CIDR notation."),
-        )
-    };
+    let refused = |code, message| Err(ArmError::new(StatusCode::BAD_REQUEST, code, message));
     let texts = match value {
         Value::String(_) => std::slice::from_ref(value),
         Value::Array(items) => items.as_slice(),
@@ -141,12 +136,27 @@ pub(crate) fn prefixes(value: &Value, place: &str) -> Result<Vec<IpNet>, ArmErro
         .iter()
         .map(|text| {
             let text = text.as_str().unwrap_or_default();
-            let prefix: IpNet = text.parse().map_err(|_| invalid(text))?;
-            if prefix.trunc() == prefix {
-                Ok(prefix)
-            } else {
-                Err(invalid(text))
+            let Ok(prefix) = text.parse::<IpNet>() else {
+                return refused(
+                    "InvalidAddressPrefixFormat",
+                    format!(
+                        "Address prefix {text} of resource {place} is not formatted correctly. It \
+                         should follow CIDR notation, for example 10.0.0.0/24."
+                    ),
+                );
+            };
+            let wanted = prefix.trunc();
+            if wanted != prefix {
+                return refused(
+                    "InvalidCIDRNotation",
+                    format!(
+                        "The address prefix {text} in resource {place} has an invalid CIDR \
+                         notation. For the given prefix length, the address prefix should be \
+                         {wanted}."
+                    ),
+                );
             }
+            Ok(prefix)
         })
         .collect()
 }

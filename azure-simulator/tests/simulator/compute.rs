@@ -4,7 +4,7 @@ use azure_simulator::{Pace, Timings, World};
 use serde_json::{Value, json};
 
 use crate::client::Azure;
-use crate::fixtures::{network_body, pool_body};
+use crate::fixtures::{network_body, pool_body, running};
 
 /// The bodies of contract section 6, which real ones were the model of.
 fn recorded(name: &str) -> Value {
@@ -58,7 +58,7 @@ async fn a_compute_is_created_updated_and_shown_as_recorded() {
     let operation = reply.headers["azure-asyncoperation"].to_str().unwrap();
     assert_eq!(
         azure.get(operation).await.expect(200).body["status"],
-        "InProgress"
+        running()
     );
     assert_eq!(
         azure.put(&path, create_body()).await.expect(409).code(),
@@ -134,7 +134,7 @@ async fn a_delete_must_say_what_becomes_of_the_machines() {
     let operation = reply.header("azure-asyncoperation");
     assert_eq!(
         azure.get(operation).await.expect(200).body["status"],
-        "InProgress"
+        running()
     );
     assert_eq!(
         azure.compute("pool").await["properties"]["provisioningState"],

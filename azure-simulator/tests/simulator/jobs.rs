@@ -264,7 +264,9 @@ async fn a_job_past_its_timeout_is_canceled() {
 
 #[tokio::test]
 async fn jobs_are_listed_newest_first_by_tag_key_and_by_archive() {
-    let azure = Azure::without_delays().await.with_pool(1).await;
+    let mut world = World::default().without_delays();
+    world.unproven.newest_jobs_first = true;
+    let azure = Azure::start(world).await.with_pool(1).await;
     for (id, tags) in [
         ("j1", json!({"owner-a": "x"})),
         ("j2", json!({"owner-b": "owner-a"})),

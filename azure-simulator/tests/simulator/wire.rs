@@ -152,7 +152,9 @@ async fn a_list_comes_in_pages_whose_links_are_followed_as_they_are() {
 
 #[tokio::test]
 async fn every_answer_has_arms_headers() {
-    let azure = Azure::without_delays().await;
+    let mut world = World::default().without_delays();
+    world.unproven.client_request_id_returned = true;
+    let azure = Azure::start(world).await;
     let request = azure
         .http
         .get(format!(
