@@ -49,6 +49,7 @@ impl Kind for Subnet {
         let network = network_of(transaction, request)?;
         network_security_group::check_named(transaction, &request.id, properties)?;
         let existing = overwritten(transaction, request, &network)?;
+        check_delegations(transaction, &request.id, properties)?;
         let own = subnet_prefixes(properties, name)?;
         let space = transaction
             .state
@@ -114,6 +115,42 @@ pub(crate) fn check_name(name: &str) -> Result<(), ArmError> {
         return Ok(());
     }
     Err(invalid_name(name))
+}
+
+/// The services that a subnet is delegated to change only while nobody sits in it; reported in
+/// MicrosoftDocs/azure-docs#39112.
+pub(crate) fn check_delegations(
+    transaction: &Transaction<'_>,
+    subnet: &ResourceId,
+    properties: &Value,
+) -> Result<(), ArmError> {
+    let Some(found) = transaction.state.documents.get(subnet) else {
+        return Ok(());
+    };
+    let (before, after) = (
+        delegations(&found.body["properties"]),
+        delegations(properties),
+    );
+    if before == after || !transaction.state.physics.uses_subnet(&subnet.key()) {
+        return Ok(());
+    }
+    Err(ArmError::new(
+        StatusCode::BAD_REQUEST,
+        "SubnetDelegationsCannotChangeWhenSubnetUsedByResource",
+        format!(
+            "Delegations of subnet {} cannot be changed from [{}] to [{}] because it is being used \
+             by compute nodes of Azure Machine Learning.",
+            found.id,
+            before.join(", "),
+            after.join(", "),
+        ),
+    ))
+}
+
+fn delegations(properties: &Value) -> Vec<&str> {
+    let all = properties["delegations"].as_array().into_iter().flatten();
+    all.filter_map(|one| one["properties"]["serviceName"].as_str())
+        .collect()
 }
 
 pub(crate) fn check_properties(properties: &Value) -> Result<(), ArmError> {

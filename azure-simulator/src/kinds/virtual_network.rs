@@ -83,8 +83,9 @@ impl Kind for VirtualNetwork {
             .clone();
         check_peerings(transaction, &id, &body["properties"])?;
         for (name, properties) in &wanted.subnets {
-            let subnet = id.child("subnets", Some(name));
-            network_security_group::check_named(transaction, &subnet, properties)?;
+            let own = id.child("subnets", Some(name));
+            network_security_group::check_named(transaction, &own, properties)?;
+            subnet::check_delegations(transaction, &own, properties)?;
         }
         let names: Vec<String> = wanted
             .subnets

@@ -272,7 +272,18 @@ async fn a_pool_takes_no_subnet_that_is_delegated() {
             .put(&azure.ml("computes/pool"), body)
             .await
             .expect(status);
-    }
+    } // Nor can the one that it took be delegated afterwards.
+    let path = azure.network("virtualNetworks/v1/subnets/free");
+    let mut subnet = azure.get(&path).await.expect(200).body;
+    azure.put(&path, subnet.clone()).await.expect(200);
+    subnet["properties"]["delegations"] = json!([
+        {"name": "sql", "properties": {"serviceName": "Microsoft.Sql/managedInstances"}}
+    ]);
+    let reply = azure.put(&path, subnet).await.expect(400);
+    assert_eq!(
+        reply.code(),
+        "SubnetDelegationsCannotChangeWhenSubnetUsedByResource"
+    );
 }
 
 #[tokio::test]
