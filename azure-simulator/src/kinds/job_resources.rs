@@ -27,14 +27,18 @@ pub(crate) fn resources(given: &Value) -> Result<Value, ArmError> {
         "a job's resources",
     )?;
     let instances = counted(given, "instanceCount", 1..=MOST_INSTANCES)?;
-    Ok(json!({
+    let mut resources = json!({
         "instanceCount": instances.unwrap_or(1),
         "instanceType": given["instanceType"].as_str(),
         "properties": given["properties"],
         "shmSize": given["shmSize"].as_str().unwrap_or("2g"),
         "dockerArgs": given["dockerArgs"],
-        "dockerArgsList": given["dockerArgsList"],
-    }))
+    });
+    // As recorded: not there where it was not given.
+    if !given["dockerArgsList"].is_null() {
+        resources["dockerArgsList"] = given["dockerArgsList"].clone();
+    }
+    Ok(resources)
 }
 
 /// A job's `distribution`: `Mpi`, `PyTorch` or `TensorFlow`.
@@ -105,6 +109,15 @@ pub(crate) fn cannot_run(properties: &Value) -> Option<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_of_docker_are_kept_as_they_were_given() {
+        let given = json!({"dockerArgs": "--ipc=host", "dockerArgsList": ["--ipc=host"]});
+        let kept = resources(&given).unwrap();
+        for name in ["dockerArgs", "dockerArgsList"] {
+            assert_eq!(kept[name], given[name], "{name}");
+        }
+    }
 
     #[test]
     fn a_distribution_over_tensorflow_has_as_many_workers_as_instances() {
