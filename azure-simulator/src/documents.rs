@@ -55,6 +55,14 @@ impl Documents {
         self.by_key.insert(key, Document { id, body, number });
     }
 
+    /// Replaces a document's body, or inserts it.
+    pub(crate) fn store(&mut self, id: ResourceId, body: Value) {
+        match self.body_mut(&id.key()) {
+            Some(stored) => *stored = body,
+            None => self.insert(id, body),
+        }
+    }
+
     pub(crate) fn remove(&mut self, key: &str) -> Option<Document> {
         let document = self.by_key.remove(key)?;
         let collection = document.id.collection().key();

@@ -14,6 +14,7 @@
 mod answer;
 mod arm;
 mod azure;
+mod behaviour;
 mod cli;
 mod clock;
 mod control;
@@ -54,7 +55,8 @@ pub use timings::Timings;
 pub use tls::TlsError;
 pub use world::{
     AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, FederatedCredential, Jobs,
-    LongRunning, NetworkConflict, NodeAddressing, Workspace, World, WorldError,
+    LongRunning, NetworkConflict, NodeAddressing, PoolNodeLimits, Unproven, Workspace, World,
+    WorldError,
 };
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

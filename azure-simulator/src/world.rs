@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use crate::behaviour::{
+    AfterLoss, Cancel, LongRunning, NetworkConflict, PoolNodeLimits, Unproven,
+};
 use crate::clock::Pace;
 use crate::timings::Timings;
 
@@ -47,6 +50,8 @@ pub struct World {
     pub low_priority_core_limit: Option<u64>,
     /// Computes of the subscription in the region.
     pub cluster_limit: u64,
+    /// Nodes of one pool at most.
+    pub pool_node_limits: PoolNodeLimits,
     /// How long things take, in seconds at pace 1.
     pub timings: Timings,
     /// How much faster than Azure the time runs, `"instant"`, or `"manual"`.
@@ -63,6 +68,8 @@ pub struct World {
     pub node_failure: AfterLoss,
     /// How long-running operations are told of.
     pub operations: LongRunning,
+    /// What Azure answers where it could not be found out.
+    pub unproven: Unproven,
     /// Entries on one page of a LIST.
     pub page_size: usize,
     /// Whether a request that finds ARM's token bucket empty is answered with 429; the headers count
@@ -152,50 +159,6 @@ pub struct EnvironmentMapping {
     pub python: Option<bool>,
 }
 
-/// What clients are told while an operation runs, where Azure is not the same every time.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LongRunning {
-    /// `status` of an operation that has not ended: any word that is none of the three final ones.
-    pub running_status: String,
-    /// `Retry-After` of every answer that begins an operation; without it clients take their own
-    /// interval, as with the recorded answers.
-    pub retry_after_seconds: Option<u64>,
-    /// How a write to a network is refused while another one is under way.
-    pub network_conflict: NetworkConflict,
-}
-
-impl Default for LongRunning {
-    fn default() -> Self {
-        Self {
-            running_status: "InProgress".to_owned(),
-            retry_after_seconds: None,
-            network_conflict: NetworkConflict::default(),
-        }
-    }
-}
-
-/// The two answers that have been seen to a write beside another one of the same network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum NetworkConflict {
-    /// 409.
-    #[default]
-    AnotherOperationInProgress,
-    /// 429 with `Retry-After`, which is no throttling.
-    RetryableErrorDueToAnotherOperation,
-}
-
-/// What a job's processes get when they are to end.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cancel {
-    /// Seconds between SIGTERM and SIGKILL; 0 sends SIGKILL at once, as Azure ML does.
-    pub sigterm_grace_seconds: f64,
-    /// A cancel is accepted and never comes about, as has been seen; the compute's end still ends
-    /// the job.
-    pub hangs: bool,
-}
-
 /// Where nodes are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -229,16 +192,6 @@ impl Jobs {
     }
 }
 
-/// What becomes of a job whose node is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AfterLoss {
-    /// The same job is queued again, and runs anew on another node.
-    Requeue,
-    /// It ends as `Failed`.
-    Fail,
-}
-
 impl Default for World {
     fn default() -> Self {
         Self {
@@ -263,6 +216,7 @@ impl Default for World {
             total_core_limit: None,
             low_priority_core_limit: None,
             cluster_limit: 500,
+            pool_node_limits: PoolNodeLimits::default(),
             timings: Timings::default(),
             time_scale: Pace::default(),
             jobs: Jobs::Real,
@@ -271,6 +225,7 @@ impl Default for World {
             preemption: AfterLoss::Requeue,
             node_failure: AfterLoss::Fail,
             operations: LongRunning::default(),
+            unproven: Unproven::default(),
             page_size: 100,
             throttling: false,
             token_lifetime_seconds: 3599,
@@ -344,6 +299,9 @@ impl World {
         }
         if self.resource_groups.is_empty() {
             return absent("at least one of `resource_groups` is needed");
+        }
+        if !(400..500).contains(&self.unproven.immutable_job_status) {
+            return absent("`unproven.immutable_job_status` must be one of 400 to 499");
         }
         if self.page_size == 0 {
             return absent("`page_size` must be at least 1");

@@ -23,16 +23,10 @@ SPECIFICATIONS = ("machinelearningservices-2025-12-01.derived.json", "network-20
 
 # What the simulator does not have, and says so.
 REFUSED = re.compile(
-    r"NatGateway.*|.*/publish\.json|Quota/update\.json|Workspace/(create|update|delete)\.json"
+    r"NatGateway.*|.*/publish\.json|Workspace/(create|update|delete)\.json"
     r"|Compute/(listKeys|start|stop|restart)\.json"
     r"|Compute/createOrUpdate/(ComputeInstance.*|.*AKSCompute|BasicDataFactoryCompute|KubernetesCompute)\.json"
-    # Nodes of Windows with an image of one's own.
-    r"|Compute/createOrUpdate/BasicAmlCompute\.json"
     r"|Job/(AutoMLJob|SweepJob|PipelineJob)/createOrUpdate\.json"
-    # An output that is a file; an inference configuration.
-    r"|Job/CommandJob/createOrUpdate\.json|Workspace/EnvironmentVersion/createOrUpdate\.json"
-    # An order of `string`.
-    r"|Workspace/(Code|DataBase|DataVersionBase|Environment)(Version)?/list\.json|Datastore/list\.json"
     r"|VirtualNetworkCreateWithBgpCommunities\.json|VirtualNetworkCreateServiceEndpointPolicy\.json"
 )
 # Examples whose placeholders stand for what is not there: Azure's own answer would be an error.
@@ -42,14 +36,17 @@ PLACEHOLDERS = re.compile(
     r"|Compute/get/(AKSCompute|ComputeInstance|KubernetesCompute)\.json"
 )
 # What stands before an example: the example that makes what it is about.
-BEFORE = {
-    r"VirtualNetwork(Get|Delete|UpdateTags|List).*\.json": "VirtualNetworkCreate.json",
-    r"Subnet(Get|Delete|List).*\.json": "SubnetCreate.json",
-    r"NetworkSecurityGroup(Get|Delete|UpdateTags|List).*\.json": "NetworkSecurityGroupCreateWithRule.json",
-    r"Workspace/(\w+)Container/(get|delete|list)\.json": r"Workspace/\1Container/createOrUpdate.json",
-    r"Workspace/CodeVersion/(get|delete)\.json": "Workspace/CodeVersion/createOrUpdate.json",
-    r"Datastore/(get|delete|listSecrets)\.json": "Datastore/AzureBlobWAccountKey/createOrUpdate.json",
-}
+BEFORE = [
+    (r"VirtualNetwork(Get|Delete|UpdateTags|List).*\.json", "VirtualNetworkCreate.json"),
+    (r"Subnet(Get|Delete|List).*\.json", "SubnetCreate.json"),
+    (r"NetworkSecurityGroup(Get|Delete|UpdateTags|List).*\.json", "NetworkSecurityGroupCreateWithRule.json"),
+    (r"Workspace/(\w+)Container/(get|delete|list)\.json", r"Workspace/\1Container/createOrUpdate.json"),
+    (r"Workspace/CodeVersion/(get|list|delete)\.json", "Workspace/CodeVersion/createOrUpdate.json"),
+    (r"Workspace/EnvironmentVersion/(list|delete)\.json", "Workspace/EnvironmentVersion/createOrUpdate.json"),
+    (r"Job/CommandJob/createOrUpdate\.json", "Workspace/EnvironmentVersion/createOrUpdate.json"),
+    (r"Job/CommandJob/createOrUpdate\.json", "Workspace/CodeVersion/createOrUpdate.json"),
+    (r"Datastore/(get|list|delete|listSecrets)\.json", "Datastore/AzureBlobWAccountKey/createOrUpdate.json"),
+]
 # Fields of example answers that a request like it does not bring about.
 NOT_ANSWERED = re.compile(
     # Of AKS, or of a compute that has been attached.
@@ -60,11 +57,27 @@ NOT_ANSWERED = re.compile(
     r"|.*\.nodes\[\d+\].*|.*\.allocationStateTransitionTime|.*\.subnet\.id"
     r"|.*\.(userAccountCredentials|provisioningErrors|errors|dhcpOptions|flushConnection).*"
     # Names that the example's own request did not give.
-    r"|.*\.properties\.(tags|properties)\..*"
+    r"|.*\.properties\.(tags|properties|parameters)\..*"
     # Of workspaces with more around them.
     r"|.*\.(userAssignedIdentities|sharedPrivateLinkResources|privateEndpointConnections|encryption)"
     r"|.*\.(serviceProvisionedResourceGroup|enableDataIsolation|hubResourceId|primaryUserAssignedIdentity)"
 )
+
+WORKSPACE = (
+    "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/"
+    "Microsoft.MachineLearningServices/workspaces/{workspaceName}"
+)
+# Examples that no Azure could answer with success, and what stands there instead: names of what is
+# there for a placeholder, one of two properties that exclude each other (contract section 8).
+FILLED = {
+    "Workspace/EnvironmentVersion/createOrUpdate.json": {"build": None},
+    "Job/CommandJob/createOrUpdate.json": {
+        "computeId": WORKSPACE + "/computes/pool",
+        "environmentId": WORKSPACE + "/environments/string/versions/string",
+        "codeId": WORKSPACE + "/codes/string/versions/string",
+        "services": {"string": {"jobServiceType": "Custom", "port": 1, "properties": {"string": "string"}}},
+    },
+}
 
 NETWORK = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}
 COMPUTE = {
@@ -76,11 +89,23 @@ COMPUTE = {
     },
 }
 
+# Those that examples name. Azure has retired the second.
+SIZES = [
+    {"name": name, "family": family, "vCPUs": cores, "gpus": gpus, "osVhdSizeMB": 1047552,
+     "maxResourceVolumeMB": 28672, "memoryGB": 14.0, "lowPriorityCapable": True, "premiumIO": True,
+     "estimatedVMPrices": {"billingCurrency": "USD", "unitOfMeasure": "OneHour", "values": [
+         {"retailPrice": 0.29, "osType": "Linux", "vmTier": "Standard"}]},
+     "supportedComputeTypes": ["AmlCompute"]}
+    for name, family, cores, gpus in (
+        ("Standard_DS3_v2", "standardDSv2Family", 4, 0), ("Standard_NC6", "standardNCFamily", 6, 1))
+]
+
 NEEDS_COMPUTE = re.compile(
     r"Compute/(get/AmlCompute|createOrUpdate/AmlCompute|patch|listNodes|listKeys|delete)\.json"
 )
+NEEDS_POOL = re.compile(r"Job/CommandJob/createOrUpdate\.json")
 # Lists in worlds that have nothing for them.
-EMPTY = re.compile(r"Job/.*/list\.json|Compute/(list|listNodes)\.json|.*ListAll\.json")
+EMPTY = re.compile(r"Workspace/DataVersionBase/list\.json|Job/.*/list\.json|Compute/(list|listNodes)\.json|.*ListAll\.json")
 # Where recordings of Azure say otherwise than the examples (contract section 4).
 RECORDED = {"Compute/patch.json": (202, "200")}
 
@@ -159,10 +184,10 @@ class Worlds:
         self._folder = folder
         self._running: dict[tuple, Simulator] = {}
 
-    def send(self, example: Example) -> tuple[int, object, Simulator]:
+    def send(self, example: Example, filled: bool) -> tuple[int, object, Simulator]:
         before = [
             EXAMPLES[match.expand(name)]
-            for pattern, name in BEFORE.items()
+            for pattern, name in BEFORE
             if (match := re.fullmatch(pattern, example.name))
         ]
         misspelt = any(MISSPELT in json.dumps(one.content) for one in (example, *before))
@@ -172,9 +197,11 @@ class Worlds:
             self._make(simulator, example, "/subnets", NETWORK)
         if NEEDS_COMPUTE.fullmatch(example.name):
             self._make(simulator, example, "{computeName}", COMPUTE)
+        if NEEDS_POOL.fullmatch(example.name):
+            self._make(simulator, example, "/jobs", COMPUTE, "/computes/pool")
         for one in before:
-            self._call(simulator, one, example)
-        return *self._call(simulator, example, example), simulator
+            self._call(simulator, one, example, True)
+        return *self._call(simulator, example, example, filled), simulator
 
     def _of(self, world: tuple[str, str, str, str], misspelt: bool) -> Simulator:
         if (world, misspelt) not in self._running:
@@ -187,11 +214,14 @@ class Worlds:
                 "resource_groups": [group],
                 "workspaces": [{"name": workspace}],
                 "location": location,
+                "vm_sizes": SIZES,
             }
             self._running[world, misspelt] = Simulator(folder, content)
         return self._running[world, misspelt]
 
-    def _call(self, simulator: Simulator, example: Example, meant: Example) -> tuple[int, object]:
+    def _call(
+        self, simulator: Simulator, example: Example, meant: Example, filled: bool
+    ) -> tuple[int, object]:
         """Sends an example; with the path's parameters of the one that it is sent for."""
         content = example.content["parameters"]
         given = content | {
@@ -202,16 +232,21 @@ class Worlds:
             r"\{(\w+)\}", lambda name: urllib.parse.quote(str(given[name[1]]), safe=""), example.path
         )
         query = {name: given[name] for name in example.query if name in given}
-        query = {name: str(one).lower() if isinstance(one, bool) else one for name, one in query.items()}
+        query = {name: written(one) for name, one in query.items()}
         url = f"{simulator.arm}{path}?{urllib.parse.urlencode(query)}"
         body = given.get(example.body_name) if example.body_name else None
+        for field, value in FILLED.get(example.name, {}).items() if filled else ():
+            body["properties"][field] = value.format(**given) if isinstance(value, str) else value
         return call(simulator, example.method, url, body)
 
-    def _make(self, simulator: Simulator, example: Example, end: str, properties: dict) -> None:
-        """What no example makes: the resource whose path is that of the example up to `end`."""
+    def _make(
+        self, simulator: Simulator, example: Example, end: str, properties: dict, instead: str = ""
+    ) -> None:
+        """What no example makes: the resource whose path is that of the example up to `end`, or with
+        `instead` from there on."""
         given = example.content["parameters"]
         before, end, _ = example.path.partition(end)
-        path = (before + (end if end.startswith("{") else "")).format(**given)
+        path = (before + (instead or (end if end.startswith("{") else ""))).format(**given)
         url = f"{simulator.arm}{path}?api-version={given['api-version']}"
         body = {"location": example.world[3], "properties": properties}
         status, answer = call(simulator, "PUT", url, body)
@@ -222,6 +257,13 @@ class Worlds:
             if misspelt:
                 simulator.control("/exchanges", "DELETE")
             simulator.end()
+
+
+def written(value: object) -> object:
+    """A value of a query as the specification has it written."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, list) else value
 
 
 def call(simulator: Simulator, method: str, url: str, body: object) -> tuple[int, object]:
@@ -278,7 +320,7 @@ def missing(expected: object, given: object, where: str = "$") -> list[str]:
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_an_example_is_answered_in_its_shape_or_refused_as_the_table_says(name, worlds):
     example = EXAMPLES[name]
-    status, body, simulator = worlds.send(example)
+    status, body, simulator = worlds.send(example, filled=True)
     if REFUSED.fullmatch(name) or PLACEHOLDERS.fullmatch(name):
         assert 400 <= status < 500, body
         assert {"code", "message"} <= body["error"].keys(), body
@@ -293,3 +335,11 @@ def test_an_example_is_answered_in_its_shape_or_refused_as_the_table_says(name, 
     if EMPTY.fullmatch(name):
         absent = [one for one in absent if one not in ("$.value", "$.nodes")]
     assert absent == []
+
+
+@needs_examples
+@pytest.mark.parametrize("name", sorted(FILLED))
+def test_an_example_whose_placeholders_mean_nothing_is_refused_as_it_stands(name, worlds):
+    status, body, _ = worlds.send(EXAMPLES[name], filled=False)
+    assert status == 400, body
+    assert {"code", "message"} <= body["error"].keys(), body

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::clock::timestamp_text;
+use crate::problem::Problem;
 use crate::resource_id::ResourceId;
 use jiff::Timestamp;
 
@@ -16,6 +17,7 @@ pub(crate) struct ArmError {
     pub(crate) code: String,
     pub(crate) message: String,
     front_end: Option<Box<FrontEnd>>,
+    detail: Option<Box<Problem>>,
     headers: Vec<(&'static str, String)>,
     /// Set where Azure may well know what the simulator does not: told loudly in the log.
     pub(crate) refused: Option<String>,
@@ -37,6 +39,7 @@ impl ArmError {
             code: code.to_owned(),
             message: message.into(),
             front_end: None,
+            detail: None,
             headers: Vec::new(),
             refused: None,
         }
@@ -136,6 +139,17 @@ impl ArmError {
         error
     }
 
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// What is behind a general code.
+    pub(crate) fn detail(mut self, problem: Problem) -> Self {
+        self.detail = Some(Box::new(problem));
+        self
+    }
+
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
@@ -143,6 +157,9 @@ impl ArmError {
 
     pub(crate) fn answer(self, location: &str, now: Timestamp) -> Answer {
         let mut error = json!({"code": self.code, "message": self.message});
+        if let Some(detail) = self.detail {
+            error["details"] = json!([detail.inner()]);
+        }
         if let Some(front_end) = self.front_end {
             error["details"] = json!([]);
             error["additionalInfo"] = front_end.additional_info(location, now);

@@ -67,16 +67,18 @@ pub(crate) fn described(
     mut response: Response,
 ) -> Response {
     let status = response.status();
-    let echo = call
-        .headers
-        .get("x-ms-return-client-request-id")
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+    let world = &azure.settings.world;
+    let echo = world.unproven.client_request_id_returned
+        && call
+            .headers
+            .get("x-ms-return-client-request-id")
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
     let described = Described {
         counted: Counted::of(call.method),
         remaining,
         now: begun.timestamp,
         took: azure.clock.now().elapsed.saturating_sub(begun.elapsed),
-        location: &azure.settings.world.location,
+        location: &world.location,
         failed: status.is_client_error() || status.is_server_error(),
         machine_learning: call
             .uri

@@ -122,7 +122,8 @@ impl Buckets {
     }
 }
 
-/// The answer to a request that found its bucket empty.
+/// The answer to a request that found its bucket empty. Its code has been reported
+/// (webdevops/azure-metrics-exporter#36, MicrosoftDocs/azure-docs#105248).
 pub(crate) fn refusal(
     subscription: &str,
     principal: &str,

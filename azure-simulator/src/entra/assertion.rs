@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::TokenError;
 use crate::world::World;
 
-/// Whether `assertion` lets a client sign in.
+/// Whether `assertion` lets a client sign in. The codes of Entra's refusals, and their texts, are
+/// from reports of users: 700213 of Azure/azure-workload-identity#1200, 700024 of Azure/login#180 and
+/// AzureAD/microsoft-authentication-library-for-java#984.
 pub(super) fn check(
     world: &World,
     client: &str,

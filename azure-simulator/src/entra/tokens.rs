@@ -65,7 +65,9 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// ARM's 401 (contract section 2).
+    /// ARM's 401 (contract section 2). The claims of one for a revoked token have the form that
+    /// Azure CLI was sent (Azure/azure-cli#23635), in a challenge as Azure's SDKs know it
+    /// (Azure/azure-sdk-for-js#32351).
     pub(crate) fn arm_error(self, settings: &Settings) -> ArmError {
         let (code, message) = match self {
             Self::Missing => (
@@ -78,7 +80,7 @@ impl Refusal {
                 "The access token expiry UTC time is earlier than current UTC time.",
             ),
             Self::Revoked(_) => (
-                "InvalidAuthenticationToken",
+                settings.world.unproven.revoked_token_code.as_str(),
                 "The access token has been revoked.",
             ),
         };

@@ -112,10 +112,7 @@ impl Kind for Container {
             "properties": properties,
             "systemData": system_data(transaction, request, before),
         });
-        match transaction.state.documents.body_mut(&id.key()) {
-            Some(stored) => *stored = body,
-            None => transaction.state.documents.insert(id.clone(), body),
-        }
+        transaction.state.documents.store(id.clone(), body);
         let status = if known_already {
             StatusCode::OK
         } else {

@@ -8,7 +8,8 @@ use crate::arm::error::ArmError;
 use crate::arm::paging;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
-use crate::documents::{Document, Order};
+use crate::documents::Document;
+use crate::kinds::list_order::ListOrder;
 use crate::kinds::{Kind, system_data};
 use crate::resource_id::ResourceId;
 
@@ -51,10 +52,6 @@ impl Kind for Version {
         }
     }
 
-    fn order(&self) -> Order {
-        Order::NewestFirst
-    }
-
     fn not_found(&self, id: &ResourceId) -> ArmError {
         let name = id.parent().map(|parent| parent.name().to_owned());
         ArmError::front_end_not_found(format!(
@@ -71,28 +68,16 @@ impl Kind for Version {
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
         let wanted = Wanted::read(request)?;
-        let after = paging::position(request)?;
-        let documents = &transaction.state.documents;
-        // A hash is looked for under every name (contract section 8, the specification's own words).
-        let found: Box<dyn Iterator<Item = &Document>> = if wanted.hash.is_some() {
-            let home = home_of(&request.id);
-            let all = documents.of_type(self.0.version_type);
-            Box::new(
-                all.into_iter()
-                    .filter(move |one| home_of(&one.id) == home && Some(one.number) > after),
-            )
-        } else {
-            Box::new(documents.members(&request.id, wanted.order, after))
-        };
-        let found = found
-            .filter(|document| wanted.takes(&document.body["properties"]))
-            .take(wanted.most);
-        Ok(Answer::ok(paging::page(
-            transaction.settings,
+        if wanted.hash.is_some() {
+            return self.list_by_hash(transaction, request, &wanted);
+        }
+        wanted.order.answer(
+            transaction,
             request,
-            found,
+            wanted.most,
+            |document| wanted.takes(&document.body["properties"]),
             |document| document.body.clone(),
-        )))
+        )
     }
 
     fn put(
@@ -140,12 +125,7 @@ impl Kind for Version {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        Ok(
-            match transaction.state.documents.remove(&request.id.key()) {
-                Some(_) => Answer::empty(StatusCode::OK),
-                None => Answer::empty(StatusCode::NO_CONTENT),
-            },
-        )
+        Ok(super::delete_at_once(transaction, &request.id))
     }
 
     fn act(
@@ -166,7 +146,7 @@ impl Kind for Version {
 
 /// What a LIST of versions asks for.
 struct Wanted<'a> {
-    order: Order,
+    order: ListOrder,
     most: usize,
     archived: Option<bool>,
     tags: &'a str,
@@ -176,23 +156,9 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     fn read(request: &'a ArmRequest) -> Result<Self, ArmError> {
         let part = |name| request.query.get(name).filter(|text| !text.is_empty());
-        let order = part("$orderBy").unwrap_or_default().to_lowercase();
-        let most = part("$top").map(str::parse).transpose();
         Ok(Self {
-            order: match order.as_str() {
-                "" | "createdtime desc" | "createdat desc" | "createddate desc" => {
-                    Order::NewestFirst
-                }
-                "createdtime asc" | "createdat asc" | "createddate asc" => Order::OldestFirst,
-                _ => {
-                    return Err(ArmError::refused(format!(
-                        "The order '{order}' of versions"
-                    )));
-                }
-            },
-            most: most
-                .map_err(|_| ArmError::user("'$top' must be a number."))?
-                .unwrap_or(usize::MAX),
+            order: ListOrder::of_versions(part("$orderBy").unwrap_or_default()),
+            most: super::most_wanted(request, "$top")?,
             archived: archived_wanted(request)?,
             tags: part("$tags").unwrap_or_default(),
             hash: part("hash"),
@@ -240,6 +206,31 @@ pub(crate) fn archived_wanted(request: &ArmRequest) -> Result<Option<bool>, ArmE
 }
 
 impl Version {
+    /// A hash is looked for under every name (contract section 8, the specification's own words).
+    fn list_by_hash(
+        &self,
+        transaction: &Transaction<'_>,
+        request: &ArmRequest,
+        wanted: &Wanted<'_>,
+    ) -> Result<Answer, ArmError> {
+        let after = paging::position(request)?;
+        let home = home_of(&request.id);
+        let found = transaction
+            .state
+            .documents
+            .of_type(self.0.version_type)
+            .into_iter()
+            .filter(|one| home_of(&one.id) == home && Some(one.number) > after)
+            .filter(|one| wanted.takes(&one.body["properties"]))
+            .take(wanted.most);
+        Ok(Answer::ok(paging::page(
+            transaction.settings,
+            request,
+            found,
+            |document| document.body.clone(),
+        )))
+    }
+
     fn check_unchanged(&self, found: &Document, properties: &Value) -> Result<(), ArmError> {
         let changed: Vec<&str> = self
             .0

@@ -11,7 +11,7 @@ use crate::azure::Transaction;
 use crate::clock::timestamp_text;
 use crate::documents::Document;
 use crate::kinds::compute_check::{self, Wanted};
-use crate::kinds::{Kind, compute_view};
+use crate::kinds::{Kind, compute_view, scale_settings, vm_sizes};
 use crate::physics::Event;
 use crate::resource_id::ResourceId;
 
@@ -91,7 +91,11 @@ impl Kind for AmlCompute {
         };
         check_settled(&found)?;
         let stored = &found.body["properties"]["properties"]["scaleSettings"];
-        let settings = compute_check::patched_scale_settings(body, stored)?;
+        let size = found.body["properties"]["properties"]["vmSize"].as_str();
+        let world = &transaction.settings.world;
+        let size = vm_sizes::find(world, size.unwrap_or_default()).unwrap_or_default();
+        let limit = world.pool_node_limits.of_size(&size);
+        let settings = scale_settings::patched(body, stored, limit)?;
         let now = json!(timestamp_text(transaction.now.timestamp));
         if let Some(stored) = transaction.state.documents.body_mut(&found.id.key()) {
             stored["properties"]["properties"]["scaleSettings"] = settings;

@@ -1,22 +1,20 @@
-//! What a compute's PUT and PATCH may say, and what an existing compute keeps.
+//! What a compute's PUT may say, and what an existing compute keeps (contract section 6).
 
 use http::StatusCode;
-use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::documents::Document;
 use crate::kinds::body_checks::{checked_tags, only_known};
-use crate::kinds::{vm_sizes, workspace};
+use crate::kinds::pool_properties;
 use crate::resource_id::ResourceId;
 
-/// Most nodes of one pool without asking Azure for more (contract section 6).
-const MOST_NODES: u64 = 100;
-
 /// Properties that a compute keeps for ever.
-const FIXED: [&str; 5] = [
+const FIXED: [&str; 7] = [
     "vmSize",
+    "osType",
+    "virtualMachineImage",
     "subnet",
     "enableNodePublicIp",
     "isolatedNetwork",
@@ -99,7 +97,7 @@ impl Wanted {
             },
             identity: body.get("identity").filter(|i| !i.is_null()).cloned(),
             outer: outer.clone(),
-            inner: checked_inner(transaction, id, &outer["properties"])?,
+            inner: pool_properties::checked(transaction, id, &outer["properties"])?,
         })
     }
 
@@ -149,189 +147,6 @@ fn check_name(name: &str) -> Result<(), ArmError> {
     )))
 }
 
-fn checked_inner(
-    transaction: &Transaction<'_>,
-    id: &ResourceId,
-    given: &Value,
-) -> Result<Value, ArmError> {
-    only_known(
-        given,
-        &[
-            "vmSize",
-            "vmPriority",
-            "osType",
-            "scaleSettings",
-            "subnet",
-            "enableNodePublicIp",
-            "isolatedNetwork",
-            "remoteLoginPortPublicAccess",
-            "userAccountCredentials",
-            "virtualMachineImage",
-            "propertyBag",
-            // Read-only: a body that was read may be sent back.
-            "allocationState",
-            "allocationStateTransitionTime",
-            "errors",
-            "currentNodeCount",
-            "targetNodeCount",
-            "nodeStateCounts",
-            "enableBatchPrivateLink",
-        ],
-        "an AmlCompute's properties",
-    )?;
-    if !given["virtualMachineImage"].is_null() {
-        return Err(ArmError::refused("A custom virtual machine image"));
-    }
-    let size = given["vmSize"].as_str().unwrap_or_default();
-    if vm_sizes::find(&transaction.settings.world, size).is_none() {
-        return Err(ArmError::bad_request(format!(
-            "The specified VM size '{size}' is not supported in the region '{}'.",
-            transaction.settings.world.location
-        )));
-    }
-    let one_of = |field: &str, allowed: &[&str]| match &given[field] {
-        Value::Null => Ok(Value::Null),
-        Value::String(word) if allowed.contains(&word.as_str()) => Ok(json!(word)),
-        other => Err(ArmError::bad_request(format!(
-            "The value {other} of '{field}' is not one of {}.",
-            allowed.join(", ")
-        ))),
-    };
-    if given["osType"] == "Windows" {
-        return Err(ArmError::refused("An AmlCompute of Windows nodes"));
-    }
-    check_subnet(transaction, id, &given["subnet"])?;
-    let mut inner = json!({
-        "vmSize": size.to_uppercase(),
-        "vmPriority": one_of("vmPriority", &["Dedicated", "LowPriority"])?,
-        "osType": "Linux",
-        "scaleSettings": scale_settings(&given["scaleSettings"], &Value::Null)?,
-        "subnet": given["subnet"],
-        "remoteLoginPortPublicAccess": match one_of(
-            "remoteLoginPortPublicAccess",
-            &["Enabled", "Disabled", "NotSpecified"],
-        )? {
-            Value::Null => json!("NotSpecified"),
-            given => given,
-        },
-        "enableNodePublicIp": given["enableNodePublicIp"] != false,
-        "isolatedNetwork": given["isolatedNetwork"] == true,
-        "virtualMachineImage": null,
-        "enableBatchPrivateLink": false,
-    });
-    let account = &given["userAccountCredentials"];
-    if !account.is_null() {
-        if account["adminUserName"].as_str().is_none_or(str::is_empty) {
-            return Err(ArmError::bad_request(
-                "'adminUserName' is required in 'userAccountCredentials'.",
-            ));
-        }
-        inner["userAccountCredentials"] = json!({
-            "adminUserName": account["adminUserName"],
-            "adminUserSshPublicKey": account["adminUserSshPublicKey"],
-            "adminUserPassword": null,
-        });
-    }
-    Ok(inner)
-}
-
-fn check_subnet(
-    transaction: &Transaction<'_>,
-    id: &ResourceId,
-    subnet: &Value,
-) -> Result<(), ArmError> {
-    if subnet.is_null() {
-        return Ok(());
-    }
-    let text = subnet["id"].as_str().unwrap_or_default();
-    if workspace::has_managed_network(transaction, id) {
-        return Err(ArmError::bad_request(format!(
-            "The workspace '{}' has a managed virtual network: a compute in it cannot take the \
-             subnet '{text}'.",
-            id.root_name(),
-        )));
-    }
-    let known = ResourceId::parse(text).is_some_and(|subnet| {
-        subnet
-            .resource_type()
-            .eq_ignore_ascii_case("Microsoft.Network/virtualNetworks/subnets")
-            && transaction
-                .state
-                .documents
-                .get(&subnet)
-                .is_some_and(|found| found.body["properties"]["provisioningState"] != "Deleting")
-    });
-    if known {
-        return Ok(());
-    }
-    Err(ArmError::bad_request(format!(
-        "The specified subnet '{text}' cannot be found."
-    )))
-}
-
-/// Checked scale settings; what is not given is taken from `before`.
-fn scale_settings(given: &Value, before: &Value) -> Result<Value, ArmError> {
-    only_known(
-        given,
-        &[
-            "minNodeCount",
-            "maxNodeCount",
-            "nodeIdleTimeBeforeScaleDown",
-        ],
-        "scaleSettings",
-    )?;
-    let Some(most) = given["maxNodeCount"].as_u64() else {
-        return Err(ArmError::bad_request(
-            "'maxNodeCount' is required in 'scaleSettings' and must not be negative.",
-        ));
-    };
-    let least = match (&given["minNodeCount"], &before["minNodeCount"]) {
-        (Value::Null, Value::Null) => 0,
-        (Value::Null, before) => before.as_u64().unwrap_or_default(),
-        (given, _) => given.as_u64().ok_or_else(|| {
-            ArmError::bad_request("'minNodeCount' must be a number that is not negative.")
-        })?,
-    };
-    if most > MOST_NODES {
-        return Err(ArmError::bad_request(format!(
-            "'maxNodeCount' {most} is above the limit of {MOST_NODES} nodes of a cluster."
-        )));
-    }
-    if least > most {
-        return Err(ArmError::bad_request(format!(
-            "'minNodeCount' {least} is above 'maxNodeCount' {most}."
-        )));
-    }
-    let idle = match &given["nodeIdleTimeBeforeScaleDown"] {
-        Value::Null => before["nodeIdleTimeBeforeScaleDown"].clone(),
-        given => given.clone(),
-    };
-    if let Some(text) = idle.as_str()
-        && text.parse::<SignedDuration>().is_err()
-    {
-        return Err(ArmError::bad_request(format!(
-            "'nodeIdleTimeBeforeScaleDown' is no ISO 8601 duration: '{text}'."
-        )));
-    }
-    Ok(json!({
-        "minNodeCount": least,
-        "maxNodeCount": most,
-        "nodeIdleTimeBeforeScaleDown": idle,
-    }))
-}
-
-/// The scale settings of a PATCH body (doubled nesting, contract section 0.4).
-pub(crate) fn patched_scale_settings(body: &Value, before: &Value) -> Result<Value, ArmError> {
-    only_known(body, &["properties"], "a patch of a compute")?;
-    only_known(&body["properties"], &["properties"], "a patch's properties")?;
-    let inner = &body["properties"]["properties"];
-    only_known(inner, &["scaleSettings"], "a patch's inner properties")?;
-    if inner["scaleSettings"].is_null() {
-        return Err(ArmError::bad_request("'scaleSettings' is required."));
-    }
-    scale_settings(&inner["scaleSettings"], before)
-}
-
 /// A PUT body; one that overwrites may leave out what cannot change (the specification's example
 /// "Update a AML Compute" does).
 pub(crate) fn completed(given: &Value, existing: Option<&Document>) -> Value {
@@ -344,7 +159,7 @@ pub(crate) fn completed(given: &Value, existing: Option<&Document>) -> Value {
         .pointer_mut("/properties/properties")
         .and_then(Value::as_object_mut)
     {
-        for field in FIXED.into_iter().chain(["vmPriority", "osType"]) {
+        for field in FIXED.into_iter().chain(["vmPriority"]) {
             if !inner.contains_key(field) && !before[field].is_null() {
                 inner.insert(field.to_owned(), before[field].clone());
             }
@@ -392,19 +207,5 @@ mod tests {
         ] {
             assert_eq!(check_name(name).is_ok(), fits, "{name}");
         }
-    }
-
-    #[test]
-    fn a_patch_keeps_what_it_does_not_name() {
-        let before =
-            json!({"minNodeCount": 2, "maxNodeCount": 8, "nodeIdleTimeBeforeScaleDown": "PT5M"});
-        let body = json!({"properties": {"properties": {"scaleSettings": {"maxNodeCount": 4}}}});
-        let after = patched_scale_settings(&body, &before).unwrap();
-        assert_eq!(
-            after,
-            json!({"minNodeCount": 2, "maxNodeCount": 4, "nodeIdleTimeBeforeScaleDown": "PT5M"})
-        );
-        let flat = json!({"properties": {"scaleSettings": {"maxNodeCount": 4}}});
-        assert!(patched_scale_settings(&flat, &before).is_err());
     }
 }

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::arm::error::ArmError;
-use crate::arm::paging;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::clock::timestamp_text;
@@ -14,7 +13,8 @@ use crate::documents::Document;
 use crate::kinds::asset_version::with_stored_workspace;
 use crate::kinds::body_checks::only_known;
 use crate::kinds::data_version::or_empty;
-use crate::kinds::{Kind, not_allowed, system_data};
+use crate::kinds::list_order::ListOrder;
+use crate::kinds::{Kind, delete_at_once, most_wanted, not_allowed, system_data};
 use crate::resource_id::ResourceId;
 use crate::storage::account::{ARTIFACTS, Account};
 
@@ -45,7 +45,7 @@ impl Kind for Datastore {
                 "isDefault",
                 "names",
                 "searchText",
-                // Without `orderBy` it says nothing.
+                "orderBy",
                 "orderByAsc",
             ],
             Verb::Put => &["skipValidation"],
@@ -70,28 +70,26 @@ impl Kind for Datastore {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let after = paging::position(request)?;
         let part = |name| request.query.get(name).filter(|text| !text.is_empty());
-        let default = part("isDefault").map(|text| text.eq_ignore_ascii_case("true"));
+        let is_true = |text: &str| text.eq_ignore_ascii_case("true");
+        let default = part("isDefault").map(is_true);
         let names: Option<Vec<&str>> = part("names").map(|names| names.split(',').collect());
         let text = part("searchText");
-        let found = transaction
-            .state
-            .documents
-            .members(&request.id, self.order(), after)
-            .filter(|document| {
-                let name = document.id.name();
-                default.is_none_or(|wanted| {
-                    (document.body["properties"]["isDefault"] == true) == wanted
-                }) && names.as_ref().is_none_or(|names| names.contains(&name))
-                    && text.is_none_or(|text| name.contains(text))
-            });
-        Ok(Answer::ok(paging::page(
-            transaction.settings,
+        let takes = |document: &Document| {
+            let name = document.id.name();
+            let own = document.body["properties"]["isDefault"] == true;
+            default.is_none_or(|wanted| own == wanted)
+                && names.as_ref().is_none_or(|names| names.contains(&name))
+                && text.is_none_or(|text| name.contains(text))
+        };
+        let ascending = part("orderByAsc").is_some_and(is_true);
+        ListOrder::of_datastores(part("orderBy").unwrap_or_default(), ascending).answer(
+            transaction,
             request,
-            found,
+            most_wanted(request, "count")?,
+            takes,
             |document| self.view(transaction, document),
-        )))
+        )
     }
 
     fn put(
@@ -117,10 +115,7 @@ impl Kind for Datastore {
         if body["properties"]["isDefault"] == true {
             no_other_default(transaction, &id);
         }
-        match transaction.state.documents.body_mut(&id.key()) {
-            Some(stored) => *stored = body,
-            None => transaction.state.documents.insert(id, body),
-        }
+        transaction.state.documents.store(id, body);
         let status = match existing {
             Some(_) => StatusCode::OK,
             None => StatusCode::CREATED,
@@ -133,12 +128,7 @@ impl Kind for Datastore {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        Ok(
-            match transaction.state.documents.remove(&request.id.key()) {
-                Some(_) => Answer::empty(StatusCode::OK),
-                None => Answer::empty(StatusCode::NO_CONTENT),
-            },
-        )
+        Ok(delete_at_once(transaction, &request.id))
     }
 
     fn act(

@@ -1,4 +1,5 @@
-//! Environments: an image, with a conda file on top where one is given.
+//! Environments: an image, with a conda file on top where one is given, or what an image is built
+//! from.
 
 use serde_json::{Value, json};
 
@@ -14,7 +15,8 @@ pub(crate) static ENVIRONMENT: AssetType = AssetType {
     version_type: "Microsoft.MachineLearningServices/workspaces/environments/versions",
     noun: "environment",
     normalise,
-    immutable: &["image", "condaFile", "osType"],
+    // What the OpenAPI lets a client give at creation only.
+    immutable: &["image", "condaFile", "build", "osType", "inferenceConfig"],
     shown_by_container: &[],
     act: None,
 };
@@ -26,6 +28,7 @@ fn normalise(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
             "image",
             "condaFile",
             "build",
+            "inferenceConfig",
             "osType",
             "autoRebuild",
             "description",
@@ -45,31 +48,30 @@ fn normalise(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
             "The environment name '{name}' is reserved: names may not start with AzureML."
         )));
     }
-    if !given["build"].is_null() {
-        if !given["image"].is_null() {
-            return Err(ArmError::user(
-                "More than one of BaseImage, BaseDockerfile, and BuildContext were set; these are \
-                 mutually exclusive properties.",
-            ));
-        }
-        return Err(ArmError::refused("An environment with a build context"));
+    let (image, build) = (&given["image"], build_context(&given["build"])?);
+    if !image.is_null() && !build.is_null() {
+        return Err(ArmError::user(
+            "More than one of BaseImage, BaseDockerfile, and BuildContext were set; these are \
+             mutually exclusive properties.",
+        ));
     }
-    if given["image"].as_str().is_none_or(str::is_empty) {
+    if build.is_null() && image.as_str().is_none_or(str::is_empty) {
         return Err(ArmError::user(
             "An environment needs an image or a build context.",
         ));
     }
+    check_routes(&given["inferenceConfig"])?;
     if given["osType"] == "Windows" {
         return Err(ArmError::refused("An environment for Windows"));
     }
     Ok(json!({
-        "image": given["image"],
+        "image": image,
         "condaFile": given["condaFile"],
-        "build": null,
+        "build": build,
         "osType": "Linux",
         "autoRebuild": given["autoRebuild"],
         "environmentType": "UserCreated",
-        "inferenceConfig": null,
+        "inferenceConfig": given["inferenceConfig"],
         "description": given["description"],
         "tags": texts(&given["tags"]),
         "properties": texts(&given["properties"]),
@@ -79,11 +81,45 @@ fn normalise(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
     }))
 }
 
-/// An image alone is pulled; a conda file on top of it is built once (contract section 8).
+/// Where an image is built from, with the OpenAPI's default filled in.
+fn build_context(given: &Value) -> Result<Value, ArmError> {
+    if given.is_null() {
+        return Ok(Value::Null);
+    }
+    only_known(given, &["contextUri", "dockerfilePath"], "a build context")?;
+    if given["contextUri"].as_str().is_none_or(str::is_empty) {
+        return Err(ArmError::user("A build context needs a contextUri."));
+    }
+    Ok(json!({
+        "contextUri": given["contextUri"],
+        "dockerfilePath": given["dockerfilePath"].as_str().unwrap_or("Dockerfile"),
+    }))
+}
+
+/// What only inference servers look at; each route needs a path and a port (OpenAPI `Route`).
+fn check_routes(given: &Value) -> Result<(), ArmError> {
+    let routes = ["livenessRoute", "readinessRoute", "scoringRoute"];
+    only_known(given, &routes, "an inference configuration")?;
+    for name in routes {
+        let route = &given[name];
+        only_known(route, &["path", "port"], "a route")?;
+        let complete = route["path"].is_string() && route["port"].is_u64();
+        if !route.is_null() && !complete {
+            return Err(ArmError::user(format!(
+                "The {name} of an inference configuration needs a path and a port."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// An image alone is pulled; a conda file on top of it, or a build context, is built once (contract
+/// section 8).
 pub(crate) fn needs_image_build(transaction: &Transaction<'_>, key: &str) -> bool {
     transaction
         .state
         .documents
         .by_key(key)
-        .is_some_and(|found| !found.body["properties"]["condaFile"].is_null())
+        .map(|found| &found.body["properties"])
+        .is_some_and(|found| !found["condaFile"].is_null() || !found["build"].is_null())
 }

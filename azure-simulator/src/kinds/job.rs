@@ -30,10 +30,6 @@ impl Kind for Job {
         }
     }
 
-    fn order(&self) -> Order {
-        Order::NewestFirst
-    }
-
     fn view(&self, transaction: &Transaction<'_>, document: &Document) -> Value {
         job_view::view(transaction, document)
     }
@@ -51,15 +47,16 @@ impl Kind for Job {
         let variables = &mut wanted.properties["environmentVariables"];
         transaction.state.texts.shorten(variables);
         let existing = transaction.state.documents.get(&request.id).cloned();
+        let unproven = &transaction.settings.world.unproven;
         if let Some(found) = existing {
-            let changed = job_update::changed(&found, &wanted.properties)?;
+            let changed = job_update::changed(unproven, &found, &wanted.properties)?;
             if let Some(stored) = transaction.state.documents.body_mut(&found.id.key()) {
                 *stored = changed;
             }
             return self.get(transaction, request);
         }
         if transaction.state.documents.is_spent(&request.id.key()) {
-            return Err(job_update::immutable("Name"));
+            return Err(job_update::immutable(unproven, "Name"));
         }
         let references = job_check::References::resolve(transaction, &wanted.properties)?;
         let id = asset_version::with_stored_workspace(transaction, &request.id);
@@ -87,12 +84,16 @@ impl Kind for Job {
             .header("location", location))
     }
 
-    /// Newest first; `tag` filters by key only (contract section 0.8).
+    /// `tag` filters by key only (contract section 0.8).
     fn list(
         &self,
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
+        let order = match transaction.settings.world.unproven.newest_jobs_first {
+            true => Order::NewestFirst,
+            false => Order::OldestFirst,
+        };
         let after = paging::position(request)?;
         let archived = asset_version::archived_wanted(request)?;
         let kind = request.query.get("jobType");
@@ -101,7 +102,7 @@ impl Kind for Job {
         let found = transaction
             .state
             .documents
-            .members(&request.id, self.order(), after)
+            .members(&request.id, order, after)
             .filter(|document| {
                 let properties = &document.body["properties"];
                 archived.is_none_or(|archived| (properties["isArchived"] == true) == archived)

@@ -56,7 +56,7 @@ pub(crate) fn inputs(given: &Value) -> Result<Value, ArmError> {
 /// Name of the output that the server makes: the run's own files.
 pub(crate) const DEFAULT_OUTPUT: &str = "default";
 
-/// The default output is the server's own; others are folders.
+/// The default output is the server's own; others are folders or files.
 pub(crate) fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
     let mut outputs = Map::new();
     for (name, output) in given.as_object().into_iter().flatten() {
@@ -76,7 +76,7 @@ pub(crate) fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError>
             "a job's output",
         )?;
         let kind = output["jobOutputType"].as_str().unwrap_or_default();
-        if !["uri_folder", "mltable"].contains(&kind) {
+        if !["uri_folder", "uri_file", "mltable"].contains(&kind) {
             return Err(ArmError::refused(format!("The output type '{kind}'")));
         }
         let mode = output["mode"].as_str().unwrap_or("ReadWriteMount");

@@ -8,12 +8,9 @@ use crate::azure::Transaction;
 use crate::kinds::body_checks::only_known;
 use crate::kinds::data_version::or_empty;
 use crate::kinds::job_bindings::{check_placeholders, inputs, outputs};
+use crate::kinds::job_resources::{distribution, instances_of, resources};
 use crate::kinds::{job_limits, job_services};
 use crate::resource_id::ResourceId;
-
-/// Nodes of one MPI run (contract section 6), and processes on each of them.
-const MOST_INSTANCES: u64 = 100;
-const MOST_PROCESSES: u64 = 100;
 
 /// A PUT body with everything that the server fills in.
 #[derive(Debug)]
@@ -88,6 +85,7 @@ impl Wanted {
         let inputs = inputs(&given["inputs"])?;
         let outputs = outputs(id, &given["outputs"])?;
         check_placeholders(command, &inputs, &outputs)?;
+        let resources = resources(&given["resources"])?;
         Ok(Self {
             properties: json!({
                 "jobType": "Command",
@@ -103,8 +101,8 @@ impl Wanted {
                 "command": command,
                 "environmentId": given["environmentId"],
                 "environmentVariables": environment_variables(&given["environmentVariables"])?,
-                "distribution": distribution(&given["distribution"])?,
-                "resources": resources(&given["resources"])?,
+                "distribution": distribution(&given["distribution"], &resources)?,
+                "resources": resources,
                 "limits": limits(&given["limits"])?,
                 "queueSettings": queue_settings(&given["queueSettings"])?,
                 "identity": identity(&given["identity"])?,
@@ -140,36 +138,6 @@ fn check_id(name: &str) -> Result<(), ArmError> {
     )))
 }
 
-/// `Mpi` and `PyTorch`.
-fn distribution(given: &Value) -> Result<Value, ArmError> {
-    if given.is_null() {
-        return Ok(Value::Null);
-    }
-    let kind = given["distributionType"].as_str().unwrap_or_default();
-    if !["Mpi", "PyTorch"].contains(&kind) {
-        return Err(ArmError::refused(format!("The distribution '{kind}'")));
-    }
-    only_known(
-        given,
-        &["distributionType", "processCountPerInstance"],
-        "a job's distribution",
-    )?;
-    let count = &given["processCountPerInstance"];
-    if !count.is_null()
-        && !count
-            .as_u64()
-            .is_some_and(|count| (1..=MOST_PROCESSES).contains(&count))
-    {
-        return Err(ArmError::user(format!(
-            "The processCountPerInstance {count} is not between 1 and {MOST_PROCESSES}."
-        )));
-    }
-    Ok(json!({
-        "distributionType": kind,
-        "processCountPerInstance": given["processCountPerInstance"],
-    }))
-}
-
 fn environment_variables(given: &Value) -> Result<Value, ArmError> {
     let Some(variables) = given.as_object() else {
         return Ok(Value::Null);
@@ -182,44 +150,6 @@ fn environment_variables(given: &Value) -> Result<Value, ArmError> {
         }
     }
     Ok(given.clone())
-}
-
-fn resources(given: &Value) -> Result<Value, ArmError> {
-    only_known(
-        given,
-        &[
-            "instanceCount",
-            "instanceType",
-            "shmSize",
-            "dockerArgs",
-            "dockerArgsList",
-            "properties",
-        ],
-        "a job's resources",
-    )?;
-    let count = &given["instanceCount"];
-    let instances = if count.is_null() {
-        Some(1)
-    } else {
-        count
-            .as_u64()
-            .filter(|count| (1..=MOST_INSTANCES).contains(count))
-    };
-    let Some(instances) = instances else {
-        return Err(ArmError::user(format!(
-            "The instanceCount {count} is not between 1 and {MOST_INSTANCES}."
-        )));
-    };
-    if !given["instanceType"].is_null() {
-        return Err(ArmError::refused("Serverless compute"));
-    }
-    Ok(json!({
-        "instanceCount": instances,
-        "instanceType": null,
-        "properties": given["properties"],
-        "shmSize": given["shmSize"].as_str().unwrap_or("2g"),
-        "dockerArgs": given["dockerArgs"],
-    }))
 }
 
 fn limits(given: &Value) -> Result<Value, ArmError> {
@@ -277,6 +207,9 @@ impl References {
                 "The compute target '{compute}' was not found."
             )));
         };
+        if pool.body["properties"]["properties"]["osType"] == "Windows" {
+            return Err(ArmError::refused("A job on nodes of Windows"));
+        }
         let environment = properties["environmentId"].as_str().unwrap_or_default();
         let Some(environment) = find(environment, "environments/versions") else {
             return Err(ArmError::user(format!(
@@ -310,14 +243,6 @@ impl References {
             instances: instances_of(properties),
         })
     }
-}
-
-/// How many nodes a checked job runs on.
-pub(crate) fn instances_of(properties: &Value) -> usize {
-    let count = properties["resources"]["instanceCount"].as_u64();
-    count
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(1)
 }
 
 /// The data version that a `uri` names: by ARM id or as `azureml:name:version`. `None` where it is
@@ -358,7 +283,6 @@ mod tests {
         for (field, value) in [
             ("distribution", json!({"distributionType": "Ray"})),
             ("componentId", json!("x")),
-            ("resources", json!({"instanceType": "Standard_DS3_v2"})),
             ("services", json!({"lab": {"jobServiceType": "JupyterLab"}})),
         ] {
             let mut body = json!({"properties": {

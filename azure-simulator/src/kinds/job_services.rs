@@ -8,7 +8,7 @@ use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::documents::Document;
 use crate::kinds::body_checks::only_known;
-use crate::kinds::job_check;
+use crate::kinds::job_resources;
 use crate::page::link;
 use crate::physics::run::JobStatus;
 
@@ -81,7 +81,7 @@ pub(crate) fn shown(transaction: &Transaction<'_>, document: &Document) -> Value
     });
     let asked = document.body["properties"]["services"].as_object();
     // As recorded: the place to put a node's number in where there are several.
-    let all = match job_check::instances_of(&document.body["properties"]) {
+    let all = match job_resources::instances_of(&document.body["properties"]) {
         1 => "0",
         _ => "<nodeIndex>",
     };

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::arm::error::ArmError;
 use crate::documents::Document;
 use crate::kinds::job_limits;
+use crate::world::Unproven;
 
 const IMMUTABLE: [(&str, &str); 14] = [
     ("experimentName", "ExperimentName"),
@@ -25,7 +26,11 @@ const IMMUTABLE: [(&str, &str); 14] = [
 
 /// The stored body with what `wanted` changes: tags merge, properties gain keys, the rest is
 /// replaced where it was given.
-pub(crate) fn changed(found: &Document, wanted: &Value) -> Result<Value, ArmError> {
+pub(crate) fn changed(
+    unproven: &Unproven,
+    found: &Document,
+    wanted: &Value,
+) -> Result<Value, ArmError> {
     let before = &found.body["properties"];
     let mut refused: Vec<&str> = IMMUTABLE
         .iter()
@@ -40,7 +45,7 @@ pub(crate) fn changed(found: &Document, wanted: &Value) -> Result<Value, ArmErro
         }
     }
     if !refused.is_empty() {
-        return Err(immutable(&refused.join(", ")));
+        return Err(immutable(unproven, &refused.join(", ")));
     }
     let mut body = found.body.clone();
     let after = &mut body["properties"];
@@ -67,7 +72,7 @@ fn same(field: &str, before: &Value, wanted: &Value) -> bool {
     }
 }
 
-pub(crate) fn immutable(properties: &str) -> ArmError {
+pub(crate) fn immutable(unproven: &Unproven, properties: &str) -> ArmError {
     ArmError::immutable(
         "JobPropertyImmutable",
         format!(
@@ -78,4 +83,5 @@ pub(crate) fn immutable(properties: &str) -> ArmError {
         ),
         json!({"property": format!(" {properties}")}),
     )
+    .with_status(unproven.immutable_job_status())
 }

@@ -17,17 +17,22 @@ mod job;
 mod job_bindings;
 mod job_check;
 mod job_limits;
+mod job_resources;
 mod job_services;
 mod job_update;
 mod job_view;
+mod list_order;
 mod network_operation;
+mod network_request;
 mod network_security_group;
 mod network_state;
 mod operation_status;
 mod peering;
+mod pool_properties;
 mod provider;
 mod quotas;
 mod resource_group;
+mod scale_settings;
 mod subnet;
 mod usages;
 mod virtual_network;
@@ -38,6 +43,7 @@ pub(crate) use environment_version::needs_image_build;
 pub(crate) use job_bindings::DEFAULT_OUTPUT;
 pub(crate) use job_check::data_asset;
 pub(crate) use job_limits::check_tags as check_job_tags;
+pub(crate) use job_resources::cannot_run as job_cannot_run;
 pub(crate) use job_services::instances as service_instances;
 pub(crate) use job_view::{COMPUTE_TARGET_STATUS, compute_target_status};
 pub(crate) use network_state::{subnet_ranges, subnets_of};
@@ -123,10 +129,6 @@ pub(crate) trait Kind: Sync {
         }
     }
 
-    fn order(&self) -> Order {
-        Order::OldestFirst
-    }
-
     /// What a GET shows of a stored document.
     fn view(&self, _: &Transaction<'_>, document: &Document) -> Value {
         document.body.clone()
@@ -168,7 +170,7 @@ pub(crate) trait Kind: Sync {
             let all = documents.of_type(self.resource_type());
             Box::new(all.into_iter().filter(move |d| Some(d.number) > after))
         } else {
-            Box::new(documents.members(&request.id, self.order(), after))
+            Box::new(documents.members(&request.id, Order::OldestFirst, after))
         };
         Ok(Answer::ok(paging::page(
             transaction.settings,
@@ -233,6 +235,7 @@ static KINDS: &[&dyn Kind] = &[
     &vm_sizes::VmSizes,
     &usages::Usages,
     &quotas::Quotas,
+    &quotas::Location,
     &operation_status::COMPUTE_OPERATIONS,
     &operation_status::JOB_CANCELLATIONS,
     &operation_status::NETWORK_OPERATIONS,
@@ -271,6 +274,24 @@ pub(crate) fn not_allowed(what: &str) -> ArmError {
         format!("{what} is not simulated."),
     )
     .refusing(what)
+}
+
+/// Deletes what goes at once: 200, or 204 where nothing is there.
+pub(crate) fn delete_at_once(transaction: &mut Transaction<'_>, id: &ResourceId) -> Answer {
+    Answer::empty(match transaction.state.documents.remove(&id.key()) {
+        Some(_) => StatusCode::OK,
+        None => StatusCode::NO_CONTENT,
+    })
+}
+
+/// The number that a LIST names as `parameter`, such as `$top`: how many it wants at most.
+pub(crate) fn most_wanted(request: &ArmRequest, parameter: &str) -> Result<usize, ArmError> {
+    match request.query.get(parameter).filter(|text| !text.is_empty()) {
+        None => Ok(usize::MAX),
+        Some(text) => text
+            .parse()
+            .map_err(|_| ArmError::user(format!("'{parameter}' must be a number."))),
+    }
 }
 
 /// Puts the world's resource groups and workspaces in place.

@@ -12,7 +12,8 @@ use crate::azure::Transaction;
 use crate::documents::Document;
 use crate::kinds::body_checks::{checked_tags, only_known};
 use crate::kinds::network_operation::{begin_deletion, begin_write, patch_tags};
-use crate::kinds::network_state::{check_idle, check_precondition, new_etag, set_state};
+use crate::kinds::network_request::{location_of, overwritten, reference_not_found, to_be_deleted};
+use crate::kinds::network_state::{new_etag, set_state};
 use crate::kinds::{Kind, NETWORK_VERSIONS};
 use crate::physics::Event;
 use crate::resource_id::ResourceId;
@@ -128,13 +129,7 @@ impl Kind for NetworkSecurityGroup {
             ],
             "a network security group",
         )?;
-        let Some(location) = given["location"].as_str() else {
-            return Err(ArmError::new(
-                StatusCode::BAD_REQUEST,
-                "LocationRequired",
-                "The location property is required for this definition.",
-            ));
-        };
+        let location = location_of(given)?;
         only_known(
             &given["properties"],
             &[
@@ -147,9 +142,7 @@ impl Kind for NetworkSecurityGroup {
             ],
             "a network security group's properties",
         )?;
-        let existing = transaction.state.documents.get(&request.id).cloned();
-        check_precondition(request, existing.as_ref().map(|found| &found.body))?;
-        check_idle(transaction, &request.id, request)?;
+        let existing = overwritten(transaction, request, &request.id)?;
         let id = existing
             .as_ref()
             .map_or(&request.id, |found| &found.id)
@@ -172,10 +165,7 @@ impl Kind for NetworkSecurityGroup {
                 "defaultSecurityRules": default_rules(&id),
             },
         });
-        match transaction.state.documents.body_mut(&id.key()) {
-            Some(stored) => *stored = body,
-            None => transaction.state.documents.insert(id.clone(), body),
-        }
+        transaction.state.documents.store(id.clone(), body);
         let existed = existing.is_some();
         let shown = |transaction: &Transaction<'_>| {
             let document = transaction.state.documents.get(&request.id)?;
@@ -194,16 +184,16 @@ impl Kind for NetworkSecurityGroup {
         self.get(transaction, request)
     }
 
+    /// One that a subnet names stays: reported in pulumi/pulumi-azure-native#3051.
     fn delete(
         &self,
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let Some(found) = transaction.state.documents.get(&request.id) else {
+        let Some(found) = to_be_deleted(transaction, request)? else {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
-        let id = found.id.clone();
-        check_precondition(request, Some(&found.body))?;
+        let id = found.id;
         if let Some(user) = users(transaction, &id).first() {
             return Err(ArmError::new(
                 StatusCode::BAD_REQUEST,
@@ -259,14 +249,7 @@ pub(crate) fn check_named(
     if known {
         return Ok(());
     }
-    Err(ArmError::new(
-        StatusCode::BAD_REQUEST,
-        "InvalidResourceReference",
-        format!(
-            "Resource {text} referenced by resource {subnet} was not found. Please make sure that \
-             the referenced resource exists, and that both resources are in the same region."
-        ),
-    ))
+    Err(reference_not_found(text, subnet))
 }
 
 fn rules(group: &ResourceId, given: &Value) -> Result<Value, ArmError> {

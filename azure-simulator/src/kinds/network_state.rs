@@ -9,11 +9,9 @@ use crate::arm::error::ArmError;
 use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
+use crate::problem::Problem;
 use crate::resource_id::ResourceId;
 use crate::world::NetworkConflict;
-
-/// After the 429 that is no throttling.
-const RETRY_AFTER_SECONDS: u64 = 10;
 
 pub(crate) fn new_etag() -> String {
     format!("W/\"{}\"", Uuid::new_v4())
@@ -73,15 +71,21 @@ pub(crate) fn check_idle(
     }
     let world = &transaction.settings.world;
     if world.operations.network_conflict == NetworkConflict::RetryableErrorDueToAnotherOperation {
+        let seconds = world.unproven.network_retry_after_seconds;
         return Err(ArmError::new(
             StatusCode::TOO_MANY_REQUESTS,
+            "RetryableError",
+            "A retryable error occurred.",
+        )
+        .detail(Problem::new(
             "RetryableErrorDueToAnotherOperation",
             format!(
-                "Operation on {network} is cancelled because another operation on this or a dependent \
-                 resource is in progress. Please retry later."
+                "Operation PutVirtualNetworkOperation ({}) is updating resource {network}. The call \
+                 can be retried in {seconds} seconds.",
+                Uuid::new_v4()
             ),
-        )
-        .header("retry-after", RETRY_AFTER_SECONDS.to_string()));
+        ))
+        .header("retry-after", seconds.to_string()));
     }
     Err(ArmError::new(
         StatusCode::CONFLICT,
@@ -119,15 +123,10 @@ pub(crate) fn check_unused(
     ))
 }
 
-/// The prefixes of a subnet or address space, parsed.
+/// The prefixes of a subnet or address space, parsed. What is no prefix at all is told otherwise than
+/// one with bits beyond its length (the former in Azure/azure-service-operator#997).
 pub(crate) fn prefixes(value: &Value, place: &str) -> Result<Vec<IpNet>, ArmError> {
-    let invalid = |text: &str| {
-        ArmError::new(
-            StatusCode::BAD_REQUEST,
-            "InvalidCIDRNotation",
-            format!("The address prefix {text} of {place} has an invalid CIDR notation."),
-        )
-    };
+    let refused = |code, message| Err(ArmError::new(StatusCode::BAD_REQUEST, code, message));
     let texts = match value {
         Value::String(_) => std::slice::from_ref(value),
         Value::Array(items) => items.as_slice(),
@@ -137,12 +136,27 @@ pub(crate) fn prefixes(value: &Value, place: &str) -> Result<Vec<IpNet>, ArmErro
         .iter()
         .map(|text| {
             let text = text.as_str().unwrap_or_default();
-            let prefix: IpNet = text.parse().map_err(|_| invalid(text))?;
-            if prefix.trunc() == prefix {
-                Ok(prefix)
-            } else {
-                Err(invalid(text))
+            let Ok(prefix) = text.parse::<IpNet>() else {
+                return refused(
+                    "InvalidAddressPrefixFormat",
+                    format!(
+                        "Address prefix {text} of resource {place} is not formatted correctly. It \
+                         should follow CIDR notation, for example 10.0.0.0/24."
+                    ),
+                );
+            };
+            let wanted = prefix.trunc();
+            if wanted != prefix {
+                return refused(
+                    "InvalidCIDRNotation",
+                    format!(
+                        "The address prefix {text} in resource {place} has an invalid CIDR \
+                         notation. For the given prefix length, the address prefix should be \
+                         {wanted}."
+                    ),
+                );
             }
+            Ok(prefix)
         })
         .collect()
 }

@@ -1,4 +1,8 @@
 //! Peerings of virtual networks: one side each, connected once both are there.
+//!
+//! The states are the OpenAPI's. Microsoft's rule `Azure.VNET.PeerState` (PSRule for Azure) says that
+//! both are `Connected` when there is a peering from each side; `Initiated` before that and
+//! `Disconnected` after the end of the other side are in Check Point's "GSL Knowledge Base".
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -10,7 +14,8 @@ use crate::azure::Transaction;
 use crate::documents::{Document, Order};
 use crate::kinds::body_checks::only_known;
 use crate::kinds::network_operation::{begin_deletion, begin_write};
-use crate::kinds::network_state::{check_idle, check_precondition, new_etag, set_state};
+use crate::kinds::network_request::{network_of, overwritten, reference_not_found, to_be_deleted};
+use crate::kinds::network_state::{check_idle, new_etag, set_state};
 use crate::kinds::{Kind, NETWORK_VERSIONS};
 use crate::physics::Event;
 use crate::resource_id::ResourceId;
@@ -62,32 +67,17 @@ impl Kind for Peering {
         ];
         known.extend(DEFAULTS.map(|(name, _)| name));
         only_known(properties, &known, "a peering's properties")?;
-        let network = request
-            .id
-            .parent()
-            .and_then(|network| transaction.state.documents.get(&network))
-            .map(|found| found.id.clone())
-            .ok_or_else(|| ArmError::resource_not_found(&request.id))?;
+        let network = network_of(transaction, request)?;
         let text = properties["remoteVirtualNetwork"]["id"].as_str();
         let remote = text
             .and_then(ResourceId::parse)
             .filter(|remote| remote.key() != network.key())
             .and_then(|remote| transaction.state.documents.get(&remote));
         let Some(remote) = remote.map(|found| found.id.clone()) else {
-            return Err(ArmError::new(
-                StatusCode::BAD_REQUEST,
-                "InvalidResourceReference",
-                format!(
-                    "Resource {} referenced by resource {} was not found. Please make sure that the \
-                     referenced resource exists, and that both resources are in the same region.",
-                    text.unwrap_or_default(),
-                    request.id,
-                ),
-            ));
+            let text = text.unwrap_or_default();
+            return Err(reference_not_found(text, &request.id));
         };
-        let existing = transaction.state.documents.get(&request.id).cloned();
-        check_precondition(request, existing.as_ref().map(|found| &found.body))?;
-        check_idle(transaction, &network, request)?;
+        let existing = overwritten(transaction, request, &network)?;
         let id = match &existing {
             Some(found) => found.id.clone(),
             None => network.child("virtualNetworkPeerings", Some(request.id.name())),
@@ -107,10 +97,7 @@ impl Kind for Peering {
             "etag": new_etag(),
             "properties": stored,
         });
-        match transaction.state.documents.body_mut(&id.key()) {
-            Some(old) => *old = body,
-            None => transaction.state.documents.insert(id.clone(), body),
-        }
+        transaction.state.documents.store(id.clone(), body);
         if let Some(other) = counterpart(transaction, &network, &remote) {
             for key in [id.key(), other] {
                 set_peering_state(transaction, &key, "Connected");
@@ -129,14 +116,11 @@ impl Kind for Peering {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let Some(found) = transaction.state.documents.get(&request.id) else {
+        let Some(found) = to_be_deleted(transaction, request)? else {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
-        let id = found.id.clone();
-        check_precondition(request, Some(&found.body))?;
-        let Some(network) = id.parent() else {
-            return Err(ArmError::resource_not_found(&id));
-        };
+        let id = found.id;
+        let network = network_of(transaction, request)?;
         check_idle(transaction, &network, request)?;
         disconnect(transaction, &network);
         set_state(transaction, &network, "Updating");

@@ -9,9 +9,12 @@ use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::kinds::body_checks::only_known;
 use crate::kinds::network_operation::{begin_deletion, begin_write};
+use crate::kinds::network_request::{
+    invalid_name, is_going, network_of, overwritten, to_be_deleted,
+};
 use crate::kinds::network_state::{
-    check_idle, check_precondition, check_ranges, check_unused, new_etag, prefixes, set_state,
-    subnet_prefixes, subnets_of,
+    check_idle, check_ranges, check_unused, new_etag, prefixes, set_state, subnet_prefixes,
+    subnets_of,
 };
 use crate::kinds::{Kind, NETWORK_VERSIONS, network_security_group};
 use crate::physics::Event;
@@ -45,9 +48,8 @@ impl Kind for Subnet {
         check_properties(properties)?;
         let network = network_of(transaction, request)?;
         network_security_group::check_named(transaction, &request.id, properties)?;
-        let existing = transaction.state.documents.get(&request.id).cloned();
-        check_precondition(request, existing.as_ref().map(|found| &found.body))?;
-        check_idle(transaction, &network, request)?;
+        let existing = overwritten(transaction, request, &network)?;
+        check_delegations(transaction, &request.id, properties)?;
         let own = subnet_prefixes(properties, name)?;
         let space = transaction
             .state
@@ -77,12 +79,11 @@ impl Kind for Subnet {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let Some(found) = transaction.state.documents.get(&request.id) else {
+        let Some(found) = to_be_deleted(transaction, request)? else {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
-        let subnet = found.id.clone();
-        let going = found.body["properties"]["provisioningState"] == "Deleting";
-        check_precondition(request, Some(&found.body))?;
+        let going = is_going(&found);
+        let subnet = found.id;
         let network = network_of(transaction, request)?;
         if !going {
             check_idle(transaction, &network, request)?;
@@ -102,15 +103,6 @@ impl Kind for Subnet {
     }
 }
 
-fn network_of(transaction: &Transaction<'_>, request: &ArmRequest) -> Result<ResourceId, ArmError> {
-    request
-        .id
-        .parent()
-        .and_then(|network| transaction.state.documents.get(&network))
-        .map(|found| found.id.clone())
-        .ok_or_else(|| ArmError::resource_not_found(&request.id))
-}
-
 /// 1 to 80 characters (contract section 11).
 pub(crate) fn check_name(name: &str) -> Result<(), ArmError> {
     let bytes = name.as_bytes();
@@ -122,11 +114,43 @@ pub(crate) fn check_name(name: &str) -> Result<(), ArmError> {
     if fits {
         return Ok(());
     }
+    Err(invalid_name(name))
+}
+
+/// The services that a subnet is delegated to change only while nobody sits in it; reported in
+/// MicrosoftDocs/azure-docs#39112.
+pub(crate) fn check_delegations(
+    transaction: &Transaction<'_>,
+    subnet: &ResourceId,
+    properties: &Value,
+) -> Result<(), ArmError> {
+    let Some(found) = transaction.state.documents.get(subnet) else {
+        return Ok(());
+    };
+    let (before, after) = (
+        delegations(&found.body["properties"]),
+        delegations(properties),
+    );
+    if before == after || !transaction.state.physics.uses_subnet(&subnet.key()) {
+        return Ok(());
+    }
     Err(ArmError::new(
         StatusCode::BAD_REQUEST,
-        "InvalidResourceName",
-        format!("Resource name {name} is invalid."),
+        "SubnetDelegationsCannotChangeWhenSubnetUsedByResource",
+        format!(
+            "Delegations of subnet {} cannot be changed from [{}] to [{}] because it is being used \
+             by compute nodes of Azure Machine Learning.",
+            found.id,
+            before.join(", "),
+            after.join(", "),
+        ),
     ))
+}
+
+fn delegations(properties: &Value) -> Vec<&str> {
+    let all = properties["delegations"].as_array().into_iter().flatten();
+    all.filter_map(|one| one["properties"]["serviceName"].as_str())
+        .collect()
 }
 
 pub(crate) fn check_properties(properties: &Value) -> Result<(), ArmError> {
@@ -186,9 +210,6 @@ pub(crate) fn store(
         "etag": new_etag(),
         "properties": stored,
     });
-    match transaction.state.documents.body_mut(&id.key()) {
-        Some(old) => *old = body,
-        None => transaction.state.documents.insert(id.clone(), body),
-    }
+    transaction.state.documents.store(id.clone(), body);
     id
 }

@@ -11,9 +11,12 @@ use crate::azure::Transaction;
 use crate::documents::Document;
 use crate::kinds::body_checks::{checked_tags, only_known};
 use crate::kinds::network_operation::{begin_deletion, begin_write, patch_tags};
+use crate::kinds::network_request::{
+    invalid_name, is_going, location_of, overwritten, to_be_deleted,
+};
 use crate::kinds::network_state::{
-    check_idle, check_precondition, check_ranges, check_unused, new_etag, prefixes, set_state,
-    subnet_prefixes, subnets_of,
+    check_idle, check_ranges, check_unused, new_etag, prefixes, set_state, subnet_prefixes,
+    subnets_of,
 };
 use crate::kinds::{Kind, NETWORK_VERSIONS, network_security_group, peering, subnet};
 use crate::physics::Event;
@@ -73,17 +76,16 @@ impl Kind for VirtualNetwork {
             "a virtual network",
         )?;
         let wanted = Wanted::read(&request.id, body)?;
-        let existing = transaction.state.documents.get(&request.id).cloned();
-        check_precondition(request, existing.as_ref().map(|found| &found.body))?;
-        check_idle(transaction, &request.id, request)?;
+        let existing = overwritten(transaction, request, &request.id)?;
         let id = existing
             .as_ref()
             .map_or(&request.id, |found| &found.id)
             .clone();
         check_peerings(transaction, &id, &body["properties"])?;
         for (name, properties) in &wanted.subnets {
-            let subnet = id.child("subnets", Some(name));
-            network_security_group::check_named(transaction, &subnet, properties)?;
+            let own = id.child("subnets", Some(name));
+            network_security_group::check_named(transaction, &own, properties)?;
+            subnet::check_delegations(transaction, &own, properties)?;
         }
         let names: Vec<String> = wanted
             .subnets
@@ -121,12 +123,11 @@ impl Kind for VirtualNetwork {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let Some(found) = transaction.state.documents.get(&request.id) else {
+        let Some(found) = to_be_deleted(transaction, request)? else {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
-        let network = found.id.clone();
-        let going = found.body["properties"]["provisioningState"] == "Deleting";
-        check_precondition(request, Some(&found.body))?;
+        let going = is_going(&found);
+        let network = found.id;
         if !going {
             check_idle(transaction, &network, request)?;
             let subnets: Vec<ResourceId> = subnets_of(transaction, &network)
@@ -178,13 +179,7 @@ struct Wanted {
 impl Wanted {
     fn read(id: &ResourceId, body: &Value) -> Result<Self, ArmError> {
         check_name(id.name())?;
-        let Some(location) = body["location"].as_str() else {
-            return Err(ArmError::new(
-                StatusCode::BAD_REQUEST,
-                "LocationRequired",
-                "The location property is required for this definition.",
-            ));
-        };
+        let location = location_of(body)?;
         let properties = &body["properties"];
         only_known(
             properties,
@@ -258,10 +253,7 @@ impl Wanted {
                 body["properties"][field] = self.properties[field].clone();
             }
         }
-        match transaction.state.documents.body_mut(&id.key()) {
-            Some(stored) => *stored = body,
-            None => transaction.state.documents.insert(id.clone(), body),
-        }
+        transaction.state.documents.store(id.clone(), body);
         for (name, properties) in self.subnets {
             subnet::store(transaction, id, &name, &properties);
         }
@@ -282,9 +274,5 @@ fn check_name(name: &str) -> Result<(), ArmError> {
     if fits {
         return Ok(());
     }
-    Err(ArmError::new(
-        StatusCode::BAD_REQUEST,
-        "InvalidResourceName",
-        format!("Resource name {name} is invalid."),
-    ))
+    Err(invalid_name(name))
 }

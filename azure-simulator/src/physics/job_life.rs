@@ -69,7 +69,11 @@ impl Transaction<'_> {
         let refused = physics
             .pools
             .get(&pool_key)
-            .and_then(|pool| physics.quota.refuses_job(&pool.machine, instances));
+            .and_then(|pool| physics.quota.refuses_job(&pool.machine, instances))
+            .or_else(|| {
+                let document = self.state.documents.by_key(key)?;
+                kinds::job_cannot_run(&document.body["properties"])
+            });
         if let Some(problem) = refused {
             let error = run_error(&problem.code, &problem.message);
             self.end_run(key, Outcome::Failed(error));

@@ -42,6 +42,7 @@ impl Transaction<'_> {
         let low_priority = field("vmPriority") == "LowPriority";
         let size = vm_sizes::find(&self.settings.world, &vm_size).unwrap_or_default();
         let machine = Machine {
+            workspace: id.parent().map(|home| home.key()).unwrap_or_default(),
             family: size["family"].as_str().unwrap_or_default().to_owned(),
             cores: size["vCPUs"].as_u64().unwrap_or_default(),
             low_priority,

@@ -15,6 +15,8 @@ const FAMILY_CORES: u64 = 500;
 /// What a node of a pool takes of the quota.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Machine {
+    /// Key of the workspace that its pool is in.
+    pub(crate) workspace: String,
     /// `standardDSv2Family`.
     pub(crate) family: String,
     pub(crate) cores: u64,
@@ -30,7 +32,12 @@ pub(crate) struct Quota {
     /// Of low-priority cores, whatever their family; no limit where absent.
     low_priority_limit: Option<u64>,
     cluster_limit: u64,
+    /// How many dedicated cores of a family a workspace may take, where somebody has said so; by the
+    /// keys of workspace and family.
+    workspace_limits: BTreeMap<(String, String), u64>,
     dedicated: BTreeMap<String, u64>,
+    /// The same cores, by workspace and family.
+    of_workspaces: BTreeMap<(String, String), u64>,
     low_priority: u64,
 }
 
@@ -51,7 +58,9 @@ impl Quota {
             total_limit: world.total_core_limit,
             low_priority_limit: world.low_priority_core_limit,
             cluster_limit: world.cluster_limit,
+            workspace_limits: BTreeMap::new(),
             dedicated: BTreeMap::new(),
+            of_workspaces: BTreeMap::new(),
             low_priority: 0,
         }
     }
@@ -65,20 +74,36 @@ impl Quota {
 
     /// Takes a node's cores.
     pub(crate) fn take(&mut self, machine: &Machine) {
-        *self.used_mut(machine) += machine.cores;
+        self.count(machine, |used| used + machine.cores);
     }
 
     pub(crate) fn give_back(&mut self, machine: &Machine) {
-        let used = self.used_mut(machine);
-        *used = used.saturating_sub(machine.cores);
+        self.count(machine, |used| used.saturating_sub(machine.cores));
     }
 
-    fn used_mut(&mut self, machine: &Machine) -> &mut u64 {
+    fn count(&mut self, machine: &Machine, change: impl Fn(u64) -> u64) {
         if machine.low_priority {
-            &mut self.low_priority
-        } else {
-            self.dedicated.entry(machine.family.clone()).or_default()
+            self.low_priority = change(self.low_priority);
+            return;
         }
+        let family = self.dedicated.entry(machine.family.clone()).or_default();
+        *family = change(*family);
+        let part = (machine.workspace.clone(), machine.family.clone());
+        let part = self.of_workspaces.entry(part).or_default();
+        *part = change(*part);
+    }
+
+    /// Dedicated cores of a family that a workspace may take: those of the region, where nobody has
+    /// said otherwise.
+    pub(crate) fn workspace_limit(&self, workspace: &str, family: &str) -> u64 {
+        let part = (workspace.to_owned(), family.to_owned());
+        let known = self.workspace_limits.get(&part).copied();
+        known.unwrap_or_else(|| self.family_limit(family))
+    }
+
+    pub(crate) fn limit_workspace(&mut self, workspace: &str, family: &str, limit: u64) {
+        let part = (workspace.to_owned(), family.to_owned());
+        self.workspace_limits.insert(part, limit);
     }
 
     pub(crate) fn family_limit(&self, family: &str) -> u64 {
@@ -116,11 +141,20 @@ impl Quota {
             let limit = self.low_priority_limit.unwrap_or(u64::MAX);
             return vec![("total low-priority".to_owned(), limit, self.low_priority)];
         }
+        let part = (machine.workspace.clone(), machine.family.clone());
         vec![
             (
                 format!("{} family", family_name(&machine.family)),
                 self.family_limit(&machine.family),
                 self.used_of_family(&machine.family),
+            ),
+            (
+                format!("{} workspace", family_name(&machine.family)),
+                self.workspace_limits
+                    .get(&part)
+                    .copied()
+                    .unwrap_or(u64::MAX),
+                self.of_workspaces.get(&part).copied().unwrap_or_default(),
             ),
             (
                 "total".to_owned(),
@@ -230,6 +264,7 @@ mod tests {
 
     fn machine(low_priority: bool) -> Machine {
         Machine {
+            workspace: "w".to_owned(),
             family: "standardDSv2Family".to_owned(),
             cores: 4,
             low_priority,
@@ -251,6 +286,21 @@ mod tests {
              accomodate for at least 2 requested managed compute nodes which maps to 8 vCPUs."
         );
         assert_eq!(quota.refuses_pool(&machine(true), 2), None, "its own limit");
+    }
+
+    #[test]
+    fn a_workspace_takes_no_more_of_a_family_than_it_may() {
+        let mut quota = Quota::of(&World::default());
+        quota.limit_workspace("w", "standardDSv2Family", 4);
+        quota.take(&machine(false));
+        assert!(quota.refuses_node(&machine(false)).is_some());
+        let elsewhere = Machine {
+            workspace: "v".to_owned(),
+            ..machine(false)
+        };
+        assert_eq!(quota.refuses_node(&elsewhere), None);
+        quota.give_back(&machine(false));
+        assert_eq!(quota.refuses_node(&machine(false)), None);
     }
 
     #[test]

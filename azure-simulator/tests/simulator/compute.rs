@@ -4,7 +4,7 @@ use azure_simulator::{Pace, Timings, World};
 use serde_json::{Value, json};
 
 use crate::client::Azure;
-use crate::fixtures::{network_body, pool_body};
+use crate::fixtures::{network_body, pool_body, running};
 
 /// The bodies of contract section 6, which real ones were the model of.
 fn recorded(name: &str) -> Value {
@@ -58,7 +58,7 @@ async fn a_compute_is_created_updated_and_shown_as_recorded() {
     let operation = reply.headers["azure-asyncoperation"].to_str().unwrap();
     assert_eq!(
         azure.get(operation).await.expect(200).body["status"],
-        "InProgress"
+        running()
     );
     assert_eq!(
         azure.put(&path, create_body()).await.expect(409).code(),
@@ -134,7 +134,7 @@ async fn a_delete_must_say_what_becomes_of_the_machines() {
     let operation = reply.header("azure-asyncoperation");
     assert_eq!(
         azure.get(operation).await.expect(200).body["status"],
-        "InProgress"
+        running()
     );
     assert_eq!(
         azure.compute("pool").await["properties"]["provisioningState"],
@@ -178,7 +178,7 @@ async fn what_a_compute_cannot_be_is_refused() {
     refused("pool", &|body| body["location"] = json!("westus")).await;
     refused("pool", &|body| body["tags"] = json!({"a?": "b"})).await;
     refused("pool", &|body| {
-        body["properties"]["properties"]["scaleSettings"] = json!({"maxNodeCount": 101});
+        body["properties"]["properties"]["scaleSettings"] = json!({"maxNodeCount": 301});
     })
     .await;
     refused("pool", &|body| {
@@ -250,4 +250,59 @@ async fn identities_of_a_compute_get_their_ids() {
         identity["userAssignedIdentities"][&id]["clientId"].is_string(),
         "{identity}"
     );
+}
+
+#[tokio::test]
+async fn a_pool_takes_no_subnet_that_is_delegated() {
+    let azure = Azure::without_delays().await;
+    let mut network = network_body(&[("free", "10.20.0.0/24"), ("sql", "10.20.1.0/24")]);
+    network["properties"]["subnets"][1]["properties"]["delegations"] = json!([
+        {"name": "sql", "properties": {"serviceName": "Microsoft.Sql/managedInstances"}}
+    ]);
+    let path = azure.network("virtualNetworks/v1");
+    azure.put(&path, network).await.expect(201);
+    for (subnet, status) in [("sql", 400), ("free", 201)] {
+        let mut body = pool_body(1);
+        let id = format!(
+            "{}/providers/Microsoft.Network/virtualNetworks/v1/subnets/{subnet}",
+            azure.group
+        );
+        body["properties"]["properties"]["subnet"] = json!({"id": id});
+        azure
+            .put(&azure.ml("computes/pool"), body)
+            .await
+            .expect(status);
+    } // Nor can the one that it took be delegated afterwards.
+    let path = azure.network("virtualNetworks/v1/subnets/free");
+    let mut subnet = azure.get(&path).await.expect(200).body;
+    azure.put(&path, subnet.clone()).await.expect(200);
+    subnet["properties"]["delegations"] = json!([
+        {"name": "sql", "properties": {"serviceName": "Microsoft.Sql/managedInstances"}}
+    ]);
+    let reply = azure.put(&path, subnet).await.expect(400);
+    assert_eq!(
+        reply.code(),
+        "SubnetDelegationsCannotChangeWhenSubnetUsedByResource"
+    );
+}
+
+#[tokio::test]
+async fn a_pool_of_windows_is_kept_and_takes_no_job() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    let image = json!({"id": "/subscriptions/s/images/mine"});
+    let mut body = pool_body(1);
+    body["properties"]["properties"]["virtualMachineImage"] = image.clone();
+    let path = azure.ml("computes/other");
+    azure.put(&path, body.clone()).await.expect(400);
+    body["properties"]["properties"]["osType"] = json!("Windows");
+    azure.put(&path, body).await.expect(201);
+    let inner = azure.compute("other").await["properties"]["properties"].clone();
+    assert_eq!(
+        (&inner["osType"], &inner["virtualMachineImage"]),
+        (&json!("Windows"), &image)
+    );
+    let mut job = azure.job_body("echo");
+    job["properties"]["computeId"] = json!(format!("{}/computes/other", azure.workspace));
+    let reply = azure.put(&azure.ml("jobs/j1"), job).await.expect(400);
+    assert!(reply.message().contains("Windows"), "{}", reply.text);
 }

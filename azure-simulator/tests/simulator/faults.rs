@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::client::Azure;
-use crate::fixtures::{network_body, pool_body};
+use crate::fixtures::{network_body, pool_body, running};
 
 /// Time by hand, and nothing takes any but the named durations.
 async fn by_hand(timings: Timings) -> Azure {
@@ -263,7 +263,7 @@ async fn an_operation_can_go_on_for_ever_or_be_hard_to_ask() {
         .await
         .expect(201);
     azure.advance(100_000).await;
-    assert_eq!(operation(&azure, &reply).await["status"], "InProgress");
+    assert_eq!(operation(&azure, &reply).await["status"], running());
     let state = azure.compute("pool").await["properties"]["provisioningState"].clone();
     assert_eq!(state, "Creating");
     let unavailable = FaultAction::UnavailableOperation { polls: 2 };

@@ -1,5 +1,6 @@
 //! Bodies that tests send, and resources that many of them need.
 
+use azure_simulator::World;
 use serde_json::{Value, json};
 
 use crate::client::Azure;
@@ -27,6 +28,11 @@ pub(crate) fn network_body(subnets: &[(&str, &str)]) -> Value {
         "location": "eastus",
         "properties": {"addressSpace": {"addressPrefixes": ["10.20.0.0/16"]}, "subnets": subnets},
     })
+}
+
+/// What an operation that has not ended says: the world's word, as nobody knows Azure's.
+pub(crate) fn running() -> String {
+    World::default().operations.running_status
 }
 
 /// A pool that Azure may take nodes back from.

@@ -126,7 +126,9 @@ async fn a_spent_id_answers_200_and_runs_nothing() {
 
 #[tokio::test]
 async fn a_second_put_merges_tags_and_cannot_change_what_runs() {
-    let azure = Azure::without_delays().await.with_pool(1).await;
+    let mut world = World::default().without_delays();
+    world.unproven.immutable_job_status = 422;
+    let azure = Azure::start(world).await.with_pool(1).await;
     let mut body = azure.job_body("true");
     body["properties"]["tags"] = json!({"kept": "1", "changed": "1"});
     body["properties"]["properties"] = json!({"fixed": "1"});
@@ -148,11 +150,11 @@ async fn a_second_put_merges_tags_and_cannot_change_what_runs() {
     );
     assert_eq!(reply.body["properties"]["isArchived"], true);
     body["properties"]["properties"] = json!({"fixed": "2"});
-    azure.put(&azure.ml("jobs/j1"), body).await.expect(400);
+    azure.put(&azure.ml("jobs/j1"), body).await.expect(422);
     let other = azure
         .put(&azure.ml("jobs/j1"), azure.job_body("false"))
         .await
-        .expect(400);
+        .expect(422);
     assert_eq!(other.code(), "UserError");
     assert!(
         other
@@ -262,7 +264,9 @@ async fn a_job_past_its_timeout_is_canceled() {
 
 #[tokio::test]
 async fn jobs_are_listed_newest_first_by_tag_key_and_by_archive() {
-    let azure = Azure::without_delays().await.with_pool(1).await;
+    let mut world = World::default().without_delays();
+    world.unproven.newest_jobs_first = true;
+    let azure = Azure::start(world).await.with_pool(1).await;
     for (id, tags) in [
         ("j1", json!({"owner-a": "x"})),
         ("j2", json!({"owner-b": "owner-a"})),
@@ -426,10 +430,22 @@ async fn a_job_that_has_ended_can_be_deleted_and_its_id_stays_spent() {
     azure.get(reply.header("location")).await.expect(200);
     azure.get(&path).await.expect(404);
     azure.delete(&path).await.expect(204);
-    let reply = azure.put(&path, azure.job_body("true")).await.expect(400);
-    assert!(
-        reply.message().contains("already exists"),
-        "{}",
-        reply.message()
-    );
+    let reply = azure.put(&path, azure.job_body("true")).await;
+    assert!(reply.status.is_client_error(), "{}", reply.text);
+    azure.get(&path).await.expect(404);
+}
+
+#[tokio::test]
+async fn a_distribution_over_tensorflow_is_accepted_and_its_job_says_that_it_does_not_run() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    let mut body = azure.job_body("echo");
+    body["properties"]["distribution"] = json!({"distributionType": "TensorFlow"});
+    body["properties"]["resources"] = json!({"instanceType": "any"});
+    let job = azure.put(&azure.ml("jobs/tf"), body).await.expect(201).body;
+    assert_eq!(job["properties"]["resources"]["instanceType"], "any");
+    assert_eq!(job["properties"]["distribution"]["workerCount"], 1);
+    let run = azure.run("tf").await;
+    assert_eq!(run["status"], "Failed");
+    let message = run["error"]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("TensorFlow"), "{message}");
 }

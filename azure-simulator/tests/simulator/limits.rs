@@ -200,3 +200,63 @@ async fn a_subnet_runs_out_of_addresses() {
     assert_eq!(azure.nodes().len(), 3);
     assert_eq!(azure.errors_of("narrow").await, ["SubnetIsFull"]);
 }
+
+#[tokio::test]
+async fn a_workspace_can_be_given_less_of_a_family_than_the_region_has() {
+    let azure = by_hand().await;
+    let location = azure.workspace.split("/resourceGroups/").next().unwrap();
+    let location =
+        format!("{location}/providers/Microsoft.MachineLearningServices/locations/eastus");
+    let quota = |family: &str, cores: u64| {
+        json!({
+            "id": format!("{}/quotas/Standard_{family}_Family_Cluster_Dedicated_vCPUs", azure.workspace),
+            "type": "Microsoft.MachineLearningServices/workspaces/quotas",
+            "limit": cores,
+            "unit": "Count",
+        })
+    };
+    let mut body = pool_body(4);
+    body["properties"]["properties"]["scaleSettings"]["minNodeCount"] = json!(1);
+    assert_eq!(
+        put(&azure, "busy", body.clone()).await["status"],
+        "Succeeded"
+    );
+    let wanted = [
+        quota("DSv2", CORES),
+        quota("DSv2", CORES - 1),
+        quota("DSv2", 100_000),
+        quota("None", CORES),
+    ];
+    let path = format!("{location}/updateQuotas?api-version=2025-12-01");
+    let answer = azure
+        .send(Method::POST, &path, Some(json!({"value": wanted})))
+        .await
+        .expect(200)
+        .body;
+    let statuses: Vec<&str> = answer["value"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        statuses,
+        [
+            "Success",
+            "InvalidQuotaBelowClusterMinimum",
+            "InvalidQuotaExceedsSubscriptionLimit",
+            "InvalidVMFamilyName",
+        ]
+    );
+    let path = format!("{location}/quotas?api-version=2025-12-01");
+    let quotas = azure.get(&path).await.expect(200).body;
+    let row = quotas["value"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["id"] == wanted[0]["id"] && row["type"] == wanted[0]["type"]);
+    assert_eq!(row.unwrap()["limit"], CORES);
+    body["properties"]["properties"]["scaleSettings"]["minNodeCount"] = json!(2);
+    let operation = put(&azure, "busy", body).await;
+    assert_eq!(operation["error"]["code"], "ClusterMinNodesExceedCoreQuota");
+}

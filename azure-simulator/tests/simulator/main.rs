@@ -12,6 +12,7 @@ mod instances;
 mod job_inputs;
 mod jobs;
 mod limits;
+mod lists;
 mod losses;
 mod meter;
 mod namespace;

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::client::Azure;
-use crate::fixtures::{network_body, pool_body};
+use crate::fixtures::{network_body, pool_body, running};
 
 const ONE: [(&str, &str); 1] = [("default", "10.20.0.0/22")];
 
@@ -62,6 +62,8 @@ async fn a_subnet_is_managed_beside_its_neighbours() {
     assert_eq!(overlapping.code(), "NetcfgSubnetRangesOverlap");
     let crooked = azure.put(&path, body("10.20.5.1/24")).await.expect(400);
     assert_eq!(crooked.code(), "InvalidCIDRNotation");
+    let none = azure.put(&path, body("10.20.5.0")).await.expect(400);
+    assert_eq!(none.code(), "InvalidAddressPrefixFormat");
     azure.delete(&path).await.expect(202);
     azure.delete(&path).await.expect(204);
     let left = azure.get(&network).await.expect(200).body;
@@ -103,7 +105,7 @@ async fn writes_to_a_network_go_one_at_a_time() {
         .get(reply.header("azure-asyncoperation"))
         .await
         .expect(200);
-    assert_eq!(status.body["status"], "InProgress");
+    assert_eq!(status.body["status"], running());
     let second = azure.put(&path, network_body(&ONE)).await.expect(409);
     assert_eq!(second.code(), "AnotherOperationInProgress");
     assert_eq!(

@@ -152,7 +152,9 @@ async fn a_list_comes_in_pages_whose_links_are_followed_as_they_are() {
 
 #[tokio::test]
 async fn every_answer_has_arms_headers() {
-    let azure = Azure::without_delays().await;
+    let mut world = World::default().without_delays();
+    world.unproven.client_request_id_returned = true;
+    let azure = Azure::start(world).await;
     let request = azure
         .http
         .get(format!(
@@ -274,6 +276,7 @@ async fn an_operation_is_told_as_the_world_wants_it() {
     world.operations.running_status = "Accepted".to_owned();
     world.operations.retry_after_seconds = Some(7);
     world.operations.network_conflict = NetworkConflict::RetryableErrorDueToAnotherOperation;
+    world.unproven.network_retry_after_seconds = 14;
     let azure = Azure::start(world).await;
     let network = azure.network("virtualNetworks/v1");
     let reply = azure.put(&network, network_body(&[])).await.expect(201);
@@ -281,6 +284,8 @@ async fn an_operation_is_told_as_the_world_wants_it() {
     let url = reply.header("azure-asyncoperation").to_owned();
     assert_eq!(azure.get(&url).await.body["status"], "Accepted");
     let reply = azure.put(&network, network_body(&[])).await.expect(429);
-    assert_eq!(reply.code(), "RetryableErrorDueToAnotherOperation");
-    assert_eq!(reply.header("retry-after"), "10");
+    assert_eq!(reply.code(), "RetryableError");
+    let detail = &reply.body["error"]["details"][0];
+    assert_eq!(detail["code"], "RetryableErrorDueToAnotherOperation");
+    assert_eq!(reply.header("retry-after"), "14");
 }
