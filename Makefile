@@ -89,7 +89,7 @@ generate: ## Write the generated files anew
 
 .PHONY: bench
 bench: ## Run the benchmarks in release, results in bench/results
-	$(WITH_LINE) $(cargo) bench --workspace --locked
+	$(WITH_LINE) $(cargo) bench --workspace --locked --bench '*'
 
 .PHONY: lock
 lock: ## Pin the Python requirements anew

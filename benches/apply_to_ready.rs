@@ -16,9 +16,10 @@ mod control_plane;
 mod harness;
 #[path = "../tests/scenarios/kubernetes_calls.rs"]
 mod kubernetes_calls;
+#[path = "../bench/result.rs"]
+mod result;
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -165,7 +166,6 @@ fn report(made: &mut [Made], by_hand: &mut [Duration]) {
     let most = |count: fn(&Made) -> usize| made.iter().map(count).max().unwrap_or_default();
     let result = json!({
         "what": "one cluster from apply to Ready on an Azure without delays, against the same Dask processes by hand",
-        "machine": machine(),
         "workers": WORKERS,
         "rounds": ROUNDS,
         "operator_seconds": {"median": operator, "all": made.iter().map(|made| made.took.as_secs_f64()).collect::<Vec<_>>()},
@@ -211,21 +211,5 @@ fn report(made: &mut [Made], by_hand: &mut [Duration]) {
     for (measure, value, goal) in rows {
         println!("{measure:40} {value:>8}  {goal}");
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results");
-    std::fs::create_dir_all(&folder).expect("the results' folder can be made");
-    let text = serde_json::to_string_pretty(&result).expect("numbers and text");
-    std::fs::write(folder.join("apply_to_ready.json"), text + "\n")
-        .expect("the results can be written");
-}
-
-fn machine() -> Value {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("unknown", |(_, model)| model);
-    json!({
-        "cpu": model,
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
-    })
+    result::write("apply_to_ready", result).expect("the results can be written");
 }

@@ -1,12 +1,16 @@
 //! How fast the simulator is and how much it holds: `cargo bench -p azure-simulator -- [NAME…]`.
 //!
-//! Names are `gets`, `clusters`, `processes`; all of them where none is given. Nothing here fails for
-//! being slow: the numbers are for reading.
+//! Names are `gets`, `clusters`, `processes`. Where none is given, all of them are measured and
+//! `bench/results/azure_simulator_load.json` is written. Nothing here fails for being slow: the numbers
+//! are for reading.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a benchmark measures real time, and ends where something goes wrong"
 )]
+
+#[path = "../../bench/result.rs"]
+mod result;
 
 use std::time::{Duration, Instant};
 
@@ -23,26 +27,34 @@ const PROCESSES: usize = 100;
 const CONNECTIONS: usize = 8;
 
 fn main() {
-    let named: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let wanted = |name: &str| named.is_empty() || named.iter().any(|own| own == name);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let named = |name: &str| arguments.iter().any(|argument| argument == name);
+    // `cargo test` runs bench targets as well, and passes no `--bench`.
+    if !named("--bench") {
+        return;
+    }
+    let all = arguments.iter().all(|argument| argument.starts_with('-'));
+    let wanted = |name: &str| all || named(name);
     if rustls::crypto::ring::default_provider()
         .install_default()
         .is_err()
     {
         eprintln!("another cryptography provider was installed before");
     }
+    let mut measured = json!({"what": "how fast azure-simulator is, and how much it holds"});
     if wanted("gets") {
-        gets();
+        measured["gets"] = gets();
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     if wanted("clusters") {
-        runtime.block_on(clusters());
+        measured["clusters"] = runtime.block_on(clusters());
     }
     if wanted("processes") {
-        runtime.block_on(processes());
+        measured["processes"] = runtime.block_on(processes());
+    }
+    println!("{measured:#}");
+    if all {
+        result::write("azure_simulator_load", measured).unwrap();
     }
 }
 
@@ -141,16 +153,13 @@ fn resident() -> f64 {
     kilobytes.parse::<f64>().unwrap() / 1024.0
 }
 
-/// GETs of a compute over keep-alive TLS, answered by one thread.
-fn gets() {
+/// GETs of a compute over keep-alive TLS. The simulator has a runtime of one thread, and so one core;
+/// the client has a thread of its own. How much of a core the simulator took is counted by the kernel.
+fn gets() -> Value {
     let (started, simulator) = std::sync::mpsc::channel();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let one_thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        on_one_thread().block_on(async {
             let world = World::default().without_delays();
             let simulator = Simulator::start(world).await.unwrap();
             let client = Client::of(&simulator).await;
@@ -162,11 +171,8 @@ fn gets() {
     let client = simulator.recv().unwrap();
     let url = client.url("computes/pool");
     let time = Duration::from_secs(5);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let count: u64 = runtime.block_on(async {
+    let (count, took, cores): (u64, Duration, f64) = on_one_thread().block_on(async {
+        let used = cpu_of_other_threads();
         let begun = Instant::now();
         let one_after_the_other = || async {
             let mut count = 0;
@@ -177,24 +183,53 @@ fn gets() {
             count
         };
         let counts = join_all((0..CONNECTIONS).map(|_| one_after_the_other())).await;
-        counts.into_iter().sum()
+        let took = begun.elapsed();
+        let used = cpu_of_other_threads() - used;
+        (counts.into_iter().sum(), took, used.div_duration_f64(took))
     });
-    println!(
-        "gets: {:.0} a second over {CONNECTIONS} connections",
-        count as f64 / time.as_secs_f64()
-    );
     drop(end);
     one_thread.join().unwrap();
+    let a_second = count as f64 / took.as_secs_f64();
+    json!({
+        "connections": CONNECTIONS,
+        "a_second": a_second.round(),
+        "goal_a_second": 3000,
+        "cores_of_the_simulator": rounded(cores),
+        "a_second_of_its_core": (a_second / cores).round(),
+    })
+}
+
+fn on_one_thread() -> tokio::runtime::Runtime {
+    let mut one = tokio::runtime::Builder::new_current_thread();
+    one.enable_all().build().unwrap()
+}
+
+/// What all threads of this process but the one that asks have had of the processors.
+fn cpu_of_other_threads() -> Duration {
+    let nanoseconds = |task: &std::path::Path| {
+        let text = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+        let first = text.split_whitespace().next();
+        first.map_or(0, |number| number.parse().unwrap())
+    };
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let all: u64 = tasks.map(|task| nanoseconds(&task.path())).sum();
+    let own = nanoseconds("/proc/thread-self".as_ref());
+    Duration::from_nanos(all - own)
+}
+
+/// To hundredths: the rest is noise.
+fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
 }
 
 /// The memory of many clusters whose jobs pretend to run, and a LIST of all their jobs.
-async fn clusters() {
+async fn clusters() -> Value {
     let mut world = World::default().with_manual_time().with_pretended_jobs();
     world.cluster_limit = 2 * CLUSTERS as u64;
     let family = "standardDSv2Family".to_owned();
     world.family_core_limits.insert(family, 1_000_000);
     world.token_lifetime_seconds = 1_000_000;
-    let before = resident();
+    let empty = resident();
     let simulator = Simulator::start(world).await.unwrap();
     let client = Client::of(&simulator).await;
     client.make_environment().await;
@@ -229,24 +264,30 @@ async fn clusters() {
     simulator.advance(Duration::from_secs(600)).await;
     let meter = simulator.meter();
     let running = meter["nodes"]["by_state"]["running"]["seconds"].as_f64();
-    println!(
-        "clusters: {CLUSTERS} of {JOBS_OF_A_CLUSTER} jobs take {:.0} MB (made in {:.1} s; {:.0} \
-         node-seconds with a job)",
-        resident() - before,
-        begun.elapsed().as_secs_f64(),
-        running.unwrap_or_default(),
-    );
-    list(&client).await;
+    let (full, made) = (resident(), begun.elapsed().as_secs_f64());
+    let pages = list(&client).await;
     let begun = Instant::now();
     let text = simulator.world().to_string();
-    println!(
-        "clusters: /world is {:.1} MB, told in {:.2} s",
-        text.len() as f64 / 1e6,
-        begun.elapsed().as_secs_f64()
-    );
+    json!({
+        "clusters": CLUSTERS,
+        "jobs_of_each": JOBS_OF_A_CLUSTER,
+        "node_seconds_with_a_job": running,
+        "made_in_seconds": rounded(made),
+        // With the clients of this process, and what was there before the world.
+        "memory_mb": full.round(),
+        "memory_mb_of_the_world": (full - empty).round(),
+        "goal_memory_mb": 400,
+        "list": pages,
+        "control_world": {
+            "mb": rounded(text.len() as f64 / 1e6),
+            "seconds": rounded(begun.elapsed().as_secs_f64()),
+        },
+    })
 }
 
-async fn list(client: &Client) {
+/// Reads all pages of the jobs. Where a page costs more the more came before it, the last ones take
+/// longer than the first.
+async fn list(client: &Client) -> Value {
     let mut next = Some(client.url("jobs"));
     let mut pages = Vec::new();
     let mut jobs = 0;
@@ -257,20 +298,28 @@ async fn list(client: &Client) {
         jobs += page["value"].as_array().unwrap().len();
         next = page["nextLink"].as_str().map(str::to_owned);
     }
-    let mean = |pages: &[f64]| pages.iter().sum::<f64>() / pages.len() as f64;
-    let part = pages.len().div_ceil(10);
-    println!(
-        "clusters: LIST of {jobs} jobs in {} pages takes {:.2} s; {:.1} ms a page at the start, \
-         {:.1} ms at the end",
-        pages.len(),
-        pages.iter().sum::<f64>() / 1e3,
-        mean(&pages[..part]),
-        mean(&pages[pages.len() - part..]),
+    let tenth = pages.len().div_ceil(10);
+    let median = |pages: &[f64]| {
+        let mut pages = pages.to_vec();
+        pages.sort_by(f64::total_cmp);
+        pages[pages.len() / 2]
+    };
+    let (first, last) = (
+        median(&pages[..tenth]),
+        median(&pages[pages.len() - tenth..]),
     );
+    json!({
+        "jobs": jobs,
+        "pages": pages.len(),
+        "seconds": rounded(pages.iter().sum::<f64>() / 1e3),
+        "ms_of_the_first_pages": rounded(first),
+        "ms_of_the_last_pages": rounded(last),
+        "last_to_first": rounded(last / first),
+    })
 }
 
 /// Real processes: started, ended and reaped.
-async fn processes() {
+async fn processes() -> Value {
     let mut world = World::default().with_timings(Timings::none());
     let family = "standardDSv2Family".to_owned();
     world.family_core_limits.insert(family, 1_000_000);
@@ -296,11 +345,11 @@ async fn processes() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    println!(
-        "processes: {PROCESSES} jobs done in {:.2} s, {} zombies",
-        begun.elapsed().as_secs_f64(),
-        zombies_below(simulator.supervisor_pid()),
-    );
+    json!({
+        "jobs": PROCESSES,
+        "seconds": rounded(begun.elapsed().as_secs_f64()),
+        "zombies": zombies_below(simulator.supervisor_pid()) + zombies_below(std::process::id()),
+    })
 }
 
 /// Zombies that are children of a process.

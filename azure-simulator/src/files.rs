@@ -15,6 +15,14 @@ pub(crate) fn is_plain(path: &str) -> bool {
     path.len() <= LONGEST_PATH && !path.contains('\0') && Path::new(path).components().all(fits)
 }
 
+/// Whether a link stands on the way from a folder to a file below it, or in the file's own place. A job
+/// may leave links that lead anywhere.
+pub(crate) fn has_link(folder: &Path, file: &Path) -> bool {
+    file.ancestors()
+        .take_while(|way| *way != folder)
+        .any(|way| way.is_symlink())
+}
+
 /// Writes a file beside its place and moves it there.
 pub(crate) fn write_at_once(path: &Path, text: &str) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();

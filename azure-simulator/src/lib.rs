@@ -46,6 +46,7 @@ mod world;
 
 pub use cli::{Cli, CliError};
 pub use clock::{NotAPace, Pace};
+pub use entra::{JsonWebKey, JsonWebKeySet};
 pub use faults::Fault;
 pub use faults::action::{Action as FaultAction, FaultAnswer, RetryAfterForm};
 pub use physics::node_addresses::NoFreeAddresses;

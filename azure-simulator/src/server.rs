@@ -98,8 +98,10 @@ async fn exchange(
     } else {
         LARGEST_BODY
     };
-    let Ok(body) = collect(Body::new(body), limit).await else {
-        return Ok(too_large(&azure));
+    let body = match collect(Body::new(body), limit).await {
+        Ok(body) => body,
+        Err(NotRead::TooLarge) => return Ok(too_large(&azure)),
+        Err(NotRead::Broken) => return Err(Cut),
     };
     azure.meter.count_request(&parts.method, &path);
     let mut record = Exchange::new(begun.timestamp, &parts, &body);
@@ -184,15 +186,20 @@ async fn call(router: Router, parts: http::request::Parts, body: Bytes) -> Respo
     }
 }
 
-/// A body is larger than what is taken, or its connection ended.
-struct NotRead;
+/// Why a body is not there.
+enum NotRead {
+    /// It is larger than what is taken.
+    TooLarge,
+    /// It ended before its end, or is not what HTTP lets it be: nobody is left to be answered.
+    Broken,
+}
 
 async fn collect(body: Body, limit: usize) -> Result<Bytes, NotRead> {
     let mut stream = body.into_data_stream();
     let mut collected = Vec::new();
     let mut length: usize = 0;
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|_| NotRead)?;
+        let chunk = chunk.map_err(|_| NotRead::Broken)?;
         length = length.saturating_add(chunk.len());
         if length <= limit {
             collected.extend_from_slice(&chunk);
@@ -201,7 +208,7 @@ async fn collect(body: Body, limit: usize) -> Result<Bytes, NotRead> {
         }
     }
     if length > limit {
-        return Err(NotRead);
+        return Err(NotRead::TooLarge);
     }
     Ok(Bytes::from(collected))
 }

@@ -10,6 +10,7 @@ pub use crate::behaviour::{
     AfterLoss, Cancel, LongRunning, NetworkConflict, PoolNodeLimits, Unproven,
 };
 use crate::clock::Pace;
+use crate::entra::JsonWebKeySet;
 use crate::timings::Timings;
 
 const TENANT: &str = "72f988bf-0000-4000-8000-00000000a001";
@@ -110,6 +111,10 @@ pub struct FederatedCredential {
     /// One of the token's `aud`.
     #[serde(default = "token_exchange")]
     pub audience: String,
+    /// The issuer's public keys, which Azure would fetch from it. Where they are given, a token must be
+    /// signed by one of them; where not, no signature is checked.
+    #[serde(default)]
+    pub jwks: Option<JsonWebKeySet>,
 }
 
 fn token_exchange() -> String {
@@ -315,6 +320,13 @@ impl World {
                     group: group.clone(),
                 });
             }
+        }
+        let mut jwks = self
+            .federated_credentials
+            .iter()
+            .filter_map(|one| one.jwks.as_ref());
+        if !jwks.all(JsonWebKeySet::is_of_use) {
+            return absent("the `jwks` of each of `federated_credentials` needs an RSA key");
         }
         for mapping in &self.environments {
             if mapping.image.is_none() && mapping.name.is_none() {

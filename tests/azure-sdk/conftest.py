@@ -1,5 +1,6 @@
 """Microsoft's own clients against a simulator: unchanged but for endpoint, authority and CA."""
 
+import base64
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from azure.identity import ClientSecretCredential
+from cryptography.hazmat.primitives.asymmetric import rsa
 from simulator import Simulator, sdk_python
 
 # Azure's own durations, so many times faster.
@@ -19,7 +21,25 @@ CLIENT = "c11e0000-0000-4000-8000-00000000a002"
 
 
 @pytest.fixture(scope="session")
-def simulator(tmp_path_factory):
+def issuer_key():
+    """The private key of the issuer of service accounts' tokens."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def jwks(key):
+    """What a client finds at the `jwks_uri` of the issuer with this key."""
+    public = key.public_key().public_numbers()
+
+    def part(number: int) -> str:
+        value = number.to_bytes((number.bit_length() + 7) // 8)
+        return base64.urlsafe_b64encode(value).decode().rstrip("=")
+
+    n, e = part(public.n), part(public.e)
+    return {"keys": [{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "issuer", "n": n, "e": e}]}
+
+
+@pytest.fixture(scope="session")
+def simulator(tmp_path_factory, issuer_key):
     folder = tmp_path_factory.mktemp("azure")
     data = tmp_path_factory.mktemp("data")
     (data / "numbers.txt").write_text("1\n2\n3\n")
@@ -31,6 +51,7 @@ def simulator(tmp_path_factory):
                 "client_id": CLIENT,
                 "issuer": "https://kubernetes.default.svc",
                 "subject": "system:serviceaccount:dask:operator",
+                "jwks": jwks(issuer_key),
             }
         ],
         "data": [{"uri": "https://weather.blob.core.windows.net/isd/", "path": str(data)}],

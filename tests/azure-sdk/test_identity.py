@@ -12,6 +12,9 @@ from azure.identity import (
     WorkloadIdentityCredential,
 )
 from azure.mgmt.resource.resources import ResourceManagementClient
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 
 SCOPE = "https://management.azure.com/.default"
 
@@ -41,8 +44,8 @@ def test_an_unknown_client_and_a_wrong_tenant_get_azures_errors(simulator):
         client_secret(simulator, tenant_id=other).get_token(SCOPE)
 
 
-def service_account_token(folder, **changes):
-    """A file with a token as Kubernetes projects it; nobody checks its signature."""
+def service_account_token(folder, key, **changes):
+    """A file with a token as Kubernetes projects it, signed by a key."""
     claims = {
         "iss": "https://kubernetes.default.svc",
         "sub": "system:serviceaccount:dask:operator",
@@ -50,38 +53,55 @@ def service_account_token(folder, **changes):
         "exp": int(time.time()) + 3600,
     }
 
-    def part(value):
-        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+    def part(value: bytes) -> str:
+        return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
+    header = {"alg": "RS256", "kid": "issuer"}
+    said = ".".join(part(json.dumps(one).encode()) for one in (header, claims | changes))
     file = folder / "token"
-    file.write_text(f"{part({'alg': 'RS256'})}.{part(claims | changes)}.c2lnbmVk")
+    file.write_text(f"{said}.{part(key.sign(said.encode(), PKCS1v15(), SHA256()))}")
     return file
+
+
+def workload_identity(simulator, token):
+    return WorkloadIdentityCredential(
+        tenant_id=simulator.env["AZURE_TENANT_ID"],
+        client_id=simulator.env["AZURE_CLIENT_ID"],
+        token_file_path=str(token),
+        authority=simulator.authority,
+        disable_instance_discovery=True,
+    )
+
+
+def test_workload_identity_signs_in_with_the_token_of_its_service_account(
+    simulator, tmp_path, issuer_key
+):
+    token = service_account_token(tmp_path, issuer_key)
+    assert workload_identity(simulator, token).get_token(SCOPE).token
 
 
 @pytest.mark.parametrize(
     ("changes", "refused"),
     [
-        ({}, None),
         ({"sub": "system:serviceaccount:dask:other"}, "AADSTS700213"),
         ({"aud": "somebody"}, "AADSTS700213"),
         ({"exp": 1}, "AADSTS700024"),
+        ({"nbf": int(time.time()) + 3600}, "AADSTS700024"),
     ],
 )
-def test_workload_identity_signs_in_with_the_token_of_its_service_account(
-    simulator, tmp_path, changes, refused
+def test_a_token_of_another_account_audience_or_time_does_not_sign_in(
+    simulator, tmp_path, issuer_key, changes, refused
 ):
-    credential = WorkloadIdentityCredential(
-        tenant_id=simulator.env["AZURE_TENANT_ID"],
-        client_id=simulator.env["AZURE_CLIENT_ID"],
-        token_file_path=str(service_account_token(tmp_path, **changes)),
-        authority=simulator.authority,
-        disable_instance_discovery=True,
-    )
-    if refused is None:
-        assert credential.get_token(SCOPE).token
-    else:
-        with pytest.raises(ClientAuthenticationError, match=refused):
-            credential.get_token(SCOPE)
+    token = service_account_token(tmp_path, issuer_key, **changes)
+    with pytest.raises(ClientAuthenticationError, match=refused):
+        workload_identity(simulator, token).get_token(SCOPE)
+
+
+def test_a_token_that_somebody_else_has_signed_does_not_sign_in(simulator, tmp_path):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    token = service_account_token(tmp_path, key)
+    with pytest.raises(ClientAuthenticationError, match="not signed by a key of its issuer"):
+        workload_identity(simulator, token).get_token(SCOPE)
 
 
 def test_a_managed_identity_gets_its_token_from_the_metadata_service(simulator, arm, monkeypatch):

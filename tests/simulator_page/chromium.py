@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -14,6 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from line import debian_chromium
+from line.long_step import StepFailed
+
 # Seconds: on a machine that builds beside it, a browser takes its time.
 DEADLINE = 60.0
 GRACE = 10.0
@@ -22,8 +26,15 @@ GRACE = 10.0
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-def program() -> str | None:
-    return next(filter(None, map(shutil.which, NAMES)), None)
+@functools.cache
+def program() -> tuple[str | None, str]:
+    """The browser, or why there is none."""
+    if found := next(filter(None, map(shutil.which, NAMES)), None):
+        return found, ""
+    try:
+        return str(debian_chromium.program()), ""
+    except (StepFailed, OSError, subprocess.CalledProcessError) as failure:
+        return None, f"none of {', '.join(NAMES)} is on the PATH, and {failure}"
 
 
 def _out_of_the_way(descriptor: int) -> int:

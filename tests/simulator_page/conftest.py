@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from chromium import NAMES, Chromium, program
+from chromium import Chromium, program
 from simulated_azure import SimulatedAzure
 
 # Azure's own durations, so many times faster.
@@ -24,9 +24,9 @@ def azure(tmp_path):
 
 @pytest.fixture
 def browser(tmp_path):
-    command = program()
+    command, why_not = program()
     if command is None:
-        reason = f"NOBODY LOOKED AT THE PAGES: none of {', '.join(NAMES)} is on the PATH"
+        reason = f"NOBODY LOOKED AT THE PAGES: {why_not}"
         warnings.warn(reason, stacklevel=1)
         pytest.skip(reason)
     running = Chromium(command, tmp_path / "chromium.log")

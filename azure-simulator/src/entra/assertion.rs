@@ -1,7 +1,7 @@
 //! Client assertions: a token of another issuer instead of a secret (workload identity).
 //!
-//! Its claims are checked against the client's federated credentials; its signature is not, because
-//! the issuer's keys may be out of reach.
+//! Its claims are checked against the client's federated credentials; its signature where the
+//! credential has the issuer's keys, which Azure would fetch from the issuer.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::TokenError;
+use super::jwks::JsonWebKeySet;
 use crate::world::World;
 
 /// Whether `assertion` lets a client sign in. The codes of Entra's refusals, and their texts, are
@@ -20,21 +21,26 @@ pub(super) fn check(
     assertion: &str,
     now: Timestamp,
 ) -> Result<(), TokenError> {
-    let Some(claims) = claims(assertion) else {
+    let Some(token) = Token::parse(assertion) else {
         return Err(TokenError::invalid_client(
             50_027,
             "JWT token is invalid or malformed.".to_owned(),
         ));
     };
+    let claims = &token.claims;
     let text = |name: &str| claims[name].as_str().unwrap_or_default();
     let (issuer, subject) = (text("iss"), text("sub"));
-    let known = world.federated_credentials.iter().any(|credential| {
-        credential.client_id.eq_ignore_ascii_case(client)
-            && credential.issuer == issuer
-            && credential.subject == subject
-            && is_for(&claims["aud"], &credential.audience)
-    });
-    if !known {
+    let mut known = world
+        .federated_credentials
+        .iter()
+        .filter(|credential| {
+            credential.client_id.eq_ignore_ascii_case(client)
+                && credential.issuer == issuer
+                && credential.subject == subject
+                && is_for(&claims["aud"], &credential.audience)
+        })
+        .peekable();
+    if known.peek().is_none() {
         return Err(TokenError::invalid_client(
             700_213,
             format!(
@@ -43,6 +49,12 @@ pub(super) fn check(
                  against the presented assertion."
             ),
         ));
+    }
+    if !known.any(|credential| {
+        let keys = credential.jwks.as_ref();
+        keys.is_none_or(|keys| token.is_signed_by(keys))
+    }) {
+        return Err(TokenError::not_signed());
     }
     let second = now.as_second();
     let begun = claims["nbf"].as_i64().is_none_or(|from| from <= second);
@@ -56,12 +68,43 @@ pub(super) fn check(
     ))
 }
 
-fn claims(assertion: &str) -> Option<Value> {
-    let mut parts = assertion.split('.');
-    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let bytes = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
-    let claims: Value = serde_json::from_slice(&bytes).ok()?;
-    claims.is_object().then_some(claims)
+/// A JWT in its compact form.
+struct Token<'a> {
+    header: Value,
+    claims: Value,
+    /// What the signature is of: header and claims as they were sent.
+    signed: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Token<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (signed, signature) = text.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        Some(Self {
+            header: object(header)?,
+            claims: object(claims)?,
+            signed,
+            signature,
+        })
+    }
+
+    fn is_signed_by(&self, keys: &JsonWebKeySet) -> bool {
+        let Some(signature) = decoded(self.signature) else {
+            return false;
+        };
+        let kid = self.header["kid"].as_str();
+        self.header["alg"] == "RS256" && keys.have_signed(kid, self.signed.as_bytes(), &signature)
+    }
+}
+
+fn object(part: &str) -> Option<Value> {
+    let value: Value = serde_json::from_slice(&decoded(part)?).ok()?;
+    value.is_object().then_some(value)
+}
+
+fn decoded(part: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()
 }
 
 fn is_for(audience: &Value, wanted: &str) -> bool {

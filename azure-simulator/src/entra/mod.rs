@@ -2,8 +2,10 @@
 //! tokens it issued (contract section 2).
 
 mod assertion;
+mod jwks;
 mod tokens;
 
+pub use jwks::{JsonWebKey, JsonWebKeySet};
 pub(crate) use tokens::{Audience, Principal, Refusal, Tokens};
 
 use std::sync::Arc;
@@ -23,7 +25,8 @@ use crate::azure::{Azure, Settings};
 struct TokenError {
     status: StatusCode,
     error: &'static str,
-    code: u32,
+    /// Number of the `AADSTS` code, where it is known which one Azure has.
+    code: Option<u32>,
     message: String,
 }
 
@@ -32,7 +35,7 @@ impl TokenError {
         Self {
             status,
             error,
-            code,
+            code: Some(code),
             message,
         }
     }
@@ -41,19 +44,31 @@ impl TokenError {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_client", code, message)
     }
 
+    /// None of the issuer's keys has signed an assertion. The code of that was not recorded.
+    fn not_signed() -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            error: "invalid_client",
+            code: None,
+            message: "The client assertion is not signed by a key of its issuer (RS256)."
+                .to_owned(),
+        }
+    }
+
     fn answer(self, now: Timestamp) -> Answer {
         let correlation = Uuid::new_v4();
         let trace = Uuid::new_v4();
         let time = now.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
+        let code = self.code.map(|code| format!("AADSTS{code}: "));
         Answer::json(
             self.status,
             json!({
                 "error": self.error,
                 "error_description": format!(
-                    "AADSTS{}: {} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {time}",
-                    self.code, self.message
+                    "{}{} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {time}",
+                    code.unwrap_or_default(), self.message
                 ),
-                "error_codes": [self.code],
+                "error_codes": self.code.into_iter().collect::<Vec<_>>(),
                 "timestamp": time,
                 "trace_id": trace,
                 "correlation_id": correlation,

@@ -1,6 +1,7 @@
 //! Where blobs are on this machine: files below the simulator's directory, and those of runs.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::azure::Azure;
 use crate::data_plane::run_files;
-use crate::files::is_plain;
+use crate::files::{has_link, is_plain};
 use crate::lock;
 use crate::storage::StorageError;
 use crate::storage::account::{ARTIFACTS, Account};
@@ -107,7 +108,7 @@ fn run_folders(azure: &Azure, account: &Account) -> RunFolders {
     })
 }
 
-/// The file of a blob, whether it is there or not.
+/// The file of a blob, whether it is there or not; none that a link leads to.
 pub(crate) fn locate(place: &Place, blob: &str) -> Result<PathBuf, StorageError> {
     let invalid = || {
         StorageError::new(
@@ -122,9 +123,16 @@ pub(crate) fn locate(place: &Place, blob: &str) -> Result<PathBuf, StorageError>
             .and_then(|rest| rest.split_once('/'))
             .ok_or_else(StorageError::blob_not_found)?;
         let folder = runs.0.get(run).ok_or_else(StorageError::blob_not_found)?;
-        return run_files::locate(folder, path).map_err(|_| invalid());
+        let file = run_files::locate(folder, path).map_err(|_| invalid())?;
+        return without_links(folder, file).ok_or_else(invalid);
     }
-    below(&place.root, blob).ok_or_else(invalid)
+    below(&place.root, blob)
+        .and_then(|file| without_links(&place.root, file))
+        .ok_or_else(invalid)
+}
+
+fn without_links(root: &Path, file: PathBuf) -> Option<PathBuf> {
+    (!has_link(root, &file)).then_some(file)
 }
 
 /// A path below a folder that does not lead out of it.
@@ -133,7 +141,12 @@ pub(crate) fn below(root: &Path, path: &str) -> Option<PathBuf> {
 }
 
 pub(crate) async fn write(file: &Path, body: &[u8]) -> Result<(), StorageError> {
-    let failed = |problem: std::io::Error| StorageError::failed(&problem);
+    let failed = |problem: std::io::Error| match problem.kind() {
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
+            StorageError::refused("A blob whose name is also that of a folder")
+        }
+        _ => StorageError::failed(&problem),
+    };
     if let Some(folder) = file.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(failed)?;
     }

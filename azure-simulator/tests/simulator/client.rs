@@ -104,7 +104,7 @@ impl Azure {
         Self::start(World::default().without_delays()).await
     }
 
-    /// Asks Entra for a token, with some fields of the form replaced; `tenant` is one of them.
+    /// Asks Entra for a token, with some fields of the form replaced or added; `tenant` is one of them.
     pub(crate) async fn sign_in(&self, changed: &[(&str, &str)]) -> Reply {
         let env = self.simulator.env();
         let mut form = vec![
@@ -119,6 +119,8 @@ impl Azure {
                 tenant = value;
             } else if let Some(field) = form.iter_mut().find(|field| field.0 == *name) {
                 field.1 = value;
+            } else {
+                form.push((name, value));
             }
         }
         let url = format!("{}{tenant}/oauth2/v2.0/token", env["AZURE_AUTHORITY_HOST"]);

@@ -1,8 +1,12 @@
 //! Tokens: who gets one, and what it is good for.
 
-use azure_simulator::{Client, World};
+use azure_simulator::{Client, FederatedCredential, Simulator, World};
+use serde_json::{Value, json};
 
 use crate::client::{Azure, Reply};
+
+/// The public keys of an issuer, and tokens that were signed once; the private keys were not kept.
+const ASSERTIONS: &str = include_str!("testdata/assertions.json");
 
 fn problem(reply: &Reply) -> (u16, &str, i64) {
     (
@@ -93,4 +97,88 @@ async fn the_openid_configuration_leads_to_the_token_endpoint() {
     let expected = format!("{}/{tenant}/oauth2/v2.0/token", azure.simulator.arm_url());
     assert_eq!(endpoint, expected.as_str());
     azure.get("/common/discovery/instance").await.expect(200);
+}
+
+/// A world whose client may sign in with a service account's token, signed by one of these keys.
+fn federated(jwks: Value) -> World {
+    let mut world = World::default().without_delays();
+    let credential = json!({
+        "client_id": world.clients[0].client_id,
+        "issuer": "https://kubernetes.default.svc",
+        "subject": "system:serviceaccount:dask:operator",
+        "jwks": jwks,
+    });
+    let credential: FederatedCredential = serde_json::from_value(credential).unwrap();
+    world.federated_credentials.push(credential);
+    world
+}
+
+impl Azure {
+    async fn sign_in_by(&self, assertion: &str) -> Reply {
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let fields = [
+            ("client_assertion", assertion),
+            ("client_assertion_type", kind),
+        ];
+        self.sign_in(&fields).await
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_counts_only_as_one_of_its_keys_has_signed_it() {
+    let given: Value = serde_json::from_str(ASSERTIONS).unwrap();
+    let azure = Azure::start(federated(given["jwks"].clone())).await;
+    let token = |name: &str| given[name].as_str().unwrap().to_owned();
+    for good in ["signed", "signed_without_kid"] {
+        azure.sign_in_by(&token(good)).await.expect(200);
+    }
+    let (signed, without_kid) = (token("signed"), token("signed_without_kid"));
+    let (said, _) = signed.rsplit_once('.').unwrap();
+    let (_, signature) = without_kid.rsplit_once('.').unwrap();
+    for forged in [
+        token("signed_by_another"),
+        token("of_an_unknown_key"),
+        token("of_another_algorithm"),
+        format!("{said}.{signature}"),
+        format!("{said}."),
+        format!("{said}.no+base64"),
+    ] {
+        let reply = azure.sign_in_by(&forged).await;
+        assert_eq!(problem(&reply), (401, "invalid_client", 0), "{forged}");
+        assert_eq!(reply.body["error_codes"], json!([]));
+        let text = reply.body["error_description"].as_str().unwrap();
+        assert!(text.contains("not signed by a key of its issuer"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_well_signed_token_that_is_too_old_too_young_or_for_others_does_not_count() {
+    let given: Value = serde_json::from_str(ASSERTIONS).unwrap();
+    let azure = Azure::start(federated(given["jwks"].clone())).await;
+    for (name, code) in [
+        ("expired", 700_024),
+        ("too_early", 700_024),
+        ("for_others", 700_213),
+    ] {
+        let reply = azure.sign_in_by(given[name].as_str().unwrap()).await;
+        assert_eq!(problem(&reply), (401, "invalid_client", code), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_check_no_signature_are_no_world() {
+    for keys in [
+        json!([]),
+        json!([{"kty": "EC", "kid": "curve"}]),
+        json!([{"kty": "RSA", "n": "no base64", "e": "AQAB"}]),
+    ] {
+        let error = Simulator::start(federated(json!({"keys": keys}))).await;
+        let error = error.err().map(|error| format!("{error:?}"));
+        assert!(
+            error
+                .as_deref()
+                .is_some_and(|text| text.contains("RSA key")),
+            "{keys}: {error:?}"
+        );
+    }
 }

@@ -18,6 +18,7 @@ mod meter;
 mod namespace;
 mod network;
 mod page;
+mod paths;
 mod pools;
 mod pretend;
 mod processes;

@@ -7,7 +7,7 @@ use crate::client::{Azure, Reply};
 
 impl Azure {
     /// Sends to a blob by a URL that needs no token.
-    async fn blob(&self, method: Method, url: &str, body: &str) -> Reply {
+    pub(crate) async fn blob(&self, method: Method, url: &str, body: &str) -> Reply {
         let request = self
             .http
             .request(method, url)
@@ -17,7 +17,7 @@ impl Azure {
     }
 
     /// The signed URL of a container for an upload, and its URL without the signature.
-    async fn upload(&self, code: &str) -> (String, String) {
+    pub(crate) async fn upload(&self, code: &str) -> (String, String) {
         let path = self.ml(&format!("codes/{code}/versions/1/startPendingUpload"));
         let body = json!({"pendingUploadType": "TemporaryBlobReference"});
         let reply = self.send(Method::POST, &path, Some(body)).await.expect(200);
@@ -31,7 +31,7 @@ impl Azure {
 }
 
 /// A URL of a blob in the container that a signed URL is of.
-fn within(container: &str, blob: &str) -> String {
+pub(crate) fn within(container: &str, blob: &str) -> String {
     container.replacen('?', &format!("/{blob}?"), 1)
 }
 
