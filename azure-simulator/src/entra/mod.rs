@@ -2,6 +2,7 @@
 //! tokens it issued (contract section 2).
 
 mod assertion;
+pub(crate) mod run_token;
 mod tokens;
 
 pub(crate) use tokens::{Audience, Principal, Refusal, Tokens};

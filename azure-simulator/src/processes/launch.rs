@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::arm::cloud_metadata;
 use crate::azure::{Azure, Settings, Transaction};
 use crate::data_plane::run_files::{OUTPUTS, WORK};
 use crate::documents::Document;
-use crate::entra::Principal;
+use crate::entra::run_token;
 use crate::kinds;
 use crate::physics::run::run_error;
 use crate::processes::inputs::{Input, Source, copy};
@@ -21,9 +20,6 @@ use crate::processes::supervisor::{Command, Start};
 use crate::processes::{OTHER_NODES, log_of};
 use crate::resource_id::ResourceId;
 use crate::storage::uri;
-
-/// A job lives 21 days at most, and its token as long.
-const RUN_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_hours(21 * 24);
 
 /// Folder of a world's directory with every tool of the `PATH` but Python.
 pub(crate) const WITHOUT_PYTHON: &str = "image-without-python";
@@ -315,20 +311,12 @@ fn resolved(transaction: &Transaction<'_>, job: &ResourceId, uri: &str) -> Strin
 impl Launch {
     /// A token for this run: the data plane takes it.
     pub(crate) fn issue_token(&mut self, azure: &Azure) -> String {
-        let now = azure.clock.now().timestamp;
-        let expiry = now.saturating_add(RUN_TOKEN_LIFETIME).unwrap_or(now);
+        let issued = run_token::issue(azure, &self.workspace, &self.id);
         self.environment.insert(
             "AZUREML_RUN_TOKEN_EXPIRY".to_owned(),
-            expiry.as_second().to_string(),
+            issued.expires.as_second().to_string(),
         );
-        azure.tokens.issue(
-            Principal::Run {
-                workspace: self.workspace.clone(),
-            },
-            now,
-            RUN_TOKEN_LIFETIME,
-            json!({"aud": azure.settings.base_url(), "runid": self.id}),
-        )
+        issued.token
     }
 
     /// Makes the directories and the inputs on each node; blocks.

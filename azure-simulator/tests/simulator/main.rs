@@ -20,6 +20,7 @@ mod page;
 mod pools;
 mod pretend;
 mod processes;
+mod run_history;
 mod storage;
 mod sturdy;
 mod throttling;
