@@ -169,6 +169,36 @@ def test_a_job_with_code_inputs_and_outputs_runs_and_gives_its_results_back(
     assert again.code == got.code, "the same code is not uploaded twice"
 
 
+def test_an_output_of_a_job_is_a_data_asset_that_another_job_reads(ml, pool, environment, tmp_path):
+    made = ml.jobs.create_or_update(
+        command(
+            command="echo 42 > ${{outputs.total}}",
+            outputs={"total": Output(type="uri_file", name="job-total")},
+            environment="sdk:1",
+            compute="sdk-pool",
+        )
+    )
+    assert wait_for(ml, made.name, "Completed", "Failed") == "Completed"
+    assert ml.jobs.get(made.name).outputs["total"].name == "job-total"
+    total = ml.data.get("job-total", label="latest")
+    assert (total.version, total.type) == ("1", "uri_file")
+    reader = ml.jobs.create_or_update(
+        command(
+            command="cat ${{inputs.total}}",
+            inputs={"total": Input(type="uri_file", path="azureml:job-total:1")},
+            environment="sdk:1",
+            compute="sdk-pool",
+        )
+    )
+    assert wait_for(ml, reader.name, "Completed", "Failed") == "Completed"
+    ml.jobs.download(made.name, download_path=tmp_path, output_name="total")
+    ml.jobs.download(reader.name, download_path=tmp_path)
+    log = tmp_path / "artifacts/user_logs/std_log_process_00.txt"
+    assert log.read_text() == "42\n"
+    (file,) = [one for one in (tmp_path / "named-outputs").rglob("*") if one.is_file()]
+    assert file.read_text() == "42\n"
+
+
 def test_a_job_that_fails_says_why(ml, pool, environment):
     job = command(command="echo broken; exit 3", environment="sdk:1", compute="sdk-pool")
     made = ml.jobs.create_or_update(job)

@@ -60,8 +60,7 @@ pub(crate) fn checked(given: &Value) -> Result<Value, ArmError> {
 /// What a GET of a job shows of them.
 pub(crate) fn shown(transaction: &Transaction<'_>, document: &Document) -> Value {
     let settings = transaction.settings;
-    let mut home = document.id.clone();
-    home.segments.truncate(1);
+    let home = document.id.root();
     let own = |kind: &str, endpoint: String| {
         json!({
             "jobServiceType": kind, "port": null, "endpoint": endpoint, "status": null,

@@ -10,6 +10,7 @@ mod faults;
 mod fixtures;
 mod instances;
 mod job_inputs;
+mod job_outputs;
 mod jobs;
 mod limits;
 mod losses;
