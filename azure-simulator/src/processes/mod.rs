@@ -5,7 +5,7 @@ pub(crate) mod inputs;
 pub(crate) mod launch;
 pub(crate) mod outputs;
 mod placeholders;
-mod ranks;
+pub(crate) mod ranks;
 pub(crate) mod supervisor;
 pub(crate) mod tree;
 pub(crate) mod variables;
