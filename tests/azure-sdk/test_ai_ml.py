@@ -5,6 +5,7 @@ import time
 
 import pytest
 from azure.ai.ml import Input, MLClient, Output, PyTorchDistribution, command
+from azure.ai.ml._artifacts._artifact_utilities import download_artifact_from_aml_uri
 from azure.ai.ml.entities import AmlCompute, Data, Environment
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
@@ -109,6 +110,22 @@ def test_data_is_versioned_and_its_versions_do_not_change(ml, tmp_path):
         Data(name="local", version="1", path=str(tmp_path / "local.txt"), type="uri_file")
     )
     assert "/datastores/workspaceblobstore/paths/LocalUpload/" in local.path
+
+
+def test_a_large_file_goes_up_in_blocks_and_comes_back_in_ranges(simulator, ml, tmp_path):
+    # Beyond 64 MiB the client puts blocks, and beyond 32 MiB it gets ranges.
+    large = tmp_path / "large.bin"
+    line = bytes(range(251)) * 1000
+    with large.open("wb") as file:
+        while file.tell() <= 64 << 20:
+            file.write(line)
+    made = ml.data.create_or_update(
+        Data(name="large", version="1", path=str(large), type="uri_file")
+    )
+    exchanges = simulator.control("/exchanges")
+    assert "comp=blocklist" in exchanges and "comp=block&blockid=" in exchanges
+    download_artifact_from_aml_uri(made.path, str(tmp_path / "down"), ml.datastores)
+    assert (tmp_path / "down" / "large.bin").read_bytes() == large.read_bytes()
 
 
 def test_an_environment_is_read_back(ml, environment):
