@@ -6,7 +6,13 @@ import time
 import pytest
 from azure.ai.ml import Input, MLClient, Output, PyTorchDistribution, command
 from azure.ai.ml._artifacts._artifact_utilities import download_artifact_from_aml_uri
-from azure.ai.ml.entities import AmlCompute, Data, Environment
+from azure.ai.ml.entities import (
+    AmlCompute,
+    Data,
+    Environment,
+    JobService,
+    TensorBoardJobService,
+)
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 DEADLINE = 60.0
@@ -258,17 +264,21 @@ def test_a_distributed_job_runs_on_several_nodes_with_a_log_each(ml, pool, envir
 
 
 def test_services_of_a_job_are_told_by_node(ml, pool, environment):
-    from azure.ai.ml.entities import JobService
-
     job = command(
         command="sleep 1000",
         environment="sdk:1",
         compute="sdk-pool",
-        services={"dashboard": JobService(type="custom", port=8787)},
+        services={
+            "dashboard": JobService(type="custom", port=8787),
+            "board": TensorBoardJobService(log_dir="outputs/board"),
+        },
     )
     made = ml.jobs.create_or_update(job)
     wait_for(ml, made.name, "Running")
     service = ml.jobs.show_services(made.name)["dashboard"]
     assert (service.port, service.status) == (8787, "Running")
-    assert ml.jobs.get(made.name).services["dashboard"].endpoint.endswith(".nodes.azureml.ms")
+    services = ml.jobs.get(made.name).services
+    assert services["dashboard"].endpoint.endswith(".nodes.azureml.ms")
+    board = services["board"]
+    assert (board.log_dir, board.status, board.endpoint) == ("outputs/board", "NotStarted", None)
     ml.jobs.begin_cancel(made.name).wait()

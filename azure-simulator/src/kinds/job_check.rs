@@ -359,7 +359,10 @@ mod tests {
             ("distribution", json!({"distributionType": "Ray"})),
             ("componentId", json!("x")),
             ("resources", json!({"instanceType": "Standard_DS3_v2"})),
-            ("services", json!({"lab": {"jobServiceType": "JupyterLab"}})),
+            (
+                "services",
+                json!({"ray": {"jobServiceType": "RayDashboard"}}),
+            ),
         ] {
             let mut body = json!({"properties": {
                 "jobType": "Command", "command": "echo", "environmentId": "e",

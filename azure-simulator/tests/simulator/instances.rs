@@ -250,6 +250,47 @@ async fn services_are_told_of_the_first_node_or_of_all() {
 }
 
 #[tokio::test]
+async fn tools_beside_a_job_are_listed_and_not_started() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    let with = |services: Value| {
+        let mut body = azure.job_body("sleep 1000");
+        body["properties"]["services"] = services;
+        body
+    };
+    for refused in [
+        json!({"jobServiceType": "RayDashboard"}),
+        json!({"jobServiceType": "Custom"}),
+        json!({"jobServiceType": "VSCode", "port": "8080"}),
+        json!({"jobServiceType": "VSCode", "properties": {"logDir": "x"}}),
+    ] {
+        let body = with(json!({"x": refused}));
+        azure.put(&azure.ml("jobs/j1"), body).await.expect(400);
+    }
+    let log_dir = json!({"logDir": "outputs/tb"});
+    let body = with(json!({
+        "lab": {"jobServiceType": "JupyterLab"},
+        "code": {"jobServiceType": "VSCode"},
+        "shell": {"jobServiceType": "SSH", "properties": {"sshPublicKeys": "ssh-ed25519 A"}},
+        "board": {"jobServiceType": "TensorBoard", "properties": log_dir},
+    }));
+    azure.put(&azure.ml("jobs/j1"), body).await.expect(201);
+    let job = azure.job_is("j1", "Running").await;
+    let board = job["properties"]["services"]["board"].clone();
+    let expected = json!({
+        "jobServiceType": "TensorBoard", "port": null, "endpoint": null, "status": "NotStarted",
+        "errorMessage": null, "properties": log_dir, "nodes": null,
+    });
+    assert_eq!(board, expected);
+    let path = format!(
+        "/history/v1.0{}/runs/j1/serviceinstances/0",
+        azure.workspace
+    );
+    let instances = azure.get(&path).await.expect(200).body["instances"].clone();
+    assert_eq!(instances.as_object().unwrap().len(), 4);
+    assert_eq!(instances["lab"]["status"], "NotStarted");
+}
+
+#[tokio::test]
 async fn counts_that_make_no_sense_are_refused() {
     let azure = Azure::without_delays().await.with_pool(1).await;
     for (nodes, processes) in [(0, 1), (101, 1), (1, 0)] {
