@@ -21,6 +21,9 @@ pub(crate) fn inputs(given: &Value) -> Result<Value, ArmError> {
             ],
             "a job's input",
         )?;
+        if !input["pathOnCompute"].is_null() {
+            return Err(ArmError::refused("The pathOnCompute of an input"));
+        }
         let kind = input["jobInputType"].as_str().unwrap_or_default();
         let described = input["description"].clone();
         let normalised = match kind {
@@ -165,6 +168,14 @@ pub(crate) fn check_placeholders(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_of_its_own_on_the_node_is_refused_and_not_forgotten() {
+        let input = json!({"x": {
+            "jobInputType": "uri_folder", "uri": "https://x/y", "pathOnCompute": "/data",
+        }});
+        assert!(inputs(&input).unwrap_err().refused.is_some());
+    }
 
     #[test]
     fn a_command_cannot_refer_to_an_input_that_is_not_there() {

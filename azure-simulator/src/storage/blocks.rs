@@ -77,24 +77,14 @@ impl Blocks {
         let committed = lock(&self.committed).get(blob).cloned();
         let own = Own::read(blob, committed).await;
         let beside = folder.join(Uuid::new_v4().to_string());
-        let mut file = tokio::fs::File::create(&beside).await.map_err(failed)?;
-        let mut made = Vec::new();
-        for (from, id) in list {
-            let waiting = match from {
-                From::Committed => None,
-                From::Uncommitted | From::Latest => {
-                    tokio::fs::read(folder.join(file_of(id)?)).await.ok()
-                }
-            };
-            let content = match (&waiting, from) {
-                (Some(content), _) => content.as_slice(),
-                (None, From::Uncommitted) => return Err(not_there()),
-                (None, _) => own.block(id).ok_or_else(not_there)?,
-            };
-            file.write_all(content).await.map_err(failed)?;
-            made.push((id.clone(), content.len()));
-        }
-        file.flush().await.map_err(failed)?;
+        let made = match assemble(&beside, list, &folder, &own).await {
+            Ok(made) => made,
+            Err(error) => {
+                // The blocks stay, for another list.
+                let _ = tokio::fs::remove_file(&beside).await;
+                return Err(error);
+            }
+        };
         if let Some(parent) = blob.parent() {
             tokio::fs::create_dir_all(parent).await.map_err(failed)?;
         }
@@ -108,6 +98,36 @@ impl Blocks {
     fn waiting(&self, blob: &Path) -> PathBuf {
         self.root.join(digest(blob.as_os_str().as_encoded_bytes()))
     }
+}
+
+/// Writes the blocks of a list one after the other: those that wait in `folder`, and those of the blob
+/// that is there.
+async fn assemble(
+    place: &Path,
+    list: &[Entry],
+    folder: &Path,
+    own: &Own,
+) -> Result<Vec<(String, usize)>, StorageError> {
+    let failed = |problem: std::io::Error| StorageError::failed(&problem);
+    let mut file = tokio::fs::File::create(place).await.map_err(failed)?;
+    let mut made = Vec::new();
+    for (from, id) in list {
+        let waiting = match from {
+            From::Committed => None,
+            From::Uncommitted | From::Latest => {
+                tokio::fs::read(folder.join(file_of(id)?)).await.ok()
+            }
+        };
+        let content = match (&waiting, from) {
+            (Some(content), _) => content.as_slice(),
+            (None, From::Uncommitted) => return Err(not_there()),
+            (None, _) => own.block(id).ok_or_else(not_there)?,
+        };
+        file.write_all(content).await.map_err(failed)?;
+        made.push((id.clone(), content.len()));
+    }
+    file.flush().await.map_err(failed)?;
+    Ok(made)
 }
 
 /// A blob that is there, and its blocks.
