@@ -44,6 +44,15 @@ pub struct RunArgs {
     /// Seconds that a cluster at rest goes unlooked at
     #[arg(long, env = "RESYNC_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
     pub resync_seconds: u64,
+    /// Seconds between two sweeps for what no DaskCluster owns any more
+    #[arg(long, env = "SWEEP_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(60..=86400))]
+    pub sweep_seconds: u64,
+    /// What becomes of pools and jobs that no DaskCluster owns any more
+    #[arg(long, env = "ORPHANS", value_enum, default_value_t)]
+    pub orphans: Orphans,
+    /// Seconds that an orphan is only told before it is removed
+    #[arg(long, env = "ORPHAN_GRACE_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(60..=604_800))]
+    pub orphan_grace_seconds: u64,
     /// When worker jobs are submitted: with the head's, or once it runs
     #[arg(long, env = "WORKER_SUBMISSION", value_enum, default_value_t)]
     pub worker_submission: Submission,
@@ -72,6 +81,15 @@ pub enum Submission {
     #[default]
     BesideHead,
     AfterHead,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Orphans {
+    /// They are told in log, metrics and events
+    #[default]
+    Report,
+    /// They are removed once their grace has passed
+    Remove,
 }
 
 /// The operator's own identity and cloud; the variables are those of Microsoft's SDKs.

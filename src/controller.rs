@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
 use crate::reconcile::{Context, Defaults, Error, identity, reconcile};
 use crate::settings::Settings;
+use crate::sweep::sweep;
 use crate::watch_backoff::WatchBackoff;
 
 /// What keeps the operator from running at all.
@@ -138,6 +139,7 @@ async fn operate(
         sight,
     });
     let filled = filled(context.client.clone(), caches.clone(), readiness);
+    let sweeping = sweep(Arc::clone(&context), settings.sweep);
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let after_error = Arc::clone(&alarms);
@@ -186,6 +188,7 @@ async fn operate(
         () = controller => Ok(()),
         // Its end is no reason to end.
         () = filled.then(|()| future::pending()) => Ok(()),
+        () = sweeping => Ok(()),
     }
 }
 

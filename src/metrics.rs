@@ -2,7 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::azure::{EndedRequest, RequestObserver};
@@ -15,6 +16,7 @@ pub struct Metrics {
     pub reconciles: IntCounterVec,
     pub reconcile_seconds: HistogramVec,
     pub status_writes: IntCounter,
+    orphans: IntGaugeVec,
     azure_requests: IntCounterVec,
     azure_request_seconds: HistogramVec,
 }
@@ -44,6 +46,13 @@ impl Metrics {
                 "dask_azureml_status_writes_total",
                 "Writes of a DaskCluster's status",
             )?,
+            orphans: IntGaugeVec::new(
+                Opts::new(
+                    "dask_azureml_orphans",
+                    "Resources in Azure that carry our tag and that no DaskCluster owns, by kind",
+                ),
+                &["kind"],
+            )?,
             azure_requests: IntCounterVec::new(
                 Opts::new(
                     "dask_azureml_azure_requests_total",
@@ -61,10 +70,11 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 5] = [
+        let all: [Box<dyn Collector>; 6] = [
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.reconcile_seconds.clone()),
             Box::new(metrics.status_writes.clone()),
+            Box::new(metrics.orphans.clone()),
             Box::new(metrics.azure_requests.clone()),
             Box::new(metrics.azure_request_seconds.clone()),
         ];
@@ -72,6 +82,14 @@ impl Metrics {
             metrics.registry.register(collector)?;
         }
         Ok(metrics)
+    }
+
+    /// Tells the kinds of all orphans that the last sweep has found.
+    pub fn tell_orphans(&self, kinds: impl Iterator<Item = &'static str>) {
+        self.orphans.reset();
+        for kind in kinds {
+            self.orphans.with_label_values(&[kind]).inc();
+        }
     }
 
     /// The page that Prometheus reads.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::azure::{Endpoint, HttpSettings, Identity, IncompleteIdentity, InvalidEndpoint};
-use crate::cli::{AzureArgs, RunArgs, Submission};
+use crate::cli::{AzureArgs, Orphans, RunArgs, Submission};
 use crate::reconcile::{EnvironmentDefinition, WorkerSubmission};
+use crate::sweep::{OrphanPolicy, SweepSettings};
 
 /// The environment of clusters that name none: built once by Azure ML.
 const DEFAULT_CONDA_FILE: &str = include_str!("default_environment.yaml");
@@ -16,6 +17,7 @@ pub struct Settings {
     pub metrics_address_file: Option<PathBuf>,
     pub instance: String,
     pub resync: Duration,
+    pub sweep: SweepSettings,
     pub worker_submission: WorkerSubmission,
     pub environment: EnvironmentDefinition,
     pub endpoint: Endpoint,
@@ -47,6 +49,9 @@ impl Settings {
             metrics_address_file,
             instance,
             resync_seconds,
+            sweep_seconds,
+            orphans,
+            orphan_grace_seconds,
             worker_submission,
             default_image,
             default_conda_file,
@@ -64,6 +69,14 @@ impl Settings {
             metrics_address_file,
             instance,
             resync: Duration::from_secs(resync_seconds),
+            sweep: SweepSettings {
+                interval: Duration::from_secs(sweep_seconds),
+                orphans: match orphans {
+                    Orphans::Report => OrphanPolicy::Report,
+                    Orphans::Remove => OrphanPolicy::Remove,
+                },
+                grace: Duration::from_secs(orphan_grace_seconds),
+            },
             worker_submission: match worker_submission {
                 Submission::BesideHead => WorkerSubmission::BesideHead,
                 Submission::AfterHead => WorkerSubmission::AfterHead,

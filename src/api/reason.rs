@@ -124,6 +124,11 @@ pub enum Reason {
     Retiring,
     /// The environment lacks Dask's `distributed`. Add it to the image or to the conda file.
     ImageWithoutDask,
+    /// A resource in Azure carries the tags of a DaskCluster that does not exist any more. Remove it,
+    /// or tag it as retained.
+    Orphaned,
+    /// Such a resource was removed, as the operator's setting says.
+    OrphanRemoved,
 }
 
 impl Reason {
@@ -145,7 +150,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -190,6 +195,8 @@ impl Reason {
         Self::WorkersFailing,
         Self::Retiring,
         Self::ImageWithoutDask,
+        Self::Orphaned,
+        Self::OrphanRemoved,
     ];
 
     /// The CamelCase word that conditions, events and metrics carry.
@@ -239,6 +246,8 @@ impl Reason {
             Self::WorkersFailing => "WorkersFailing",
             Self::Retiring => "Retiring",
             Self::ImageWithoutDask => "ImageWithoutDask",
+            Self::Orphaned => "Orphaned",
+            Self::OrphanRemoved => "OrphanRemoved",
         }
     }
 }

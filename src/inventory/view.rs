@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::pace::{Allowance, Pace};
 use super::picture::{Due, Found, Listed, Picture, Read};
+use super::questions::{Answer, Question, Questions};
 use super::wrote::Wrote;
 use crate::access::AzureAccess;
 use crate::api::Reason;
@@ -30,6 +31,7 @@ pub(super) struct View {
     allowance: Arc<Mutex<Allowance>>,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
     picture: Mutex<Picture>,
+    questions: Mutex<Questions>,
     /// Counts the reads that came back.
     learned: watch::Sender<u64>,
     sooner: Notify,
@@ -45,6 +47,7 @@ impl View {
     ) -> Self {
         Self {
             picture: Mutex::new(Picture::new(workspace.clone(), clock.elapsed())),
+            questions: Mutex::default(),
             access,
             workspace,
             clock,
@@ -61,6 +64,7 @@ impl View {
 
     /// Says whether anybody still looks.
     pub(super) fn forget(&self, of: impl Fn(&ClusterIdentity) -> bool) -> bool {
+        lock(&self.questions).forget(&of);
         let mut picture = self.picture();
         picture.forget(of);
         picture.has_followers()
@@ -81,6 +85,32 @@ impl View {
         cluster: &ClusterIdentity,
     ) -> Result<BTreeMap<ResourceId, Value>, Trouble> {
         self.once_known(|_| self.picture().jobs(cluster)).await
+    }
+
+    /// The answer to what is asked once; it is waited for.
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        cluster: &ClusterIdentity,
+        question: &Question,
+    ) -> Lookup<Answer> {
+        self.once_known(|now| {
+            let (answer, is_new) = lock(&self.questions).ask(cluster, question, now);
+            if is_new {
+                let (view, cluster, question) =
+                    (Arc::clone(self), cluster.clone(), question.clone());
+                tokio::spawn(async move { view.put(&cluster, &question).await });
+            }
+            Some(answer).filter(|answer| !matches!(answer, Lookup::NotAsked))
+        })
+        .await
+    }
+
+    async fn put(&self, cluster: &ClusterIdentity, question: &Question) {
+        let answer = question.put_to(&self.access).await;
+        let now = self.clock.elapsed();
+        lock(&self.questions).learn(cluster, question, answer, now);
+        self.learned.send_modify(|count| *count += 1);
+        self.tell([cluster.clone()]);
     }
 
     pub(super) fn wrote(
@@ -165,10 +195,7 @@ impl View {
         // Jobs are filtered by the tag's key alone (contract section 0, 8).
         let (kind, query): (_, &[_]) = match of {
             Listed::Computes => ("computes", &[]),
-            Listed::Jobs => (
-                "jobs",
-                &[("tag", ownership::OWNER), ("listViewType", "All")],
-            ),
+            Listed::Jobs => ("jobs", &[("tag", ownership::OWNER)]),
         };
         let api_version = match of {
             Listed::Computes => ComputeCluster::API_VERSION,

@@ -1,14 +1,10 @@
 //! What one process remembers of a cluster between two reconciles. All of it may be lost: it saves requests and spaces
 //! tries, and no decision about what exists rests on it.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use super::act::Setbacks;
 use super::conclude::Next;
-use super::observed::JobFailure;
-use crate::azure_resources::PoolNode;
 use crate::inventory::Pace;
 
 #[derive(Clone, Debug)]
@@ -20,9 +16,6 @@ pub struct ClusterMemory {
     pub plan: String,
     pub generation: i64,
     pub last_status_write: Option<Timestamp>,
-    /// The nodes of the pool, as they were when this head's address had to be believed.
-    pub pool_nodes: Option<(String, Vec<PoolNode>)>,
-    pub job_failures: BTreeMap<String, JobFailure>,
 }
 
 impl ClusterMemory {
@@ -34,8 +27,6 @@ impl ClusterMemory {
             plan: String::new(),
             generation: 0,
             last_status_write: None,
-            pool_nodes: None,
-            job_failures: BTreeMap::new(),
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) use plan::CONNECTION;
 pub use plan::{
     Action as PlannedAction, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait, plan,
 };
+pub(crate) use report::as_long_as_kubernetes_takes;
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
     validate,

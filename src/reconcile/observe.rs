@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 
 use super::Context;
 use super::memory::ClusterMemory;
-use super::observed::{Credentials, JobFailure, Observed, SecretReference, Workspace};
+use super::observed::{Credentials, Observed, SecretReference, Workspace};
 use super::plan::SchedulerStage;
 use super::trouble;
 use super::validate::{ValidCluster, Wanted};
@@ -14,9 +14,7 @@ use crate::access::{AzureAccess, Granted};
 use crate::api::{DaskCluster, Reason};
 use crate::azure::{ArmClient, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
-use crate::azure_resources::{
-    AzureKind as _, ComputeCluster, KINDS, PoolNode, PoolNodes, Scene, Subnet,
-};
+use crate::azure_resources::{AzureKind as _, ComputeCluster, KINDS, Scene, Subnet};
 use crate::cluster::Place;
 use crate::inventory::AzureSight;
 use crate::kubernetes::FINALIZER;
@@ -24,11 +22,6 @@ use crate::kubernetes_children::{HeldConnection, connection_secret_name, service
 use crate::lookup::{Lookup, Trouble};
 use crate::names::ClusterIdentity;
 use crate::token::Token;
-
-/// The log of a job's first (and for us only) process (contract section 10).
-const JOB_LOG: &str = "user_logs/std_log_process_00.txt";
-/// Bytes of a failed job's log that are shown.
-const LOG_TAIL: usize = 1024;
 
 /// What was seen, and the way to Azure that it was seen by.
 pub(super) struct Look {
@@ -46,7 +39,7 @@ pub(super) async fn observe(
     context: &Context,
     cluster: &DaskCluster,
     wanted: &Wanted,
-    memory: &mut ClusterMemory,
+    memory: &ClusterMemory,
 ) -> Look {
     let identity = identity(cluster);
     let (credentials, access) = credentials(context, cluster, &identity).await;
@@ -78,7 +71,6 @@ pub(super) async fn observe(
         context,
         access: &access,
         sight: &azure.sight,
-        memory,
     };
     match wanted {
         Wanted::Cluster(valid) => reader.look_at_cluster(valid, &mut observed).await,
@@ -193,11 +185,10 @@ struct Reader<'a> {
     context: &'a Context,
     access: &'a AzureAccess,
     sight: &'a AzureSight,
-    memory: &'a mut ClusterMemory,
 }
 
 impl Reader<'_> {
-    async fn look_at_cluster(mut self, cluster: &ValidCluster, observed: &mut Observed) {
+    async fn look_at_cluster(self, cluster: &ValidCluster, observed: &mut Observed) {
         let place = &cluster.place;
         self.look_at_workspace(place, observed).await;
         if observed.workspace.present().is_none() {
@@ -306,115 +297,47 @@ impl Reader<'_> {
         };
     }
 
-    /// Lists the nodes when only they can say whether the head's address is one of theirs, once a head.
+    /// Lists the nodes when only they can say whether the head's address is one of theirs.
     async fn look_at_pool_nodes(
-        &mut self,
+        &self,
         cluster: &ValidCluster,
         lineup: &Lineup,
         observed: &mut Observed,
     ) {
-        let head = cluster.place.identity.job_id(lineup.head.name());
-        if let Some((of, nodes)) = &self.memory.pool_nodes
-            && *of == head
-        {
-            observed.pool_nodes = Lookup::Present(nodes.clone());
-        }
         let scene = Scene {
             cluster,
             observed,
             lineup: Some(lineup),
         };
-        if !matches!(
+        if matches!(
             SchedulerStage::of(&scene, lineup),
             SchedulerStage::Doubted(_)
         ) {
+            let head = cluster.place.identity.job_id(lineup.head.name());
+            observed.pool_nodes = self.sight.pool_nodes(&cluster.place.compute, &head).await;
+        }
+    }
+
+    /// Asks why the newest jobs of vacant slots failed.
+    async fn look_at_failures(&self, place: &Place, lineup: &Lineup, observed: &mut Observed) {
+        let workspace = observed.workspace.present();
+        let Some(discovery) = workspace.and_then(|workspace| workspace.discovery_url.clone())
+        else {
             return;
-        }
-        let answer = self
-            .access
-            .client
-            .post(
-                &cluster.place.compute,
-                "listNodes",
-                ComputeCluster::API_VERSION,
-                None,
-            )
-            .await;
-        observed.pool_nodes = match answer {
-            Ok(answer) => {
-                let nodes: Vec<PoolNode> = answer
-                    .body
-                    .and_then(|body| serde_json::from_value::<PoolNodes>(body).ok())
-                    .map(|nodes| nodes.nodes)
-                    .unwrap_or_default();
-                self.memory.pool_nodes = Some((head, nodes.clone()));
-                Lookup::Present(nodes)
-            }
-            Err(error) => Lookup::Unavailable(trouble::of_azure(&error)),
         };
-    }
-
-    /// Asks why the newest jobs of vacant slots failed, once a job.
-    async fn look_at_failures(&mut self, place: &Place, lineup: &Lineup, observed: &mut Observed) {
         let vacant = std::iter::once(&lineup.head).chain(&lineup.workers);
-        let failed: Vec<&JobFacts> = vacant
-            .filter_map(|occupant| match occupant {
-                Occupant::Vacant {
-                    last: Some(last),
-                    failures: 1..,
-                    ..
-                } => Some(&**last),
-                Occupant::Vacant { .. } | Occupant::Alive(_) => None,
-            })
-            .collect();
-        self.memory
-            .job_failures
-            .retain(|id, _| failed.iter().any(|job| job.id == *id));
-        for job in failed.into_iter().take(FAILURES_AT_MOST) {
-            if !self.memory.job_failures.contains_key(&job.id)
-                && let Some(failure) = self.why_failed(place, observed, &job.id).await
-            {
-                self.memory.job_failures.insert(job.id.clone(), failure);
-            }
-        }
-        observed.job_failures.clone_from(&self.memory.job_failures);
-    }
-
-    async fn why_failed(
-        &self,
-        place: &Place,
-        observed: &Observed,
-        job: &str,
-    ) -> Option<JobFailure> {
-        let discovery = observed.workspace.present()?.discovery_url.clone()?;
-        // The data plane may be private while ARM is not: then the job's state alone is told.
-        let told = async {
-            let plane = self
-                .access
-                .client
-                .data_plane(&place.workspace, &discovery)
-                .await?;
-            let details = plane.run_details(job).await?;
-            let log_tail = match details.logs.get(JOB_LOG) {
-                Some(log) => Some(plane.log_tail(log, LOG_TAIL).await?)
-                    .filter(|tail| !tail.trim().is_empty()),
-                None => None,
-            };
-            Ok::<_, crate::azure::Error>(JobFailure {
-                error: details
-                    .error
-                    .map(|error| format!("{}: {}", error.code, error.message)),
-                log_tail: log_tail.map(|tail| tail.trim().to_owned()),
-            })
-        };
-        match told.await {
-            Ok(failure) => Some(failure),
-            Err(error) => {
-                tracing::warn!(%error, job, "why the job failed could not be read");
-                Some(JobFailure {
-                    error: None,
-                    log_tail: None,
-                })
+        let failed = vacant.filter_map(|occupant| match occupant {
+            Occupant::Vacant {
+                last: Some(last),
+                failures: 1..,
+                ..
+            } => Some(&**last),
+            Occupant::Vacant { .. } | Occupant::Alive(_) => None,
+        });
+        for JobFacts { id, .. } in failed.take(FAILURES_AT_MOST) {
+            let failure = self.sight.job_failure(&place.workspace, &discovery, id);
+            if let Some(failure) = failure.await {
+                observed.job_failures.insert(id.clone(), failure);
             }
         }
     }

@@ -16,6 +16,7 @@ use dask_azureml_operator::clock::Clock;
 use dask_azureml_operator::controller;
 use dask_azureml_operator::reconcile::{EnvironmentDefinition, WorkerSubmission};
 use dask_azureml_operator::settings::Settings;
+use dask_azureml_operator::sweep::{OrphanPolicy, SweepSettings};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
@@ -44,6 +45,7 @@ pub(crate) struct Line {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     resync: Duration,
+    sweep: SweepSettings,
     calls: KubernetesCalls,
     control_plane: &'static ControlPlane,
     _turn: MutexGuard<'static, ()>,
@@ -91,6 +93,11 @@ impl Line {
             client,
             namespace: control_plane.namespace("scenario").await,
             resync: Duration::from_secs(60),
+            sweep: SweepSettings {
+                interval: Duration::from_secs(600),
+                orphans: OrphanPolicy::Report,
+                grace: Duration::from_secs(600),
+            },
             calls: KubernetesCalls::default(),
             control_plane,
             _turn: turn,
@@ -120,6 +127,11 @@ impl Line {
     /// otherwise.
     pub(crate) fn set_resync(&mut self, resync: Duration) {
         self.resync = resync;
+    }
+
+    /// How operators that are started from now on sweep.
+    pub(crate) fn set_sweep(&mut self, sweep: SweepSettings) {
+        self.sweep = sweep;
     }
 
     pub(crate) fn start_operator(&mut self) {
@@ -187,6 +199,7 @@ impl Line {
             metrics_address_file: Some(self.metrics_address_file()),
             instance: "tests/scenarios".to_owned(),
             resync: self.resync,
+            sweep: self.sweep,
             worker_submission: WorkerSubmission::BesideHead,
             environment: EnvironmentDefinition {
                 image: "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20250915.v1".to_owned(),

@@ -8,6 +8,7 @@
 //! | `scale.rs` | workers go by retirement with their data, and join |
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
+//! | `orphans.rs` | what nobody owns any more |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
@@ -23,6 +24,7 @@ mod control_plane;
 mod dask_client;
 mod harness;
 mod kubernetes_calls;
+mod owner;
 
 mod at_rest;
 mod create;
@@ -30,5 +32,6 @@ mod delete;
 mod endpoint_slice;
 mod existing;
 mod loss;
+mod orphans;
 mod restart;
 mod scale;
