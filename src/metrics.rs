@@ -1,11 +1,13 @@
 //! What the operator counts. One struct on a registry that is passed down; labels are bounded.
 
 use prometheus::core::Collector;
+use prometheus::core::Desc;
+use prometheus::proto::MetricFamily;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use crate::azure::{EndedRequest, RequestObserver};
+use crate::azure::{AdmittedRequest, Budgets, EndedRequest, Lane, OperationType, RequestObserver};
 
 /// Every metric of the operator.
 #[derive(Clone)]
@@ -17,10 +19,16 @@ pub struct Metrics {
     pub status_writes: IntCounter,
     azure_requests: IntCounterVec,
     azure_request_seconds: HistogramVec,
+    azure_turns: IntCounterVec,
+    azure_turn_seconds: HistogramVec,
+    azure_throttles: IntCounterVec,
 }
 
 /// From a quick read to the longest call that has a deadline.
 const SECONDS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+/// From no wait at all to the time in which a thousand clusters are made.
+const TURN_SECONDS: [f64; 9] = [0.01, 0.1, 0.5, 2.0, 5.0, 15.0, 60.0, 300.0, 1200.0];
 
 impl Metrics {
     /// # Errors
@@ -59,19 +67,61 @@ impl Metrics {
                 .buckets(SECONDS.to_vec()),
                 &["verb", "target"],
             )?,
+            azure_turns: IntCounterVec::new(
+                Opts::new(
+                    "dask_azureml_azure_budget_turns_total",
+                    "Requests to Azure Resource Manager by lane, type of operation and whether their turn came (taken) or they were sent away to come again (postponed)",
+                ),
+                &["lane", "operation", "turn"],
+            )?,
+            azure_turn_seconds: HistogramVec::new(
+                HistogramOpts::new(
+                    "dask_azureml_azure_budget_wait_seconds",
+                    "How long a request waited for its turn within Azure's rate limit",
+                )
+                .buckets(TURN_SECONDS.to_vec()),
+                &["lane"],
+            )?,
+            azure_throttles: IntCounterVec::new(
+                Opts::new(
+                    "dask_azureml_azure_throttles_total",
+                    "Requests that Azure refused because there were too many, by type of operation",
+                ),
+                &["operation"],
+            )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 5] = [
+        let all: [Box<dyn Collector>; 8] = [
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.reconcile_seconds.clone()),
             Box::new(metrics.status_writes.clone()),
             Box::new(metrics.azure_requests.clone()),
             Box::new(metrics.azure_request_seconds.clone()),
+            Box::new(metrics.azure_turns.clone()),
+            Box::new(metrics.azure_turn_seconds.clone()),
+            Box::new(metrics.azure_throttles.clone()),
         ];
         for collector in all {
             metrics.registry.register(collector)?;
         }
         Ok(metrics)
+    }
+
+    /// Shows what is left of `budgets`, as it is whenever the page is read.
+    ///
+    /// # Errors
+    /// When that is shown already.
+    pub fn show_budgets(&self, budgets: Budgets) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(BudgetGauge {
+            gauge: GaugeVec::new(
+                Opts::new(
+                    "dask_azureml_azure_budget_remaining",
+                    "Requests that Azure would take now, by type of operation; of the principal and subscription with the fewest",
+                ),
+                &["operation"],
+            )?,
+            budgets,
+        }))
     }
 
     /// The page that Prometheus reads.
@@ -80,6 +130,28 @@ impl Metrics {
     /// When the library cannot write what it holds.
     pub fn page(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+struct BudgetGauge {
+    gauge: GaugeVec,
+    budgets: Budgets,
+}
+
+impl Collector for BudgetGauge {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        for operation in OperationType::ALL {
+            if let Some(left) = self.budgets.least_left(operation) {
+                self.gauge
+                    .with_label_values(&[operation.as_str()])
+                    .set(left.floor());
+            }
+        }
+        self.gauge.collect()
     }
 }
 
@@ -94,5 +166,27 @@ impl RequestObserver for Metrics {
         self.azure_request_seconds
             .with_label_values(&[request.verb, request.target])
             .observe(request.duration.as_secs_f64());
+    }
+
+    fn request_admitted(&self, request: &AdmittedRequest) {
+        let lane = request.lane.as_str();
+        self.azure_turns
+            .with_label_values(&[lane, request.operation.as_str(), "taken"])
+            .inc();
+        self.azure_turn_seconds
+            .with_label_values(&[lane])
+            .observe(request.waited.as_secs_f64());
+    }
+
+    fn request_postponed(&self, lane: Lane, operation: OperationType) {
+        self.azure_turns
+            .with_label_values(&[lane.as_str(), operation.as_str(), "postponed"])
+            .inc();
+    }
+
+    fn request_throttled(&self, operation: OperationType) {
+        self.azure_throttles
+            .with_label_values(&[operation.as_str()])
+            .inc();
     }
 }
