@@ -190,3 +190,63 @@ impl RequestObserver for Metrics {
             .inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn the_page_tells_of_the_budget_by_lane_and_type_of_operation_alone() {
+        let metrics = Metrics::new().unwrap();
+        let budgets = Budgets::new(Clock::system(), Arc::new(metrics.clone()));
+        metrics.show_budgets(budgets).unwrap();
+        let (lane, operation) = (Lane::UserChange, OperationType::Write);
+        metrics.request_admitted(&AdmittedRequest {
+            lane,
+            operation,
+            waited: Duration::from_secs(3),
+        });
+        metrics.request_postponed(lane, operation);
+        metrics.request_postponed(lane, operation);
+        metrics.request_throttled(OperationType::Delete);
+        let page = metrics.page().unwrap();
+        for line in [
+            r#"dask_azureml_azure_budget_turns_total{lane="user_change",operation="writes",turn="taken"} 1"#,
+            r#"dask_azureml_azure_budget_turns_total{lane="user_change",operation="writes",turn="postponed"} 2"#,
+            r#"dask_azureml_azure_budget_wait_seconds_bucket{lane="user_change",le="2"} 0"#,
+            r#"dask_azureml_azure_budget_wait_seconds_bucket{lane="user_change",le="5"} 1"#,
+            r#"dask_azureml_azure_throttles_total{operation="deletes"} 1"#,
+        ] {
+            assert!(page.lines().any(|told| told == line), "{line}\n{page}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_remains_is_shown_as_it_is_when_the_page_is_read() {
+        let metrics = Metrics::new().unwrap();
+        let hand = crate::clock::ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let budgets = Budgets::new(hand.clock(), Arc::new(metrics.clone()));
+        metrics.show_budgets(budgets.clone()).unwrap();
+        let remaining = |operation| {
+            let page = metrics.page().unwrap();
+            let name = format!("dask_azureml_azure_budget_remaining{{operation=\"{operation}\"}} ");
+            page.lines()
+                .find_map(|line| line.strip_prefix(&name).map(str::to_owned))
+        };
+        assert_eq!(remaining("reads"), None, "nobody has asked for anything");
+        let slot = budgets
+            .turn(&"one".into(), "0", OperationType::Read, &Default::default())
+            .await
+            .ok()
+            .unwrap();
+        assert_eq!(remaining("reads").as_deref(), Some("249"));
+        assert_eq!(remaining("writes").as_deref(), Some("200"));
+        drop(slot);
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(remaining("reads").as_deref(), Some("250"));
+    }
+}

@@ -34,11 +34,11 @@ type Gates = Arc<[Arc<Gate>; OperationType::ALL.len()]>;
 
 /// It is not the turn of a request yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::azure) struct Refusal {
+pub(crate) struct Refusal {
     /// How many go before it.
-    pub(in crate::azure) before: usize,
+    pub(crate) before: usize,
     /// When it should come again.
-    pub(in crate::azure) wait: Duration,
+    pub(crate) wait: Duration,
 }
 
 impl Budgets {
@@ -64,7 +64,7 @@ impl Budgets {
     }
 
     /// Waits for the turn of a request, for a short time.
-    pub(in crate::azure) async fn turn(
+    pub(crate) async fn turn(
         &self,
         principal: &Arc<str>,
         subscription: &str,
@@ -261,7 +261,7 @@ impl Gate {
 }
 
 /// Leave to send one request. It ends when it is let go of.
-pub(in crate::azure) struct Slot {
+pub(crate) struct Slot {
     gate: Arc<Gate>,
     passage: Option<Passage>,
     told: Remaining,
@@ -269,7 +269,7 @@ pub(in crate::azure) struct Slot {
 
 impl Slot {
     /// Takes note of what the head of an answer says remains.
-    pub(in crate::azure) fn hear(&mut self, headers: &HeaderMap) {
+    pub(crate) fn hear(&mut self, headers: &HeaderMap) {
         let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
         let (of_principal, of_all) = headers_of(self.gate.operation);
         self.told = Remaining {
@@ -279,7 +279,7 @@ impl Slot {
     }
 
     /// The answer was that there were too many requests; `asked` is how long Azure asks to wait.
-    pub(in crate::azure) fn throttled(mut self, asked: Option<Duration>) {
+    pub(crate) fn throttled(mut self, asked: Option<Duration>) {
         let Some(passage) = self.passage.take() else {
             return;
         };
