@@ -10,6 +10,7 @@
 //! | `existing.rs` | pools and networks of somebody else |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
+//! | `throttled.rs` | what an answer that there are too many requests does to all others |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
 #![allow(
@@ -32,3 +33,4 @@ mod existing;
 mod loss;
 mod restart;
 mod scale;
+mod throttled;
