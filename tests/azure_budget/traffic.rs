@@ -25,7 +25,7 @@ const API_VERSION: &str = "2025-12-01";
 const SIDE_BY_SIDE: usize = 8;
 
 /// By so much time moves at once.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 
 /// A simulated Azure with enforced buckets, one principal, and the time of both.
 pub(crate) struct Traffic {
@@ -203,7 +203,7 @@ impl Traffic {
                 () = &mut work => return taken,
                 () = self.quiet() => {}
             }
-            if ticks.is_multiple_of(20) {
+            if ticks.is_multiple_of(10) {
                 for _ in 0..strangers {
                     taken += usize::from(self.strangers_write(&token).await);
                 }
@@ -218,7 +218,7 @@ impl Traffic {
     /// Until every request that was let through has its answer.
     async fn quiet(&self) {
         let mut quiet = 0;
-        while quiet < 50 {
+        while quiet < 20 {
             tokio::task::yield_now().await;
             let is_quiet = self.seen.under_way.load(Ordering::SeqCst) == 0;
             quiet = if is_quiet { quiet + 1 } else { 0 };
