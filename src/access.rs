@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
 use crate::api::{DaskCluster, Reason};
-use crate::azure::{ArmClient, Credential, Endpoint, Identity, RequestObserver};
+use crate::azure::{ArmClient, Budgets, Credential, Endpoint, Identity, RequestObserver};
 use crate::clock::Clock;
 use crate::lookup::Trouble;
 
@@ -27,6 +27,7 @@ pub struct AccessSettings {
     /// The operator's own, for clusters that name no Secret.
     pub own: Option<Identity>,
     pub observer: Arc<dyn RequestObserver>,
+    pub budgets: Budgets,
 }
 
 /// Makes clients and keeps them, one an identity's present state.
@@ -203,6 +204,7 @@ fn client(
         settings.http.clone(),
         clock.clone(),
         Arc::clone(&settings.observer),
+        settings.budgets.clone(),
     );
     AzureAccess { client, principal }
 }

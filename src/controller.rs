@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::access::{AccessPool, AccessSettings};
 use crate::alarms::Alarms;
 use crate::api::DaskCluster;
-use crate::azure::{HttpClientError, http_client};
+use crate::azure::{Budgets, HttpClientError, http_client};
 use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
@@ -91,11 +91,14 @@ async fn operate(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> Result<(), RunError> {
     let instance = instance(&client, &settings.instance).await?;
+    let budgets = Budgets::new(clock.clone(), Arc::new(metrics.clone()));
+    metrics.show_budgets(budgets.clone())?;
     let access = AccessSettings {
         endpoint: settings.endpoint,
         http: http_client(&settings.azure_http)?,
         own: settings.own_identity,
         observer: Arc::new(metrics.clone()),
+        budgets,
     };
     let (wake, woken) = mpsc::unbounded_channel();
     let alarms = Arc::new(Alarms::new(clock.clone(), wake.clone()));

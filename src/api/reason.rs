@@ -57,6 +57,9 @@ pub enum Reason {
     QuotaExceeded,
     /// Azure asked the operator to slow down. Wait: it goes on by itself.
     Throttled,
+    /// It is not the cluster's turn within Azure's rate limit, which it shares with others. Wait:
+    /// the message says how long.
+    WaitingForBudget,
     /// Azure failed to do its part. Wait: it is tried again; the message holds Azure's own code and
     /// request id for a support case.
     AzureError,
@@ -143,6 +146,7 @@ impl Reason {
                 | Self::Provisioning
                 | Self::Starting
                 | Self::WaitingForNodes
+                | Self::WaitingForBudget
                 | Self::Deleting
                 | Self::WorkersStarting
                 | Self::Retiring
@@ -150,7 +154,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -171,6 +175,7 @@ impl Reason {
         Self::VmSizeUnknown,
         Self::QuotaExceeded,
         Self::Throttled,
+        Self::WaitingForBudget,
         Self::AzureError,
         Self::AzureUnreachable,
         Self::RejectedByAzure,
@@ -222,6 +227,7 @@ impl Reason {
             Self::VmSizeUnknown => "VmSizeUnknown",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::Throttled => "Throttled",
+            Self::WaitingForBudget => "WaitingForBudget",
             Self::AzureError => "AzureError",
             Self::AzureUnreachable => "AzureUnreachable",
             Self::RejectedByAzure => "RejectedByAzure",

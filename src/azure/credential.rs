@@ -81,6 +81,12 @@ impl Credential {
         self.token().await.map(drop)
     }
 
+    /// Whom tokens are for: the tenant and its application. No secret.
+    pub(super) fn principal(&self) -> String {
+        let (tenant, client) = self.0.entra.identity().names();
+        format!("{tenant}/{client}")
+    }
+
     /// A token that is good now.
     pub(super) async fn token(&self) -> Result<Token, Error> {
         let inner = &self.0;

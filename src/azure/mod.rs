@@ -1,7 +1,8 @@
 //! How the operator talks to Azure: tokens, Azure Resource Manager (ARM), and the reads of the
 //! Azure ML data plane. Nothing here knows a kind of resource, decides what to do next, or waits
-//! between two requests.
+//! between two requests for anything but its turn.
 
+mod budget;
 mod client;
 mod credential;
 mod data_plane;
@@ -20,6 +21,7 @@ mod retry_after;
 #[cfg(test)]
 mod test_server;
 
+pub use budget::{Budgets, Errand, Lane, OperationType};
 pub use client::{ArmClient, Listing, Response};
 pub use credential::Credential;
 pub use data_plane::{DataPlane, LogUrl, RunDetails};
@@ -29,6 +31,6 @@ pub use error_body::ErrorBody;
 pub use error_codes::Verdict;
 pub use http_client::{HttpClientError, HttpSettings, Roots, http_client};
 pub use identity::{Identity, IncompleteIdentity};
-pub use observer::{EndedRequest, RequestObserver, Unobserved};
+pub use observer::{AdmittedRequest, EndedRequest, RequestObserver, Unobserved};
 pub use operation::{Operation, OperationState};
 pub use resource_id::{Collection, InvalidResourceId, ResourceId};

@@ -18,7 +18,7 @@ use super::endpoint::Endpoint;
 use super::entra::Entra;
 use super::http_client::{HttpSettings, insecure_http_client};
 use super::identity::Identity;
-use super::{ArmClient, EndedRequest, RequestObserver};
+use super::{ArmClient, Budgets, EndedRequest, Lane, OperationType, RequestObserver};
 use crate::clock::Clock;
 
 /// A request as the server saw it.
@@ -126,12 +126,14 @@ pub(super) fn arm_client(address: &str, observations: &Observations) -> ArmClien
     let entra = FakeEntra::default();
     let credential = credential(&entra, client_secret(), clock.clone(), observer.clone());
     let http = insecure_http_client(&settings);
+    let budgets = Budgets::new(clock.clone(), observer.clone());
     ArmClient::new(
         Endpoint::insecure(address),
         credential,
         http,
         clock,
         observer,
+        budgets,
     )
 }
 
@@ -228,6 +230,16 @@ impl RequestObserver for Observations {
         let status = status.map_or("-".to_owned(), |status| status.to_string());
         let error = error.unwrap_or("ok");
         let line = format!("{verb} {target} {status} {error}");
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn request_postponed(&self, lane: Lane, operation: OperationType) {
+        let line = format!("postponed {} {}", lane.as_str(), operation.as_str());
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn request_throttled(&self, operation: OperationType) {
+        let line = format!("throttled {}", operation.as_str());
         self.0.lock().unwrap().push(line);
     }
 }

@@ -14,7 +14,7 @@ use super::questions::{Answer, Question, Questions};
 use super::wrote::Wrote;
 use crate::access::AzureAccess;
 use crate::api::Reason;
-use crate::azure::{Error, ResourceId};
+use crate::azure::{ArmClient, Errand, Error, Lane, ResourceId, Retry};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, Job, ownership};
 use crate::clock::Clock;
 use crate::lookup::{Lookup, Trouble};
@@ -146,7 +146,7 @@ impl View {
         let mut under_way = FuturesUnordered::new();
         loop {
             let (due, next) = self.due(SIDE_BY_SIDE.saturating_sub(under_way.len()));
-            under_way.extend(due.into_iter().map(|due| self.read(due.read)));
+            under_way.extend(due.into_iter().map(|due| self.read(due)));
             tokio::select! {
                 Some(()) = under_way.next() => {}
                 () = self.sooner.notified() => {}
@@ -179,11 +179,21 @@ impl View {
         (allowed, next)
     }
 
-    async fn read(&self, read: Read) {
+    async fn read(&self, Due { read, pace, .. }: Due) {
+        let client = self.access.client.on_errand(Errand {
+            lane: match pace {
+                Pace::Moving => Lane::Poll,
+                Pace::Settled => Lane::Drift,
+            },
+            cluster: None,
+        });
         let begun = self.clock.elapsed();
         let found = match &read {
-            Read::List(of) => self.list(*of).await,
-            Read::One(id, api_version) => self.one(id, api_version).await,
+            Read::List(of) => self.list(&client, *of).await,
+            Read::One(id, api_version) => match client.get(id, api_version).await {
+                Ok(answer) => Found::One(answer.body),
+                Err(error) => absent_or_failed(&error, Found::One(None)),
+            },
         };
         let now = self.clock.elapsed();
         let concerned = self.picture().learn(&read, found, begun, now);
@@ -191,7 +201,7 @@ impl View {
         self.tell(concerned);
     }
 
-    async fn list(&self, of: Listed) -> Found {
+    async fn list(&self, client: &ArmClient, of: Listed) -> Found {
         // Jobs are filtered by the tag's key alone (contract section 0, 8).
         let (kind, query): (_, &[_]) = match of {
             Listed::Computes => ("computes", &[]),
@@ -205,15 +215,10 @@ impl View {
             Ok(collection) => collection,
             Err(error) => {
                 let trouble = Trouble::lasting(Reason::InvalidSpec, error.to_string());
-                return Found::Failed(trouble, crate::azure::Retry::OnChange);
+                return Found::Failed(trouble, Retry::OnChange);
             }
         };
-        match self
-            .access
-            .client
-            .list(&collection, api_version, query)
-            .await
-        {
+        match client.list(&collection, api_version, query).await {
             Ok(listing) => {
                 let named = listing.items.into_iter().filter_map(|body| {
                     let id = self
@@ -225,13 +230,6 @@ impl View {
                 Found::Listed(named.collect(), listing.pages)
             }
             Err(error) => absent_or_failed(&error, Found::Listed(Vec::new(), 1)),
-        }
-    }
-
-    async fn one(&self, id: &ResourceId, api_version: &str) -> Found {
-        match self.access.client.get(id, api_version).await {
-            Ok(answer) => Found::One(answer.body),
-            Err(error) => absent_or_failed(&error, Found::One(None)),
         }
     }
 

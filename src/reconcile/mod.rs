@@ -143,7 +143,7 @@ async fn pipeline(
     };
     let mut acted = act::act(&plan, &hands).await;
     let now = context.clock.now();
-    memory.setbacks.learn(&mut acted, now);
+    memory.setbacks.learn(&mut acted, now, rand::random());
     let conclusion = conclude::conclude(&conclude::Outcome {
         generation,
         wanted: &wanted,

@@ -17,9 +17,8 @@ use serde_json::Value;
 
 pub use self::findings::OrphanPolicy;
 use self::findings::{Carrier, Findings, Orphan, What, findings};
-use crate::access::AzureAccess;
 use crate::api::{DaskCluster, Reason};
-use crate::azure::{Error, Listing, ResourceId};
+use crate::azure::{ArmClient, Errand, Error, Lane, Listing, ResourceId};
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::{self, tags_of};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, ComputeHave, Job, VirtualNetwork};
@@ -49,9 +48,16 @@ pub(crate) async fn sweep(context: Arc<Context>, settings: SweepSettings) {
         context.clock.sleep(settings.interval).await;
         let mut orphans = Vec::new();
         for (access, workspace) in context.inventory.workspaces() {
+            let on_lane = |lane| {
+                access.client.on_errand(Errand {
+                    lane,
+                    cluster: None,
+                })
+            };
             let sweep = Sweep {
                 context: &context,
-                access: &access,
+                eyes: on_lane(Lane::Drift),
+                hands: on_lane(Lane::Delete),
                 workspace: &workspace,
             };
             match sweep.look(&known, settings).await {
@@ -78,7 +84,8 @@ pub(crate) async fn sweep(context: Arc<Context>, settings: SweepSettings) {
 /// One workspace at one sweep.
 struct Sweep<'a> {
     context: &'a Context,
-    access: &'a AzureAccess,
+    eyes: ArmClient,
+    hands: ArmClient,
     workspace: &'a ResourceId,
 }
 
@@ -103,8 +110,7 @@ impl Sweep<'_> {
             .in_resource_group(group)?
             .resources("Microsoft.Network", "virtualNetworks")?;
         let listing = self
-            .access
-            .client
+            .eyes
             .list(&networks, VirtualNetwork::API_VERSION, &[])
             .await?;
         Ok(carriers(listing, tags_of, |_| Some(What::Network)))
@@ -132,8 +138,7 @@ impl Sweep<'_> {
         query: &[(&str, &str)],
     ) -> Result<Listing, Unseen> {
         let collection = self.workspace.collection(kind)?;
-        let client = &self.access.client;
-        Ok(client.list(&collection, api_version, query).await?)
+        Ok(self.eyes.list(&collection, api_version, query).await?)
     }
 
     /// The API server itself is asked: a cache may be behind.
@@ -184,14 +189,12 @@ impl Sweep<'_> {
                 What::Network => continue,
                 What::Pool { .. } => {
                     let query = ComputeCluster::DELETE_QUERY;
-                    let client = &self.access.client;
-                    client
+                    self.hands
                         .delete(&carrier.id, ComputeCluster::API_VERSION, query)
                         .await
                 }
                 What::Job(_) => {
-                    let client = &self.access.client;
-                    client
+                    self.hands
                         .post(&carrier.id, "cancel", Job::API_VERSION, None)
                         .await
                 }
@@ -220,8 +223,8 @@ impl Sweep<'_> {
         if jobs.is_empty() {
             return Ok(());
         }
-        let client = &self.access.client;
-        let workspace = client
+        let workspace = self
+            .eyes
             .get(self.workspace, ComputeCluster::API_VERSION)
             .await?;
         let discovery = workspace
@@ -230,7 +233,7 @@ impl Sweep<'_> {
         let Some(discovery) = discovery else {
             return Ok(());
         };
-        let plane = client.data_plane(self.workspace, &discovery).await?;
+        let plane = self.eyes.data_plane(self.workspace, &discovery).await?;
         for (experiment, job) in jobs.iter().take(ARCHIVED_AT_ONCE) {
             plane.hide_run(experiment, job).await?;
         }

@@ -11,6 +11,7 @@
 //! | `orphans.rs` | what nobody owns any more |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
+//! | `throttled.rs` | what an answer that there are too many requests does to all others |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
 #![allow(
@@ -35,3 +36,4 @@ mod loss;
 mod orphans;
 mod restart;
 mod scale;
+mod throttled;

@@ -32,7 +32,12 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
             .find(|held| held.type_ == condition.type_);
         let same = known
             .is_some_and(|held| held.status == condition.status && held.reason == condition.reason);
-        let quiet = matches!(verdict.reason, Reason::Pending | Reason::Progressing)
+        let waits = [
+            Reason::Pending,
+            Reason::Progressing,
+            Reason::WaitingForBudget,
+        ];
+        let quiet = waits.contains(&verdict.reason)
             || is(ConditionType::Stalled) && !verdict.is_true()
             || verdict.reason == Reason::Deleting && !is(ConditionType::Ready);
         if same || quiet {

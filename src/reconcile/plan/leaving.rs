@@ -2,6 +2,7 @@
 
 use super::{Action, Plan, Step};
 use crate::api::{ConditionType, Reason};
+use crate::azure::Lane;
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::owner_uid;
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Leaving};
@@ -40,6 +41,8 @@ pub(super) fn plan(place: &Place, observed: &Observed) -> Plan {
             "nothing is left in Azure",
         ));
     }
+    let steps = std::mem::take(&mut plan.steps).into_iter();
+    plan.steps = steps.map(|step| step.on_lane(Lane::Delete)).collect();
     plan
 }
 

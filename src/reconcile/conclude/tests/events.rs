@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Round, running, throttled, told_of_running};
-use crate::api::{DaskClusterStatus, Reason};
+use super::{Round, running, throttled, told, told_of_running};
+use crate::api::{ConditionType, DaskClusterStatus, Reason};
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::conclude::Event;
 use crate::reconcile::fixtures::World;
@@ -69,6 +69,27 @@ fn each_stage_that_moves_is_told() {
     ] {
         assert_eq!(lines(&Round::of(world)), expected);
     }
+}
+
+#[test]
+fn a_turn_that_is_waited_for_stands_in_the_condition_and_is_no_event() {
+    let waits = Trouble::passing(Reason::WaitingForBudget, "waits for Azure's rate limit");
+    let round = Round::of(World::empty(|_| {})).failing("PUT VirtualNetwork dask-vnet", waits);
+    let conclusion = round.conclude();
+    for kind in [ConditionType::NetworkReady, ConditionType::Ready] {
+        assert_eq!(told(&conclusion.status, kind), "False WaitingForBudget");
+    }
+    assert_eq!(
+        told(&conclusion.status, ConditionType::Stalled),
+        "False Progressing"
+    );
+    assert_eq!(
+        lines(&round),
+        [
+            "Normal Provision Provisioning: DatasetsReady is False",
+            "Normal Provision Provisioning: EnvironmentReady is False",
+        ]
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::assert_plan;
 use crate::api::Reason;
+use crate::azure::Lane;
 use crate::azure_resources::KINDS;
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::fixtures::{World, our_tags, secret};
@@ -136,4 +137,15 @@ fn a_look_that_failed_keeps_the_finalizer() {
         observed.resources.insert(id, Lookup::Unavailable(trouble));
     });
     assert_plan("delete_get_failed", &pool);
+}
+
+#[test]
+fn what_a_leaving_cluster_does_goes_before_what_others_ask_for() {
+    for world in [running("Delete"), jobs_ended("Delete"), without_pool()] {
+        let steps = world.plan().steps;
+        assert!(!steps.is_empty());
+        assert!(steps.iter().all(|step| step.lane == Lane::Delete));
+    }
+    let made = World::empty(|_| {}).plan().steps;
+    assert!(made.iter().all(|step| step.lane == Lane::UserChange));
 }
