@@ -29,7 +29,7 @@ impl ClusterIdentity {
     }
 
     /// What all job ids of this cluster begin with.
-    fn job_prefix(&self) -> String {
+    pub fn job_prefix(&self) -> String {
         let short: String = self.short_uid().chars().take(8).collect();
         format!("{}-{short}-", self.name)
     }

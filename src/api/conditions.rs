@@ -25,11 +25,13 @@ pub enum ConditionType {
     SchedulerReady,
     /// As many workers as wanted have registered with the scheduler.
     WorkersReady,
+    /// The Secret with the credentials is being deleted; said only while it is.
+    CredentialsBeingDeleted,
 }
 
 impl ConditionType {
     /// Every condition, in the order in which the status lists them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -39,6 +41,7 @@ impl ConditionType {
         Self::EnvironmentReady,
         Self::SchedulerReady,
         Self::WorkersReady,
+        Self::CredentialsBeingDeleted,
     ];
 
     /// The `type` of the condition.
@@ -53,6 +56,7 @@ impl ConditionType {
             Self::EnvironmentReady => "EnvironmentReady",
             Self::SchedulerReady => "SchedulerReady",
             Self::WorkersReady => "WorkersReady",
+            Self::CredentialsBeingDeleted => "CredentialsBeingDeleted",
         }
     }
 }

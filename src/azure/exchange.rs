@@ -9,6 +9,7 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::challenge::claims;
 use super::credential::Credential;
 use super::entra::Token;
 use super::error::{AnswerFacts, Attempt, Class, Error};
@@ -48,7 +49,8 @@ pub(super) struct Answer {
 }
 
 impl Exchange {
-    /// Sends the request with a token; where Azure does not accept it, once more with a new one.
+    /// Sends the request with a token; where Azure does not accept it, once more with a new one that has
+    /// the claims that Azure asks for.
     pub(super) async fn send_as(
         &self,
         credential: &Credential,
@@ -57,7 +59,7 @@ impl Exchange {
         let token = credential.token().await?;
         match self.send(request, Some(&token)).await {
             Err(error) if error.class() == Class::Unauthenticated => {
-                let renewed = credential.renew(&token).await?;
+                let renewed = credential.renew(&token, error.claims()).await?;
                 self.send(request, Some(&renewed)).await
             }
             outcome => outcome,
@@ -185,6 +187,7 @@ impl Exchange {
             status: Some(response.status().as_u16()),
             request_id: text("x-ms-request-id").or_else(|| text("x-ms-correlation-request-id")),
             retry_after: retry_after(response.headers(), self.clock.now()),
+            claims: claims(response.headers()),
         }
     }
 

@@ -2,6 +2,7 @@
 //! Azure ML data plane. Nothing here knows a kind of resource, decides what to do next, or waits
 //! between two requests.
 
+mod challenge;
 mod client;
 mod credential;
 mod data_plane;
@@ -19,6 +20,7 @@ mod resource_id;
 mod retry_after;
 #[cfg(test)]
 mod test_server;
+mod token_source;
 
 pub use client::{ArmClient, Response};
 pub use credential::Credential;
@@ -27,8 +29,13 @@ pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{Class, Error, Retry};
 pub use error_body::ErrorBody;
 pub use error_codes::Verdict;
+#[cfg(test)]
+pub(crate) use http_client::insecure_http_client;
 pub use http_client::{HttpClientError, HttpSettings, Roots, http_client};
-pub use identity::{Identity, IncompleteIdentity};
+pub use identity::{Identity, InvalidIdentity, ServiceAccount};
 pub use observer::{EndedRequest, RequestObserver, Unobserved};
 pub use operation::{Operation, OperationState};
 pub use resource_id::{Collection, InvalidResourceId, ResourceId};
+pub use token_source::{
+    NoServiceAccountToken, ServiceAccountTokens, TOKEN_EXCHANGE_AUDIENCE, TokenSources,
+};

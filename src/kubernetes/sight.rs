@@ -8,7 +8,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt as _};
 
-use super::RecentWrites;
+use super::{NAMESPACE_CREDENTIALS, RecentWrites};
 use crate::api::DaskCluster;
 
 /// On Secrets that carry our in-use finalizer, so that they, and no others, are watched.
@@ -22,6 +22,8 @@ pub struct Sight {
     pub slices: Store<EndpointSlice>,
     pub connections: Store<Secret>,
     pub in_use: Store<PartialObjectMeta<Secret>>,
+    /// Every Secret [`NAMESPACE_CREDENTIALS`], in use or not.
+    pub namespace_credentials: Store<PartialObjectMeta<Secret>>,
     pub recent: Recent,
 }
 
@@ -72,16 +74,29 @@ impl Sight {
             .newest(namespace, name, get(&self.connections, namespace, name))
     }
 
-    /// A Secret that carries our in-use finalizer.
-    pub fn in_use(&self, namespace: &str, name: &str) -> Option<Arc<PartialObjectMeta<Secret>>> {
-        let held =
-            self.recent
-                .in_use
-                .newest(namespace, name, get(&self.in_use, namespace, name))?;
-        held.labels().contains_key(IN_USE_LABEL).then_some(held)
+    /// A Secret that may hold credentials, as far as it is watched: one in use, or the namespace's.
+    pub fn credentials(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<PartialObjectMeta<Secret>>> {
+        let store = if name == NAMESPACE_CREDENTIALS {
+            &self.namespace_credentials
+        } else {
+            &self.in_use
+        };
+        self.recent
+            .in_use
+            .newest(namespace, name, get(store, namespace, name))
     }
 
-    /// Names and UIDs of this namespace's Secrets in use that no DaskCluster names.
+    /// A Secret that carries our in-use finalizer.
+    pub fn in_use(&self, namespace: &str, name: &str) -> Option<Arc<PartialObjectMeta<Secret>>> {
+        self.credentials(namespace, name)
+            .filter(|held| held.labels().contains_key(IN_USE_LABEL))
+    }
+
+    /// Names and UIDs of this namespace's Secrets in use that no DaskCluster takes its credentials from.
     pub fn forgotten_secrets(&self, namespace: &str) -> Vec<(String, String)> {
         let secrets = self.in_use.state();
         let here = secrets
@@ -93,16 +108,22 @@ impl Sight {
             .collect()
     }
 
-    /// Names of the DaskClusters that name this Secret.
+    /// Names of the DaskClusters that take their credentials from this Secret.
     pub fn users(&self, namespace: &str, secret: &str) -> Vec<String> {
         let clusters = self.clusters.state();
         clusters
             .iter()
             .filter(|cluster| cluster.namespace().as_deref() == Some(namespace))
-            .filter(|cluster| cluster.spec.credentials_secret_name.as_deref() == Some(secret))
+            .filter(|cluster| credentials_secret(cluster) == secret)
             .map(|cluster| cluster.name_any())
             .collect()
     }
+}
+
+/// The Secret that a cluster takes its credentials from, if it is there: the one that it names, or the namespace's.
+pub fn credentials_secret(cluster: &DaskCluster) -> &str {
+    let named = cluster.spec.credentials_secret_name.as_deref();
+    named.unwrap_or(NAMESPACE_CREDENTIALS)
 }
 
 fn get<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>>

@@ -19,6 +19,8 @@ pub struct ClusterMemory {
     pub changed_at: Timestamp,
     pub plan: String,
     pub generation: i64,
+    /// Who asked Azure last.
+    principal: Option<String>,
     pub last_status_write: Option<Timestamp>,
     /// The nodes of the pool, as they were when this head's address had to be believed.
     pub pool_nodes: Option<(String, Vec<PoolNode>)>,
@@ -33,6 +35,7 @@ impl ClusterMemory {
             changed_at: now,
             plan: String::new(),
             generation: 0,
+            principal: None,
             last_status_write: None,
             pool_nodes: None,
             job_failures: BTreeMap::new(),
@@ -43,6 +46,17 @@ impl ClusterMemory {
     pub fn see_generation(&mut self, generation: i64) {
         if self.generation != generation {
             self.generation = generation;
+            self.setbacks = Setbacks::default();
+            self.pace = Pace::Moving;
+        }
+    }
+
+    /// Another identity, or another secret of the same one, is a new chance too.
+    pub fn see_principal(&mut self, principal: Option<&str>) {
+        if let Some(principal) = principal
+            && self.principal.as_deref() != Some(principal)
+        {
+            self.principal = Some(principal.to_owned());
             self.setbacks = Setbacks::default();
             self.pace = Pace::Moving;
         }

@@ -197,7 +197,9 @@ impl Line {
                 roots: Roots::File(self.azure.directory().join("ca.crt")),
                 ..HttpSettings::default()
             },
+            metadata_host: None,
             own_identity: None,
+            lends_own_identity: false,
         }
     }
 

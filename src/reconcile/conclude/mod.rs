@@ -111,6 +111,8 @@ pub(super) fn acknowledge(
         );
         (stage, verdict)
     }));
+    let going = ConditionType::CredentialsBeingDeleted;
+    verdicts.extend(held(before, going).map(|held| (going, Verdict::of(held))));
     Some(DaskClusterStatus {
         observed_generation: Some(generation),
         conditions: conditions(before, verdicts, generation, now),
@@ -133,6 +135,7 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         (ConditionType::Stalled, summary.stalled),
     ];
     verdicts.extend(stages);
+    verdicts.extend(credentials_being_deleted(outcome));
     let status = DaskClusterStatus {
         observed_generation: Some(outcome.generation),
         conditions: conditions(outcome.before, verdicts, outcome.generation, outcome.now),
@@ -146,6 +149,23 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         events,
         next,
     }
+}
+
+/// Told while somebody deletes the Secret under a cluster that stays. One that goes lets go of it by itself.
+fn credentials_being_deleted(outcome: &Outcome<'_>) -> Option<(ConditionType, Verdict)> {
+    let credentials = &outcome.observed.credentials;
+    let secret = credentials.secret.as_ref().filter(|_| credentials.going)?;
+    let stays =
+        !matches!(outcome.wanted, Wanted::Nothing(_)) && !outcome.observed.namespace_is_going;
+    let verdict = Verdict {
+        status: ConditionStatus::True,
+        reason: Reason::SecretBeingDeleted,
+        message: format!(
+            "somebody deletes Secret {}, which this cluster needs to leave Azure again: it stays until the cluster is gone. To keep the cluster, name another Secret in spec.credentialsSecretName",
+            secret.name
+        ),
+    };
+    stays.then_some((ConditionType::CredentialsBeingDeleted, verdict))
 }
 
 /// What stands in the way: planned, or found while acting.

@@ -126,6 +126,35 @@ fn a_cluster_that_was_never_held_has_nothing_to_leave() {
 }
 
 #[test]
+fn a_cluster_that_nobody_lets_into_azure_says_what_it_lacks_and_how_to_let_go() {
+    let message = "Secret azure-credentials does not exist";
+    let world = jobs_ended("Delete").with(|observed| {
+        observed.credentials.secret = None;
+        observed.credentials.held = false;
+        observed.credentials.trouble = Some(Trouble::passing(Reason::CredentialsMissing, message));
+    });
+    assert_plan("delete_without_credentials", &world);
+}
+
+#[test]
+fn an_abandoned_cluster_goes_at_once_and_lets_go_of_its_secret() {
+    let world = running("Delete").with(|observed| observed.is_abandoned = true);
+    assert_plan("delete_abandoned", &world);
+    // A Secret that holds nothing of use any more carries our finalizer all the same.
+    let broken = world.clone().with(|observed| {
+        let message = "Secret azure-credentials is incomplete";
+        let trouble = Trouble::passing(Reason::CredentialsMissing, message);
+        observed.credentials.trouble = Some(trouble);
+    });
+    assert_plan("delete_abandoned", &broken);
+    let running = World::answering(2, &["head-1"]);
+    let annotated = running
+        .clone()
+        .with(|observed| observed.is_abandoned = true);
+    assert_eq!(annotated.plan(), running.plan(), "nobody deletes it");
+}
+
+#[test]
 fn a_look_that_failed_keeps_the_finalizer() {
     let trouble = Trouble::lasting(Reason::AuthorizationFailed, "may not list");
     let list = jobs_ended("Delete")
