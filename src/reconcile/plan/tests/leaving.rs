@@ -7,6 +7,7 @@ use crate::api::Reason;
 use crate::azure_resources::KINDS;
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::fixtures::{World, our_tags, secret};
+use crate::reconcile::plan::Action;
 
 fn running(policy: &str) -> World {
     World::provisioned(|spec| spec["deletionPolicy"] = json!(policy))
@@ -89,6 +90,24 @@ fn retain_ends_the_jobs_and_marks_what_stays() {
         let body = json!({"tags": tags, "properties": {}});
         assert_plan("retain_4_finalizer", &marked.found(network, body));
     }
+}
+
+#[test]
+fn a_pool_that_stays_keeps_its_identities_without_what_azure_added() {
+    let world = jobs_ended("Retain").pool("Succeeded", |body| {
+        body["identity"] = json!({
+            "type": "SystemAssigned,UserAssigned", "principalId": "p", "tenantId": "t",
+            "userAssignedIdentities": {"/reader": {"principalId": "p", "clientId": "c"}},
+        });
+    });
+    let plan = world.plan();
+    let Action::PutAzure { body, .. } = &plan.steps[0].action else {
+        panic!("{plan}");
+    };
+    assert_eq!(
+        body["identity"],
+        json!({"type": "SystemAssigned,UserAssigned", "userAssignedIdentities": {"/reader": {}}})
+    );
 }
 
 #[test]
