@@ -25,8 +25,9 @@ pub enum ConditionType {
     SchedulerReady,
     /// As many workers as wanted have registered with the scheduler.
     WorkersReady,
-    /// The Secret with the credentials is being deleted; said only while it is.
-    CredentialsBeingDeleted,
+    /// The Secret with the credentials is being deleted, or nobody lets a cluster into Azure that is Ready all the
+    /// same; said only while it is so.
+    CredentialsTrouble,
 }
 
 impl ConditionType {
@@ -41,7 +42,7 @@ impl ConditionType {
         Self::EnvironmentReady,
         Self::SchedulerReady,
         Self::WorkersReady,
-        Self::CredentialsBeingDeleted,
+        Self::CredentialsTrouble,
     ];
 
     /// The `type` of the condition.
@@ -56,7 +57,7 @@ impl ConditionType {
             Self::EnvironmentReady => "EnvironmentReady",
             Self::SchedulerReady => "SchedulerReady",
             Self::WorkersReady => "WorkersReady",
-            Self::CredentialsBeingDeleted => "CredentialsBeingDeleted",
+            Self::CredentialsTrouble => "CredentialsTrouble",
         }
     }
 }

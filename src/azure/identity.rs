@@ -169,8 +169,8 @@ impl Identity {
         }
     }
 
-    /// Names it to people and to budgets: tenant and client, or the managed identity. No secret,
-    /// and the same whatever proves it.
+    /// Names it to people and to budgets: tenant and client in small letters, or the managed
+    /// identity. No secret, and the same whatever proves it.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -188,10 +188,10 @@ impl Identity {
                 tenant_id,
                 client_id,
                 ..
-            } => format!("{tenant_id}/{client_id}"),
+            } => format!("{tenant_id}/{client_id}").to_lowercase(),
             Self::ManagedIdentity { client_id } => {
                 let client = client_id.as_deref().unwrap_or("system-assigned");
-                format!("managed-identity/{client}")
+                format!("managed-identity/{client}").to_lowercase()
             }
         }
     }
@@ -224,7 +224,7 @@ impl Identity {
             }
             Self::ManagedIdentity { .. } => add(b"managed identity"),
         }
-        format!("{} {:x}", self.name().to_lowercase(), digest.finalize())
+        format!("{} {:x}", self.name(), digest.finalize())
     }
 }
 

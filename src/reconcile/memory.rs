@@ -80,3 +80,40 @@ impl ClusterMemory {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Reason;
+    use crate::lookup::Trouble;
+    use crate::reconcile::Setback;
+    use crate::reconcile::fixtures::noon;
+
+    fn after_a_setback() -> ClusterMemory {
+        let mut memory = ClusterMemory::new(noon());
+        memory.see_generation(1);
+        memory.see_principal(Some("tenant/client old"));
+        let setback = Setback {
+            trouble: Trouble::passing(Reason::AuthorizationFailed, "may not"),
+            failures: 9,
+            not_before: noon(),
+        };
+        memory.setbacks.0.insert("PUT".to_owned(), setback);
+        memory
+    }
+
+    #[test]
+    fn a_new_spec_and_a_new_secret_are_new_chances_and_a_look_that_failed_is_none() {
+        let mut same = after_a_setback();
+        same.see_generation(1);
+        same.see_principal(Some("tenant/client old"));
+        same.see_principal(None);
+        same.see_principal(Some("tenant/client old"));
+        assert_eq!(same.setbacks.0.len(), 1);
+        let mut rotated = after_a_setback();
+        rotated.see_principal(Some("tenant/client new"));
+        let mut changed = after_a_setback();
+        changed.see_generation(2);
+        assert!(rotated.setbacks.0.is_empty() && changed.setbacks.0.is_empty());
+    }
+}

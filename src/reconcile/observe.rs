@@ -59,6 +59,8 @@ pub(super) async fn observe(
     };
     match wanted {
         Wanted::Cluster(valid) => reader.look_at_cluster(valid, &mut observed).await,
+        // It goes whatever is there, and an Azure that does not answer must not keep it.
+        Wanted::Nothing(_) if observed.is_abandoned => {}
         Wanted::Nothing(place) => reader.look_at_place(place, &mut observed).await,
         Wanted::Unknown(_) => {}
     }

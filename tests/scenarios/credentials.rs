@@ -1,5 +1,7 @@
 //! Who a cluster is in Azure, and what happens when its credentials change, are missing or go.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Event, Secret, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
@@ -123,6 +125,8 @@ async fn a_cluster_without_credentials_is_nobody_until_its_namespace_has_some() 
 
     put_secret(&line, OF_NAMESPACE, json!({})).await;
     line.wait_until_ready("nobody").await;
+    let secret = secrets(&line).get(OF_NAMESPACE).await.expect("it is there");
+    assert_eq!(secret.finalizers(), ["azureml.dask.dev/in-use"]);
     line.delete("nobody").await;
     line.wait_until_gone("nobody").await;
     let secret = secrets(&line).get(OF_NAMESPACE).await.expect("it stays");
@@ -141,7 +145,10 @@ async fn the_operator_that_lends_itself_acts_for_clusters_without_credentials() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_secret_wakes_every_cluster_that_waits_for_it() {
-    let line = Line::start().await;
+    let mut line = Line::without_operator(World::default().without_delays()).await;
+    // What is seen is seen because somebody was woken.
+    line.set_resync(Duration::from_secs(3600));
+    line.start_operator();
     for name in ["first", "second"] {
         let mut manifest = line.manifest(name, 0);
         manifest["spec"]["compute"]["name"] = json!(format!("{name}-pool"));
@@ -159,6 +166,21 @@ async fn a_rotated_secret_wakes_every_cluster_that_waits_for_it() {
         json!({"AZURE_CLIENT_SECRET": "expired"}),
     )
     .await;
+    for name in ["first", "second"] {
+        let told = |cluster: &DaskCluster| {
+            says(
+                cluster,
+                "CredentialsTrouble",
+                "True CredentialsRefused",
+                "AADSTS7000215",
+            )
+        };
+        let cluster = line.wait_for(name, "it tells at rest", told).await;
+        assert!(
+            says(&cluster, "Ready", "True Ready", ""),
+            "it works all the same"
+        );
+    }
     for name in ["first", "second"] {
         line.delete(name).await;
         line.wait_for(name, "it says that Entra refuses it", |cluster| {
@@ -234,7 +256,7 @@ async fn a_secret_that_is_deleted_is_told_on_every_cluster_and_kept_until_they_n
             .wait_for(name, "it says that its Secret goes", |cluster| {
                 says(
                     cluster,
-                    "CredentialsBeingDeleted",
+                    "CredentialsTrouble",
                     "True SecretBeingDeleted",
                     CREDENTIALS,
                 )
@@ -270,7 +292,7 @@ async fn a_secret_that_is_deleted_is_told_on_every_cluster_and_kept_until_they_n
     })
     .await;
     let other = line.wait_until_ready("other").await;
-    assert_eq!(condition(&other, "CredentialsBeingDeleted"), None);
+    assert_eq!(condition(&other, "CredentialsTrouble"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -195,6 +195,10 @@ fn the_same_proof_is_the_same_principal_and_any_other_is_not() {
         client_secret("hush-hush").principal()
     );
     assert_eq!(client_secret("wrong").name(), "tenant/client");
+    assert_eq!(
+        managed(Some("CLIENT")).principal(),
+        managed(Some("client")).principal()
+    );
     assert_eq!(federated("weather", "dask").name(), "tenant/client");
     assert_eq!(managed(None).name(), "managed-identity/system-assigned");
 }

@@ -192,7 +192,7 @@ fn a_secret_that_is_deleted_under_a_cluster_is_told_once_and_not_to_one_that_goe
     let first = Round::of(going()).after(told_of_running());
     assert_eq!(
         lines(&first),
-        ["Warning Reconcile SecretBeingDeleted: CredentialsBeingDeleted is True"]
+        ["Warning Reconcile SecretBeingDeleted: CredentialsTrouble is True"]
     );
     assert!(
         events(&first)[0]
@@ -207,6 +207,27 @@ fn a_secret_that_is_deleted_under_a_cluster_is_told_once_and_not_to_one_that_goe
     );
     let namespace = going().with(|observed| observed.namespace_is_going = true);
     assert!(!lines(&Round::of(namespace)).concat().contains("Secret"));
+}
+
+#[test]
+fn a_cluster_that_is_ready_says_too_that_its_credentials_are_refused() {
+    let refused = || {
+        running().with(|observed| {
+            let trouble = Trouble::lasting(Reason::CredentialsRefused, "AADSTS7000222: expired");
+            observed.workspace = Lookup::Unavailable(trouble);
+        })
+    };
+    let ready = Round::of(refused()).after(told_of_running());
+    assert_eq!(
+        lines(&ready),
+        ["Warning Reconcile CredentialsRefused: CredentialsTrouble is True"]
+    );
+    assert!(events(&ready)[0].note.ends_with("AADSTS7000222: expired"));
+    assert_eq!(
+        lines(&Round::of(refused())),
+        ["Warning Reconcile CredentialsRefused: Stalled is True"],
+        "one that is not Ready says it once"
+    );
 }
 
 #[test]
