@@ -380,3 +380,49 @@ async fn a_service_account_of_the_namespace_is_enough() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_carries_its_identities_from_the_first_write_and_its_jobs_read_as_the_first() {
+    let line = Line::start().await;
+    let subscription = &line.azure.env()["AZURE_SUBSCRIPTION_ID"];
+    let id = |name: &str| {
+        format!(
+            "/subscriptions/{subscription}/resourceGroups/rg-dask/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+        )
+    };
+    let mut manifest = line.manifest("reading", 1);
+    manifest["spec"]["compute"]["identity"] = json!({"userAssigned": [id("reader"), id("other")]});
+    line.apply(&manifest).await;
+    line.wait_until_ready("reading").await;
+    let exchanges = line.exchanges();
+    let written = |kind: &str| -> Vec<Value> {
+        let requests = exchanges.iter().map(|exchange| &exchange["request"]);
+        requests
+            .filter(|request| request["method"] == "PUT")
+            .filter(|request| {
+                request["path"]
+                    .as_str()
+                    .is_some_and(|path| path.contains(kind))
+            })
+            .map(|request| request["body"].clone())
+            .collect()
+    };
+    let pools = written("/computes/");
+    assert_eq!(
+        pools.len(),
+        1,
+        "what Azure adds to it is no drift: {pools:#?}"
+    );
+    assert_eq!(
+        pools[0]["identity"],
+        json!({"type": "UserAssigned", "userAssignedIdentities": {id("reader"): {}, id("other"): {}}})
+    );
+    let jobs = written("/jobs/");
+    assert_eq!(jobs.len(), 2);
+    for job in jobs {
+        assert_eq!(
+            job["properties"]["identity"],
+            json!({"identityType": "Managed", "resourceId": id("reader")})
+        );
+    }
+}
