@@ -109,6 +109,21 @@ pub struct AzureArgs {
     pub azure_client_secret: Option<String>,
     #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", hide = true)]
     pub azure_federated_token_file: Option<String>,
+    #[arg(long, env = "AZURE_CLIENT_CERTIFICATE_PATH", hide = true)]
+    pub azure_client_certificate_path: Option<String>,
+    /// The operator is a managed identity of its machine: the user-assigned one of AZURE_CLIENT_ID, or else the machine's own
+    #[arg(long, env = "AZURE_MANAGED_IDENTITY")]
+    pub azure_managed_identity: bool,
+    /// Where the metadata service of virtual machines is [default: http://169.254.169.254]
+    #[arg(
+        long,
+        env = "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        hide_env_values = true
+    )]
+    pub azure_pod_identity_authority_host: Option<String>,
+    /// DaskClusters act as the operator where neither they nor their namespace have credentials
+    #[arg(long, env = "ALLOW_OPERATOR_IDENTITY")]
+    pub allow_operator_identity: bool,
 }
 
 impl std::fmt::Debug for AzureArgs {

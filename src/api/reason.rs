@@ -40,12 +40,18 @@ pub enum Reason {
     /// The subscription does not exist or the identity cannot see it. Mend
     /// `spec.workspace.subscriptionId`, or grant the identity a role in it.
     SubscriptionNotFound,
-    /// The credentials Secret, or a key of it, is not there. Make it with AZURE_TENANT_ID,
-    /// AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.
+    /// The credentials Secret, or a key of it, is not there, or the operator does not lend its own
+    /// identity. Make the Secret with the keys that the message names.
     CredentialsMissing,
     /// Microsoft Entra refused the credentials. Renew the client secret, and check tenant and
     /// client id.
     CredentialsRefused,
+    /// Somebody deletes the Secret with the credentials while the cluster needs it to leave Azure.
+    /// It stays until the cluster is gone: delete the cluster, or name another Secret.
+    SecretBeingDeleted,
+    /// The DaskCluster was let go by the annotation `azureml.dask.dev/abandon`. Remove by hand what
+    /// the message names.
+    Abandoned,
     /// The identity may not do what was asked. Grant it the role that the message names on the
     /// scope that the message names.
     AuthorizationFailed,
@@ -154,7 +160,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 49] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -171,6 +177,8 @@ impl Reason {
         Self::SubscriptionNotFound,
         Self::CredentialsMissing,
         Self::CredentialsRefused,
+        Self::SecretBeingDeleted,
+        Self::Abandoned,
         Self::AuthorizationFailed,
         Self::VmSizeUnknown,
         Self::QuotaExceeded,
@@ -223,6 +231,8 @@ impl Reason {
             Self::SubscriptionNotFound => "SubscriptionNotFound",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::CredentialsRefused => "CredentialsRefused",
+            Self::SecretBeingDeleted => "SecretBeingDeleted",
+            Self::Abandoned => "Abandoned",
             Self::AuthorizationFailed => "AuthorizationFailed",
             Self::VmSizeUnknown => "VmSizeUnknown",
             Self::QuotaExceeded => "QuotaExceeded",

@@ -92,7 +92,7 @@ impl ArmClient {
         observer: Arc<dyn RequestObserver>,
         budgets: Budgets,
     ) -> Self {
-        let principal = format!("{}{}", endpoint.resource_manager(), credential.principal());
+        let principal = format!("{}{}", endpoint.resource_manager(), credential.name());
         let payer = Payer {
             budgets,
             principal: principal.into(),

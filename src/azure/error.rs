@@ -71,6 +71,7 @@ struct Details {
     message: String,
     request_id: Option<String>,
     retry_after: Option<Duration>,
+    claims: Option<String>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -91,6 +92,8 @@ pub(super) struct AnswerFacts {
     pub(super) status: Option<u16>,
     pub(super) request_id: Option<String>,
     pub(super) retry_after: Option<Duration>,
+    /// What the next token has to be asked with, as JSON text.
+    pub(super) claims: Option<String>,
 }
 
 impl Error {
@@ -237,6 +240,11 @@ impl Error {
         self.class() == Class::NotFound
     }
 
+    /// What Azure wants the next token to be asked with, as JSON text.
+    pub(super) fn claims(&self) -> Option<&str> {
+        self.0.claims.as_deref()
+    }
+
     /// The class as a label of metrics.
     #[must_use]
     pub fn category(&self) -> &'static str {
@@ -302,6 +310,7 @@ impl Details {
             message,
             request_id: facts.request_id,
             retry_after: facts.retry_after,
+            claims: facts.claims,
             source: None,
         }
     }
@@ -376,6 +385,7 @@ mod tests {
             status: Some(status),
             request_id: Some("r-1".to_owned()),
             retry_after: retry_after.map(Duration::from_secs),
+            claims: None,
         };
         Error::answered(&attempt(), facts, ErrorBody::read(&body).unwrap())
     }

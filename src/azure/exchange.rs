@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::budget::{Budgets, Errand, OperationType, Slot};
+use super::challenge::claims;
 use super::credential::Credential;
 use super::entra::Token;
 use super::error::{AnswerFacts, Attempt, Class, Error};
@@ -73,7 +74,8 @@ pub(super) struct Answer {
 }
 
 impl Exchange {
-    /// Sends the request with a token; where Azure does not accept it, once more with a new one.
+    /// Sends the request with a token; where Azure does not accept it, once more with a new one that has
+    /// the claims that Azure asks for.
     pub(super) async fn send_as(
         &self,
         credential: &Credential,
@@ -82,7 +84,7 @@ impl Exchange {
         let token = credential.token().await?;
         match self.send(request, Some(&token)).await {
             Err(error) if error.class() == Class::Unauthenticated => {
-                let renewed = credential.renew(&token).await?;
+                let renewed = credential.renew(&token, error.claims()).await?;
                 self.send(request, Some(&renewed)).await
             }
             outcome => outcome,
@@ -227,6 +229,7 @@ impl Exchange {
             status: Some(response.status().as_u16()),
             request_id: text("x-ms-request-id").or_else(|| text("x-ms-correlation-request-id")),
             retry_after: retry_after(response.headers(), self.clock.now()),
+            claims: claims(response.headers()),
         }
     }
 

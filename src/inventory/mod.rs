@@ -34,8 +34,8 @@ pub use wrote::Wrote;
 
 /// Whose eyes see which workspace: what one principal may read says nothing about another.
 type Key = (String, ResourceId);
-/// Principal and subscription, as Azure counts requests.
-type Payer = (String, String);
+/// Identity and subscription, as Azure counts requests.
+type Payer = (Arc<str>, String);
 
 /// The views of all workspaces.
 pub struct Inventory {
@@ -121,7 +121,7 @@ impl Inventory {
 
     fn keep(&self, access: &AzureAccess, workspace: &ResourceId) -> Kept {
         let payer = (
-            access.principal.clone(),
+            Arc::clone(&access.name),
             workspace.subscription_id().to_owned(),
         );
         let now = self.clock.elapsed();

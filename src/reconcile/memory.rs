@@ -15,6 +15,8 @@ pub struct ClusterMemory {
     pub changed_at: Timestamp,
     pub plan: String,
     pub generation: i64,
+    /// Who asked Azure last.
+    principal: Option<String>,
     pub last_status_write: Option<Timestamp>,
 }
 
@@ -26,6 +28,7 @@ impl ClusterMemory {
             changed_at: now,
             plan: String::new(),
             generation: 0,
+            principal: None,
             last_status_write: None,
         }
     }
@@ -34,6 +37,17 @@ impl ClusterMemory {
     pub fn see_generation(&mut self, generation: i64) {
         if self.generation != generation {
             self.generation = generation;
+            self.setbacks = Setbacks::default();
+            self.pace = Pace::Moving;
+        }
+    }
+
+    /// Another identity, or another secret of the same one, is a new chance too.
+    pub fn see_principal(&mut self, principal: Option<&str>) {
+        if let Some(principal) = principal
+            && self.principal.as_deref() != Some(principal)
+        {
+            self.principal = Some(principal.to_owned());
             self.setbacks = Setbacks::default();
             self.pace = Pace::Moving;
         }
@@ -55,5 +69,42 @@ impl ClusterMemory {
             Next::AtRest => Pace::Settled,
             Next::After(_) | Next::Never => Pace::Moving,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Reason;
+    use crate::lookup::Trouble;
+    use crate::reconcile::Setback;
+    use crate::reconcile::fixtures::noon;
+
+    fn after_a_setback() -> ClusterMemory {
+        let mut memory = ClusterMemory::new(noon());
+        memory.see_generation(1);
+        memory.see_principal(Some("tenant/client old"));
+        let setback = Setback {
+            trouble: Trouble::passing(Reason::AuthorizationFailed, "may not"),
+            failures: 9,
+            not_before: noon(),
+        };
+        memory.setbacks.0.insert("PUT".to_owned(), setback);
+        memory
+    }
+
+    #[test]
+    fn a_new_spec_and_a_new_secret_are_new_chances_and_a_look_that_failed_is_none() {
+        let mut same = after_a_setback();
+        same.see_generation(1);
+        same.see_principal(Some("tenant/client old"));
+        same.see_principal(None);
+        same.see_principal(Some("tenant/client old"));
+        assert_eq!(same.setbacks.0.len(), 1);
+        let mut rotated = after_a_setback();
+        rotated.see_principal(Some("tenant/client new"));
+        let mut changed = after_a_setback();
+        changed.see_generation(2);
+        assert!(rotated.setbacks.0.is_empty() && changed.setbacks.0.is_empty());
     }
 }

@@ -10,14 +10,14 @@ use super::observed::{Credentials, Observed, SecretReference, Workspace};
 use super::plan::SchedulerStage;
 use super::trouble;
 use super::validate::{ValidCluster, Wanted};
-use crate::access::{AzureAccess, Granted};
+use crate::access::{AzureAccess, Granted, Source};
 use crate::api::{DaskCluster, Reason};
 use crate::azure::{ArmClient, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, KINDS, Scene, Subnet};
 use crate::cluster::Place;
 use crate::inventory::AzureSight;
-use crate::kubernetes::FINALIZER;
+use crate::kubernetes::{ABANDON_ANNOTATION, FINALIZER, NAMESPACE_CREDENTIALS};
 use crate::kubernetes_children::{HeldConnection, connection_secret_name, service_name};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::ClusterIdentity;
@@ -39,10 +39,11 @@ pub(super) async fn observe(
     context: &Context,
     cluster: &DaskCluster,
     wanted: &Wanted,
-    memory: &ClusterMemory,
+    memory: &mut ClusterMemory,
 ) -> Look {
     let identity = identity(cluster);
     let (credentials, access) = credentials(context, cluster, &identity).await;
+    memory.see_principal(access.as_ref().map(|access| access.principal.as_str()));
     let mut observed = kubernetes_sight(context, cluster, &identity, credentials, memory);
     let place = match wanted {
         Wanted::Cluster(valid) => &valid.place,
@@ -74,6 +75,8 @@ pub(super) async fn observe(
     };
     match wanted {
         Wanted::Cluster(valid) => reader.look_at_cluster(valid, &mut observed).await,
+        // It goes whatever is there, and an Azure that does not answer must not keep it.
+        Wanted::Nothing(_) if observed.is_abandoned => {}
         Wanted::Nothing(place) => reader.look_at_place(place, &mut observed).await,
         Wanted::Unknown(_) => {}
     }
@@ -96,32 +99,40 @@ async fn credentials(
     cluster: &DaskCluster,
     identity: &ClusterIdentity,
 ) -> (Credentials, Option<AzureAccess>) {
-    let namespace = &identity.namespace;
-    let name = cluster.spec.credentials_secret_name.as_deref();
-    let in_use = name.and_then(|name| context.sight.in_use(namespace, name));
-    let version = in_use
-        .as_ref()
-        .and_then(|secret| secret.metadata.resource_version.clone());
-    let granted = context.access.of(cluster, version.as_deref()).await;
+    let (namespace, sight) = (&identity.namespace, &context.sight);
+    let named = cluster.spec.credentials_secret_name.as_deref();
+    let namespace_has_one = sight.credentials(namespace, NAMESPACE_CREDENTIALS);
+    let source = context.access.source(named, namespace_has_one.is_some());
+    let name = source.as_ref().ok().and_then(Source::secret);
+    let watched = name.and_then(|name| sight.credentials(namespace, name));
+    let metadata = watched.as_ref().map(|secret| &secret.metadata);
+    let granted = match &source {
+        Ok(source) => {
+            let version = metadata.and_then(|metadata| metadata.resource_version.as_deref());
+            context.access.of(namespace, source, version).await
+        }
+        Err(trouble) => Err(trouble.clone()),
+    };
     let (trouble, granted) = match granted {
         Ok(granted) => (None, Some(granted)),
         Err(trouble) => (Some(trouble), None),
     };
-    let reference = |uid: &str| {
-        Some(SecretReference {
-            name: name?.to_owned(),
-            uid: uid.to_owned(),
-        })
-    };
+    // Also of a Secret that holds nothing of use any more: our finalizer may stand on it.
+    let uid = granted
+        .as_ref()
+        .and_then(|granted| granted.secret_uid.clone())
+        .or_else(|| metadata.and_then(|metadata| metadata.uid.clone()));
     let others = name
-        .map(|name| context.sight.users(namespace, name))
+        .map(|name| sight.users(namespace, name))
         .unwrap_or_default();
-    let forgotten = context.sight.forgotten_secrets(namespace);
+    let forgotten = sight.forgotten_secrets(namespace);
     let credentials = Credentials {
-        secret: granted
-            .as_ref()
-            .and_then(|granted| reference(granted.secret_uid.as_deref()?)),
-        held: in_use.is_some(),
+        secret: name.zip(uid).map(|(name, uid)| SecretReference {
+            name: name.to_owned(),
+            uid,
+        }),
+        held: name.is_some_and(|name| sight.in_use(namespace, name).is_some()),
+        going: metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some()),
         trouble,
         last_user: others.iter().all(|user| *user == identity.name),
         releasable: forgotten
@@ -151,6 +162,10 @@ fn kubernetes_sight(
             .finalizers()
             .iter()
             .any(|finalizer| finalizer == FINALIZER),
+        is_abandoned: cluster
+            .annotations()
+            .get(ABANDON_ANNOTATION)
+            .is_some_and(|value| value == "true"),
         credentials,
         workspace: Lookup::NotAsked,
         vm_sizes: Lookup::NotAsked,

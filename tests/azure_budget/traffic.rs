@@ -13,7 +13,7 @@ use azure_simulator::{Simulator, World};
 use dask_azureml_operator::azure::{
     AdmittedRequest, ArmClient, Budgets, Class, Credential, EndedRequest, Endpoint, Errand,
     HttpSettings, Identity, Lane, OperationType, RequestObserver, ResourceId, Retry, Roots,
-    http_client,
+    TokenSources, WithoutKubernetes, http_client,
 };
 use dask_azureml_operator::clock::{Clock, ManualClock};
 use futures::StreamExt as _;
@@ -110,12 +110,15 @@ impl Traffic {
         })
         .expect("an HTTP client");
         let env = azure.env();
-        let identity = Identity::from_secret(|key| env.get(key).cloned()).expect("an identity");
+        let identity =
+            Identity::from_secret("weather", |key| env.get(key).cloned()).expect("an identity");
         let observer: Arc<dyn RequestObserver> = seen.clone();
+        let sources = TokenSources::new(http.clone(), None, Arc::new(WithoutKubernetes))
+            .expect("an HTTP client without TLS");
         let credential = Credential::new(
             identity,
             &endpoint,
-            http.clone(),
+            sources,
             clock.clone(),
             observer.clone(),
         );

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `create.rs` | from a manifest to Ready: what is written, how often, and what the status says |
 //! | `at_rest.rs` | a cluster that is Ready costs no write |
+//! | `credentials.rs` | who a cluster is in Azure and who reads its data: whose Secret, a rotated one, one that goes, none |
 //! | `scale.rs` | workers go by retirement with their data, and join |
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
@@ -22,6 +23,7 @@
 
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+mod credentials;
 mod dask_client;
 mod harness;
 mod kubernetes_calls;

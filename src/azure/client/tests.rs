@@ -3,7 +3,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::super::test_server::{Observations, Reply, TestServer, arm_client, reply, with_header};
+use super::super::test_server::{
+    FakeEntra, Observations, Reply, TestServer, arm_client, arm_client_by, reply, with_header,
+};
 use super::super::{Class, Errand, Lane, ResourceId, Retry};
 use super::*;
 
@@ -238,6 +240,30 @@ async fn a_refused_token_is_renewed_once() {
     assert_eq!(
         tokens,
         ["Bearer token-1", "Bearer token-2", "Bearer token-2"]
+    );
+}
+
+#[tokio::test]
+async fn a_challenge_with_claims_is_answered_at_once_by_a_token_that_has_them() {
+    // {"access_token":{"nbf":"1"}}
+    let challenge =
+        "Bearer error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjoiMSJ9fQ==\"";
+    let refused = with_header(
+        refused(401, "InvalidAuthenticationToken"),
+        "www-authenticate",
+        challenge,
+    );
+    let server = TestServer::scripted([refused, reply(200, json!({}))]).await;
+    let entra = FakeEntra::default();
+    let client = arm_client_by(&entra, &server.address, &Observations::default());
+    client.get(&compute(), "1").await.unwrap();
+    let asked = entra.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(!asked[0].contains("claims="));
+    assert!(
+        asked[1].contains("&claims=%7B%22access%5Ftoken"),
+        "{}",
+        asked[1]
     );
 }
 
