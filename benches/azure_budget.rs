@@ -63,7 +63,8 @@ const LOADS: [Load; 4] = [
 /// By then the full bucket of the start is spent.
 const SPENT: usize = 300;
 
-#[tokio::main]
+// On one thread time moves only when everybody has reacted to what happened.
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     // `cargo test` runs bench targets as well, and passes no `--bench`.
     if !std::env::args().any(|argument| argument == "--bench") {

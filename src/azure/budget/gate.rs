@@ -16,6 +16,9 @@ use crate::clock::Clock;
 /// How long a request waits here for its turn. One whose turn is later goes away and comes again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// So long before its turn it is asked to come, so that it is here when that comes.
+const EARLY: Duration = Duration::from_secs(1);
+
 /// The budgets of all principals. Clones share them.
 #[derive(Clone)]
 pub struct Budgets(Arc<Registry>);
@@ -165,7 +168,7 @@ impl Gate {
             // Its turn came just now.
             return (&mut place.turn).await.map_err(|_| Refusal {
                 before: 0,
-                wait: PATIENCE,
+                wait: Duration::ZERO,
             });
         };
         self.observer.request_postponed(errand.lane, self.operation);
@@ -203,7 +206,7 @@ impl Gate {
         self.changed.notify_one();
         Some(Refusal {
             before: estimate.before,
-            wait: estimate.wait,
+            wait: estimate.wait.saturating_sub(EARLY),
         })
     }
 

@@ -115,7 +115,7 @@ async fn who_does_not_come_to_turn_in_time_is_sent_away_and_keeps_the_place() {
         refusal,
         Refusal {
             before: 0,
-            wait: Duration::from_secs(58)
+            wait: Duration::from_secs(57)
         }
     );
     let later = scene.turn("two").await.err().unwrap();
