@@ -351,6 +351,7 @@ async fn a_service_account_of_the_namespace_is_enough() {
             issuer: "https://kubernetes.default.svc".to_owned(),
             subject: format!("system:serviceaccount:{namespace}:dask"),
             audience: "api://AzureADTokenExchange".to_owned(),
+            jwks: None,
         }];
         world
     })
