@@ -6,6 +6,7 @@ use prometheus::{
 };
 
 use crate::azure::{EndedRequest, RequestObserver};
+use crate::reconcile::Finding;
 
 /// Every metric of the operator.
 #[derive(Clone)]
@@ -15,6 +16,7 @@ pub struct Metrics {
     pub reconciles: IntCounterVec,
     pub reconcile_seconds: HistogramVec,
     pub status_writes: IntCounter,
+    findings: IntCounterVec,
     azure_requests: IntCounterVec,
     azure_request_seconds: HistogramVec,
 }
@@ -44,6 +46,13 @@ impl Metrics {
                 "dask_azureml_status_writes_total",
                 "Writes of a DaskCluster's status",
             )?,
+            findings: IntCounterVec::new(
+                Opts::new(
+                    "dask_azureml_drift_total",
+                    "Fields of our resources that somebody changed in Azure, and resources that somebody deleted there",
+                ),
+                &["kind", "field", "response"],
+            )?,
             azure_requests: IntCounterVec::new(
                 Opts::new(
                     "dask_azureml_azure_requests_total",
@@ -61,7 +70,8 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 5] = [
+        let all: [Box<dyn Collector>; 6] = [
+            Box::new(metrics.findings.clone()),
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.reconcile_seconds.clone()),
             Box::new(metrics.status_writes.clone()),
@@ -72,6 +82,26 @@ impl Metrics {
             metrics.registry.register(collector)?;
         }
         Ok(metrics)
+    }
+
+    /// Counts what somebody did in Azure, field by field. Tags have names of users' own, so they are one field.
+    pub fn count_finding(&self, finding: &Finding) {
+        let response = finding.response.as_str();
+        let whole = String::new();
+        let fields = match finding.fields.as_slice() {
+            [] => std::slice::from_ref(&whole),
+            fields => fields,
+        };
+        for field in fields {
+            let field = if field.starts_with("tags.") {
+                "tags"
+            } else {
+                field
+            };
+            self.findings
+                .with_label_values(&[finding.kind, field, response])
+                .inc();
+        }
     }
 
     /// The page that Prometheus reads.

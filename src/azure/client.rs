@@ -97,6 +97,24 @@ impl ArmClient {
             .await
     }
 
+    /// Creates or replaces a resource, but only while it has this etag. Azure answers 412 otherwise.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn put_if_match(
+        &self,
+        id: &ResourceId,
+        api_version: &str,
+        body: &Value,
+        etag: &str,
+    ) -> Result<Response, Error> {
+        let request = Request {
+            if_match: Some(etag),
+            ..self.request(Method::PUT, id, api_version, &[], Some(body))
+        };
+        self.send(&request).await
+    }
+
     /// Changes parts of a resource.
     pub async fn patch(
         &self,
@@ -139,6 +157,7 @@ impl ArmClient {
             url: self.url(&path, api_version, &[]),
             body,
             from_byte: None,
+            if_match: None,
         };
         self.send(&request).await
     }
@@ -164,6 +183,7 @@ impl ArmClient {
                 url,
                 body: None,
                 from_byte: None,
+                if_match: None,
             };
             let answer = self.exchange.send_as(&self.credential, &request).await?;
             match take_page(&answer, &attempt, &mut items)? {
@@ -191,6 +211,7 @@ impl ArmClient {
             url: operation.url.clone(),
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let answer = self.exchange.send_as(&self.credential, &request).await?;
         let body = answer.json(&attempt)?;
@@ -232,7 +253,19 @@ impl ArmClient {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Response, Error> {
-        let request = Request {
+        let request = self.request(verb, id, api_version, query, body);
+        self.send(&request).await
+    }
+
+    fn request<'a>(
+        &self,
+        verb: Method,
+        id: &ResourceId,
+        api_version: &str,
+        query: &[(&str, &str)],
+        body: Option<&'a Value>,
+    ) -> Request<'a> {
+        Request {
             attempt: Attempt {
                 operation: verb.to_string(),
                 resource: id.to_string(),
@@ -242,8 +275,8 @@ impl ArmClient {
             verb,
             body,
             from_byte: None,
-        };
-        self.send(&request).await
+            if_match: None,
+        }
     }
 
     async fn send(&self, request: &Request<'_>) -> Result<Response, Error> {

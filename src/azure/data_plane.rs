@@ -65,6 +65,7 @@ impl DataPlane {
             verb: Method::GET,
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let answer = exchange.send(&request, None).await?;
         let services = answer.json(&request.attempt)?.unwrap_or_default();
@@ -102,6 +103,7 @@ impl DataPlane {
             url,
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let answer = self.exchange.send_as(&self.credential, &request).await?;
         let body = answer.json(&request.attempt)?.unwrap_or_default();
@@ -120,6 +122,7 @@ impl DataPlane {
             url: log.0.clone(),
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let mut tail = self
             .exchange

@@ -89,6 +89,10 @@ pub(super) async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
             match outcome {
                 Ok(()) => acted.done.push(step),
                 Err((trouble, retry)) => {
+                    let trouble = match &step.remedy {
+                        Some(remedy) => trouble.with_remedy(remedy),
+                        None => trouble,
+                    };
                     stop |= step.gates;
                     acted.failed.push(Failure {
                         step,
@@ -181,9 +185,14 @@ impl Hands<'_> {
                 id,
                 api_version,
                 body,
+                if_match,
                 ..
             } => {
-                let answer = azure.client.put(id, api_version, body).await;
+                let client = &azure.client;
+                let answer = match if_match {
+                    Some(etag) => client.put_if_match(id, api_version, body, etag).await,
+                    None => client.put(id, api_version, body).await,
+                };
                 self.inventory
                     .wrote(
                         azure,

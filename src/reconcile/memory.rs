@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::act::Setbacks;
 use super::conclude::Next;
 use super::observed::JobFailure;
+use super::plan::Finding;
 use crate::azure_resources::PoolNode;
 use crate::inventory::Pace;
 
@@ -23,6 +24,8 @@ pub struct ClusterMemory {
     /// The nodes of the pool, as they were when this head's address had to be believed.
     pub pool_nodes: Option<(String, Vec<PoolNode>)>,
     pub job_failures: BTreeMap<String, JobFailure>,
+    /// What the last plan found, so that it is counted and told once.
+    pub findings: Vec<Finding>,
 }
 
 impl ClusterMemory {
@@ -36,6 +39,7 @@ impl ClusterMemory {
             last_status_write: None,
             pool_nodes: None,
             job_failures: BTreeMap::new(),
+            findings: Vec::new(),
         }
     }
 
@@ -56,6 +60,13 @@ impl ClusterMemory {
             self.changed_at = now;
         }
         is_new
+    }
+
+    /// Those of the plan's findings that the plan before did not have.
+    pub fn see_findings(&mut self, findings: &[Finding]) -> Vec<Finding> {
+        let before = std::mem::replace(&mut self.findings, findings.to_vec());
+        let is_new = |finding: &&Finding| !before.contains(finding);
+        findings.iter().filter(is_new).cloned().collect()
     }
 
     /// What is at rest is looked at less closely.

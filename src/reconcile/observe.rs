@@ -9,6 +9,7 @@ use super::Context;
 use super::memory::ClusterMemory;
 use super::observed::{Credentials, JobFailure, Observed, SecretReference, Workspace};
 use super::plan::SchedulerStage;
+use super::told::Told;
 use super::trouble;
 use super::validate::{ValidCluster, Wanted};
 use crate::access::{AzureAccess, Granted};
@@ -148,6 +149,7 @@ fn kubernetes_sight(
             Lookup::Present(HeldConnection::read(&secret, identity))
         }),
         scheduler: context.poller.sight(identity),
+        told: Told::by(cluster),
         setbacks: memory.setbacks.0.clone(),
         fresh_token: Token::draw(),
     }

@@ -3,8 +3,10 @@
 use super::Outcome;
 use super::conditions::{Verdict, held};
 use crate::api::{ConditionType, DaskClusterStatus, DeletionPolicy, Reason};
+use crate::azure_resources::KINDS;
 use crate::cluster::Place;
-use crate::reconcile::plan::Action;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::plan::{Action, Finding, Response};
 use crate::reconcile::validate::Wanted;
 
 /// Something to tell once, as an event of `events.k8s.io`.
@@ -30,8 +32,12 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
             .conditions
             .iter()
             .find(|held| held.type_ == condition.type_);
-        let same = known
-            .is_some_and(|held| held.status == condition.status && held.reason == condition.reason);
+        let same = known.is_some_and(|held| {
+            held.status == condition.status
+                    && held.reason == condition.reason
+                    // Other fields are another drift.
+                    && (verdict.reason != Reason::Drifted || held.message == condition.message)
+        });
         let quiet = matches!(verdict.reason, Reason::Pending | Reason::Progressing)
             || is(ConditionType::Stalled) && !verdict.is_true()
             || verdict.reason == Reason::Deleting && !is(ConditionType::Ready);
@@ -63,12 +69,28 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
         .done()
         .any(|step| matches!(step.action, Action::RemoveFinalizer));
     if deleted && let Wanted::Nothing(place) = outcome.wanted {
-        events.push(farewell(outcome.before, place));
+        events.push(farewell(outcome, place));
     }
     if let Some(event) = unroutable(outcome, status) {
         events.push(event);
     }
     events
+}
+
+/// What somebody did in Azure and the operator undoes at once, so that no condition may come to show it.
+pub(super) fn occurrence(finding: &Finding) -> Option<Event> {
+    let reason = match finding.response {
+        Response::SetBack => Reason::Drifted,
+        Response::MadeAgain => Reason::DeletedInAzure,
+        // Conditions show these until somebody acts.
+        Response::Reported | Response::NotInPlace => return None,
+    };
+    Some(Event {
+        warning: true,
+        reason,
+        action: action_word(finding.stage.as_str()),
+        note: finding.to_string(),
+    })
 }
 
 fn action_word(condition: &str) -> &'static str {
@@ -89,15 +111,20 @@ fn is_told_by_another(status: &DaskClusterStatus, reason: Reason) -> bool {
 }
 
 /// The last event names what stays in Azure.
-fn farewell(before: &DaskClusterStatus, place: &Place) -> Event {
+fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
+    let others = not_taken_along(outcome.observed, place);
     let left = match place.deletion_policy {
+        DeletionPolicy::Delete if !others.is_empty() => format!(
+            "everything that was proven to be this cluster's own is gone; {} stays, as its tags do not name this cluster or others have something in it",
+            others.join(", ")
+        ),
         DeletionPolicy::Delete => "nothing that costs money is left in Azure".to_owned(),
         DeletionPolicy::Retain => format!(
             "the jobs have ended; pool {} and its network stay, as deletionPolicy is Retain",
             place.compute.name()
         ),
     };
-    let note = match registered_versions(before, place).as_slice() {
+    let note = match registered_versions(outcome.before, place).as_slice() {
         [] => left,
         [only] => format!("{left}; {only} stays in the workspace, as it is shared"),
         [others @ .., last] => format!(
@@ -111,6 +138,18 @@ fn farewell(before: &DaskClusterStatus, place: &Place) -> Event {
         action: "Delete",
         note,
     }
+}
+
+/// What is still there under the names that the cluster would have taken along.
+fn not_taken_along(observed: &Observed, place: &Place) -> Vec<String> {
+    let places = KINDS.iter().flat_map(|kind| {
+        let ids = (kind.places)(place);
+        ids.into_iter().map(|id| (kind.name, id))
+    });
+    places
+        .filter(|(_, id)| observed.resource(id).present().is_some())
+        .map(|(kind, id)| format!("{kind} {}", id.title()))
+        .collect()
 }
 
 /// The versions that were registered for this cluster, as far as its last status tells that it came to that.

@@ -19,6 +19,8 @@ pub struct Step {
     pub stage: ConditionType,
     /// When it fails, nothing after it is done.
     pub gates: bool,
+    /// What somebody with the rights can do where ours do not reach.
+    pub remedy: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,9 @@ pub enum Action {
         id: ResourceId,
         api_version: &'static str,
         body: Value,
+        /// Only while what is there has this etag: a body that carries along what others put there must not undo
+        /// what they did since.
+        if_match: Option<String>,
     },
     PatchAzure {
         kind: &'static str,
@@ -85,6 +90,7 @@ impl Step {
             why: why.into(),
             stage,
             gates: false,
+            remedy: None,
         }
     }
 
@@ -103,6 +109,7 @@ impl Step {
             id,
             api_version: K::API_VERSION,
             body,
+            if_match: None,
         };
         // A head that cannot be submitted takes its workers with it: without it they are of no use.
         let gates = stage == ConditionType::SchedulerReady;
@@ -110,6 +117,15 @@ impl Step {
             gates,
             ..Self::new(action, stage, why)
         }
+    }
+
+    /// A PUT that is made from what is there holds only while that is unchanged, where its kind has etags.
+    #[must_use]
+    pub fn if_unchanged(mut self, have: &Value) -> Self {
+        if let Action::PutAzure { if_match, .. } = &mut self.action {
+            *if_match = have.get("etag").and_then(Value::as_str).map(str::to_owned);
+        }
+        self
     }
 
     pub fn patch<K: AzureKind>(id: ResourceId, body: Value, why: &str) -> Self {
@@ -156,6 +172,17 @@ impl Action {
             | Self::CancelJob { .. }
             | Self::DeleteEndpointSlice { .. }
             | Self::RetireWorkers { .. } => false,
+        }
+    }
+
+    /// Writes to this resource.
+    pub fn is_of(&self, resource: &ResourceId) -> bool {
+        match self {
+            Self::PutAzure { id, .. }
+            | Self::PatchAzure { id, .. }
+            | Self::DeleteAzure { id, .. }
+            | Self::CancelJob { id, .. } => id == resource,
+            _ => false,
         }
     }
 

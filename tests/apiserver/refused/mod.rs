@@ -77,7 +77,7 @@ async fn unknown_fields_are_refused_by_name() {
             "unknown field \"spec.datasets[0].url\"",
         ),
         (
-            "/spec/network/peerings",
+            "/spec/network/natGateway",
             "unknown field \"spec.network.peerings\"",
         ),
     ] {
