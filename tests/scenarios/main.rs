@@ -8,6 +8,8 @@
 //! | `scale.rs` | workers go by retirement with their data, and join |
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
+//! | `owning.rs` | what is ours: drift, adoption, what is contested, what others have in it |
+//! | `peerings.rs` | both sides of a peering |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
@@ -23,6 +25,7 @@ mod control_plane;
 mod dask_client;
 mod harness;
 mod kubernetes_calls;
+mod owner;
 
 mod at_rest;
 mod create;
@@ -30,5 +33,7 @@ mod delete;
 mod endpoint_slice;
 mod existing;
 mod loss;
+mod owning;
+mod peerings;
 mod restart;
 mod scale;

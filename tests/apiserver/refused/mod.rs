@@ -78,7 +78,7 @@ async fn unknown_fields_are_refused_by_name() {
         ),
         (
             "/spec/network/natGateway",
-            "unknown field \"spec.network.peerings\"",
+            "unknown field \"spec.network.natGateway\"",
         ),
     ] {
         let words = server
