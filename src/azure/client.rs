@@ -97,10 +97,7 @@ impl ArmClient {
             .await
     }
 
-    /// Creates or replaces a resource, but only while it has this etag. Azure answers 412 otherwise.
-    ///
-    /// # Errors
-    /// As for every request.
+    /// As `put`, but only while the resource has this etag. Azure answers 412 otherwise.
     pub async fn put_if_match(
         &self,
         id: &ResourceId,
@@ -136,6 +133,21 @@ impl ArmClient {
     ) -> Result<Response, Error> {
         self.resource(Method::DELETE, id, api_version, query, None)
             .await
+    }
+
+    /// As `delete`, but only while the resource has this etag. Azure answers 412 otherwise.
+    pub async fn delete_if_match(
+        &self,
+        id: &ResourceId,
+        api_version: &str,
+        query: &[(&str, &str)],
+        etag: &str,
+    ) -> Result<Response, Error> {
+        let request = Request {
+            if_match: Some(etag),
+            ..self.request(Method::DELETE, id, api_version, query, None)
+        };
+        self.send(&request).await
     }
 
     /// Calls an action of a resource: `post(job, "cancel", …)`.

@@ -362,10 +362,8 @@ fn refused<K: AzureKind>(one: &One<'_>, claim: Claim) -> Trouble {
             Trouble::lasting(Reason::AlreadyOwned, message)
         }
         Claim::OwnerTagIsGone if K::LEAVING == LeavingRule::Delete => {
-            let message = format!(
-                "{what} has lost the tag {OWNER}, so nothing proves that it was made for this cluster: give it back (az tag update --operation merge --resource-id {} --tags {OWNER}={}), or use creationPolicy Adopt",
-                one.id, owner.uid
-            );
+            let message = owner_tag_is_to_be_given_back(what, &one.id, &owner.uid);
+            let message = format!("{message}, or use creationPolicy Adopt");
             Trouble::lasting(Reason::NotOurs, message)
         }
         Claim::Nobody | Claim::OwnerTagIsGone | Claim::Ours => {
@@ -373,6 +371,12 @@ fn refused<K: AzureKind>(one: &One<'_>, claim: Claim) -> Trouble {
             Trouble::lasting(Reason::NotOurs, message)
         }
     }
+}
+
+fn owner_tag_is_to_be_given_back(what: &str, id: &ResourceId, uid: &str) -> String {
+    format!(
+        "{what} has lost the tag {OWNER}, so nothing proves that it was made for this cluster: give it back (az tag update --operation merge --resource-id {id} --tags {OWNER}={uid})"
+    )
 }
 
 /// Names what a spec asks of a resource: the same for the same body, whoever asks and whenever.

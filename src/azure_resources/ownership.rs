@@ -44,7 +44,7 @@ impl Owner {
                 foreign_instance: value(INSTANCE).filter(|instance| *instance != self.instance),
                 uid,
             },
-            None if value(CLUSTER).as_ref() == Some(&self.cluster) => Claim::OwnerTagIsGone,
+            None if owner_tag_is_gone(tags, &self.cluster) => Claim::OwnerTagIsGone,
             None => Claim::Nobody,
         }
     }
@@ -82,6 +82,11 @@ fn tag<'a>(tags: &'a Tags, name: &str) -> Option<&'a str> {
 /// The UID that a resource's tags name as its owner.
 pub fn owner_uid(tags: &Tags) -> Option<&str> {
     tag(tags, OWNER)
+}
+
+/// It was made for a cluster of this `namespace/name`, and somebody took off the tag that says for which.
+pub fn owner_tag_is_gone(tags: &Tags, cluster: &str) -> bool {
+    owner_uid(tags).is_none() && tag(tags, CLUSTER) == Some(cluster) && !is_retained(tags)
 }
 
 /// Left by its cluster on purpose.

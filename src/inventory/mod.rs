@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::access::AzureAccess;
 use crate::api::Reason;
 use crate::azure::{Error, ResourceId};
-use crate::azure_resources::{AzureKind as _, Job, ownership};
+use crate::azure_resources::{AzureKind as _, Job, VirtualNetwork, ownership};
 use crate::clock::Clock;
 use crate::lookup::Lookup;
 use crate::reconcile::trouble;
@@ -135,6 +135,10 @@ impl Inventory {
     /// Takes note of a write: what Azure answered to it is what is there, and without an answer nothing is known.
     pub async fn wrote(&self, access: &AzureAccess, id: &ResourceId, answer: Option<Value>) {
         lock(&self.seen).remove(&(access.principal.clone(), id.clone()));
+        // Subnets and peerings stand in the body of their network too, and change its etag.
+        if let Some(network) = id.parent().filter(is_virtual_network) {
+            lock(&self.seen).remove(&(access.principal.clone(), network));
+        }
         let is_job = id.resource_type().eq_ignore_ascii_case(Job::RESOURCE_TYPE);
         let Some(workspace) = id.parent().filter(|_| is_job) else {
             return;
@@ -153,6 +157,11 @@ impl Inventory {
         let key = (access.principal.clone(), workspace.clone());
         Arc::clone(lock(&self.jobs).entry(key).or_default())
     }
+}
+
+fn is_virtual_network(id: &ResourceId) -> bool {
+    id.resource_type()
+        .eq_ignore_ascii_case(VirtualNetwork::RESOURCE_TYPE)
 }
 
 async fn list_jobs(

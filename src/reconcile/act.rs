@@ -216,9 +216,14 @@ impl Hands<'_> {
                 id,
                 api_version,
                 query,
+                if_match,
                 ..
             } => {
-                let answer = azure.client.delete(id, api_version, query).await;
+                let client = &azure.client;
+                let answer = match if_match {
+                    Some(etag) => client.delete_if_match(id, api_version, query, etag).await,
+                    None => client.delete(id, api_version, query).await,
+                };
                 self.inventory.wrote(azure, id, None).await;
                 match answer {
                     Err(error) if error.is_not_found() => Ok(()),

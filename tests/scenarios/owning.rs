@@ -1,3 +1,4 @@
+use dask_azureml_operator::api::DaskCluster;
 use serde_json::{Value, json};
 
 use crate::harness::{Line, condition, is_ready, wait_for};
@@ -30,7 +31,6 @@ fn look_anew(line: &mut Line) {
 async fn a_few_looks_later(line: &Line) {
     let before = line.reconciles().await;
     for round in 0..3_u32 {
-        let annotation = json!({"metadata": {"annotations": {"tests/poke": round.to_string()}}});
         for cluster in line
             .clusters()
             .list(&kube::api::ListParams::default())
@@ -38,11 +38,7 @@ async fn a_few_looks_later(line: &Line) {
             .unwrap()
         {
             let name = cluster.metadata.name.unwrap();
-            let patch = kube::api::Patch::Merge(&annotation);
-            line.clusters()
-                .patch(&name, &kube::api::PatchParams::default(), &patch)
-                .await
-                .unwrap();
+            annotate(line, &name, "tests/poke", &round.to_string()).await;
         }
         wait_for("the operator has reconciled", async || {
             let now = line.reconciles().await;
@@ -173,17 +169,22 @@ async fn a_pool_that_lost_the_owners_tag_is_neither_written_nor_deleted_until_it
     assert_eq!(line.azure_writes(), [""; 0]);
 
     line.delete("orphan").await;
-    line.wait_until_gone("orphan").await;
+    line.wait_for("orphan", "the deletion says what it lacks", |cluster| {
+        condition(cluster, "Ready").contains("has lost the tag dask-azureml-owner")
+    })
+    .await;
+    a_few_looks_later(&line).await;
     assert_eq!(
         writes_to(&line, "/computes/"),
         [""; 0],
         "it is not proven to be ours"
     );
-    assert!(pool.get().await.is_some());
-    let events = line.events().await;
-    let names_it =
-        |event: &String| event.contains("ComputeCluster ds13-cluster") && event.contains("stays");
-    assert!(events.iter().any(names_it), "{events:#?}");
+    line.kill_operator();
+    pool.edit(|pool| pool["tags"]["dask-azureml-owner"] = tag)
+        .await;
+    line.start_operator();
+    line.wait_until_gone("orphan").await;
+    assert!(pool.get().await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,4 +293,67 @@ async fn a_pool_that_somebody_deleted_is_told_and_made_again_once() {
     let told =
         |event: &String| event.starts_with("DeletedInAzure: ") && event.contains("ds13-cluster");
     assert!(events.iter().any(told), "{events:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_of_another_size_is_deleted_only_as_the_annotation_allows_and_not_made_again_at_once()
+ {
+    let mut line = Line::start().await;
+    running(&line, "swap", |_| {}).await;
+    let owner = Owner::signed_in(&line).await;
+    let pool = owner.pool("ds13-cluster");
+    line.kill_operator();
+    let mut body = pool.get().await.unwrap();
+    pool.delete().await;
+    wait_for("the pool is gone", async || {
+        pool.get()
+            .await
+            .map_or(Ok(()), |pool| Err(pool.to_string()))
+    })
+    .await;
+    let inner = json!({
+        "vmSize": "STANDARD_DS3_V2",
+        "scaleSettings": body["properties"]["properties"]["scaleSettings"],
+        "subnet": body["properties"]["properties"]["subnet"],
+    });
+    body = json!({
+        "location": body["location"], "tags": body["tags"],
+        "properties": {"computeType": "AmlCompute", "properties": inner},
+    });
+    pool.put(body).await;
+    look_anew(&mut line);
+    let needs = |cluster: &DaskCluster| condition(cluster, "ComputeReady");
+    let told = line
+        .wait_for("swap", "the annotation is asked for", |cluster| {
+            needs(cluster).starts_with("False ReplaceNeeded: ")
+        })
+        .await;
+    a_few_looks_later(&line).await;
+    assert_eq!(writes_to(&line, "/computes/"), [""; 0]);
+
+    let message = needs(&told);
+    let (_, allowance) = message.rsplit_once('=').unwrap();
+    annotate(&line, "swap", "azureml.dask.dev/allow-replace", allowance).await;
+    line.wait_for("swap", "the pool is gone, and that is told", |cluster| {
+        needs(cluster).contains("Replacing: ComputeCluster ds13-cluster is gone")
+    })
+    .await;
+    line.restart_operator();
+    line.until_operator_is_ready().await;
+    a_few_looks_later(&line).await;
+    assert_eq!(
+        writes_to(&line, "/computes/"),
+        ["DELETE"],
+        "it waits, also after a restart"
+    );
+    assert!(pool.get().await.is_none());
+}
+
+async fn annotate(line: &Line, name: &str, annotation: &str, value: &str) {
+    let patch = json!({"metadata": {"annotations": {annotation: value}}});
+    let (clusters, parameters) = (line.clusters(), kube::api::PatchParams::default());
+    clusters
+        .patch(name, &parameters, &kube::api::Patch::Merge(&patch))
+        .await
+        .expect("the API server takes an annotation");
 }

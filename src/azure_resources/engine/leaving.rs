@@ -3,12 +3,14 @@
 use serde_json::Value;
 
 use super::adoption::with_tags;
-use super::{KindPlan, Leaving, describe};
+use super::{KindPlan, Leaving, describe, owner_tag_is_to_be_given_back};
 use crate::api::{ConditionType, DeletionPolicy, Reason};
 use crate::azure::ResourceId;
-use crate::azure_resources::ownership::{RETAINED, is_retained, owner_uid, tags_of};
+use crate::azure_resources::ownership::{
+    RETAINED, is_retained, owner_tag_is_gone, owner_uid, tags_of,
+};
 use crate::azure_resources::{AzureKind, LeavingRule};
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::Step;
 
 const STAGE: ConditionType = ConditionType::Ready;
@@ -37,6 +39,11 @@ fn leave_one<K: AzureKind>(leaving: &Leaving<'_>, id: ResourceId, plan: &mut Kin
         return plan.wait(STAGE, Reason::Deleting, message);
     };
     if !ours {
+        let cluster = leaving.place.identity.to_string();
+        if K::LEAVING == LeavingRule::Delete && owner_tag_is_gone(&tags_of(have), &cluster) {
+            let message = owner_tag_is_to_be_given_back(&what, &id, &leaving.place.identity.uid);
+            plan.block(STAGE, Trouble::passing(Reason::NotOurs, message));
+        }
         return;
     }
     let others = K::held_by_others(leaving.place, have);
@@ -61,8 +68,12 @@ fn leave_one<K: AzureKind>(leaving: &Leaving<'_>, id: ResourceId, plan: &mut Kin
     if state == Some("Deleting") {
         plan.wait(STAGE, Reason::Deleting, format!("{what} is Deleting"));
     } else {
-        plan.steps
-            .push(Step::delete::<K>(id, "the DaskCluster is being deleted"));
+        let step = Step::delete::<K>(id, "the DaskCluster is being deleted");
+        // Whoever put something in since would lose it.
+        plan.steps.push(match K::LEAVING {
+            LeavingRule::Delete => step.if_unchanged(have),
+            _ => step,
+        });
     }
 }
 

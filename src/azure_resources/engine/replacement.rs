@@ -7,6 +7,7 @@ use super::{KindPlan, One, conflict, short_hash};
 use crate::api::{ALLOW_REPLACE, Reason};
 use crate::azure_resources::AzureKind;
 use crate::azure_resources::job::Job;
+use crate::azure_resources::ownership::owner_uid;
 use crate::lookup::Trouble;
 use crate::reconcile::{PlannedAction, Step};
 
@@ -31,8 +32,8 @@ pub(super) fn plan<K: AzureKind>(
     let differs = fields.join(", ");
     let allowance = allowance(one, have, &differs);
     let told = &one.scene.observed.told;
+    let identity = &one.scene.cluster.place.identity;
     if told.allowed_replacement.as_ref() != Some(&allowance) {
-        let identity = &one.scene.cluster.place.identity;
         let message = format!(
             "{what} has another {differs} than the manifest asks for, and Azure cannot change that in place: to let it be replaced, which ends the jobs on it and loses what the workers hold, run kubectl annotate --overwrite -n {} daskcluster {} {ALLOW_REPLACE}={allowance}",
             identity.namespace, identity.name
@@ -47,6 +48,7 @@ pub(super) fn plan<K: AzureKind>(
         .jobs
         .iter()
         .filter(|(_, facts)| !facts.status.is_terminal())
+        .filter(|(_, facts)| owner_uid(&facts.tags) == Some(identity.uid.as_str()))
         .collect();
     if !alive.is_empty() {
         for (name, _) in alive.iter().filter(|(_, facts)| !facts.status.is_leaving()) {

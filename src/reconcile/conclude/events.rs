@@ -77,20 +77,29 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
     events
 }
 
-/// What somebody did in Azure and the operator undoes at once, so that no condition may come to show it.
-pub(super) fn occurrence(finding: &Finding) -> Option<Event> {
-    let reason = match finding.response {
-        Response::SetBack => Reason::Drifted,
-        Response::MadeAgain => Reason::DeletedInAzure,
-        // Conditions show these until somebody acts.
-        Response::Reported | Response::NotInPlace => return None,
-    };
-    Some(Event {
-        warning: true,
-        reason,
-        action: action_word(finding.stage.as_str()),
-        note: finding.to_string(),
-    })
+/// What somebody did in Azure and the operator undoes at once, so that no condition may come to show it. One event for
+/// all of a kind: Kubernetes counts further ones of the same reason, and drops what they say.
+pub(super) fn occurrences(findings: &[Finding]) -> Vec<Event> {
+    // Conditions show the other responses until somebody acts.
+    let told = [
+        (Response::SetBack, Reason::Drifted, "SetBack"),
+        (Response::MadeAgain, Reason::DeletedInAzure, "MakeAgain"),
+    ];
+    told.into_iter()
+        .filter_map(|(response, reason, action)| {
+            let notes: Vec<_> = findings
+                .iter()
+                .filter(|found| found.response == response)
+                .map(Finding::to_string)
+                .collect();
+            (!notes.is_empty()).then(|| Event {
+                warning: true,
+                reason,
+                action,
+                note: notes.join("; "),
+            })
+        })
+        .collect()
 }
 
 fn action_word(condition: &str) -> &'static str {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::conditions::{Verdict, conditions, held};
-use self::events::{events, occurrence};
+use self::events::{events, occurrences};
 use self::next::next;
 use self::stages::stage_verdict;
 use self::summary::summarize;
@@ -145,7 +145,7 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         ..details(outcome, &facts)
     };
     let events = events(outcome, &status);
-    let occurrences = outcome.new_findings.iter().filter_map(occurrence).collect();
+    let occurrences = occurrences(outcome.new_findings);
     let next = next(outcome, &status);
     Conclusion {
         status,

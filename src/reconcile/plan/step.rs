@@ -50,6 +50,8 @@ pub enum Action {
         id: ResourceId,
         api_version: &'static str,
         query: &'static [(&'static str, &'static str)],
+        /// Only while what is there has this etag, so that nothing goes with it that came since.
+        if_match: Option<String>,
     },
     CancelJob {
         id: ResourceId,
@@ -119,10 +121,12 @@ impl Step {
         }
     }
 
-    /// A PUT that is made from what is there holds only while that is unchanged, where its kind has etags.
+    /// What is decided from what is there holds only while that is unchanged, where its kind has etags.
     #[must_use]
     pub fn if_unchanged(mut self, have: &Value) -> Self {
-        if let Action::PutAzure { if_match, .. } = &mut self.action {
+        if let Action::PutAzure { if_match, .. } | Action::DeleteAzure { if_match, .. } =
+            &mut self.action
+        {
             *if_match = have.get("etag").and_then(Value::as_str).map(str::to_owned);
         }
         self
@@ -146,6 +150,7 @@ impl Step {
             id,
             api_version: K::API_VERSION,
             query: K::DELETE_QUERY,
+            if_match: None,
         };
         Self::new(action, stage, why)
     }

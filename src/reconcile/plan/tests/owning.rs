@@ -381,3 +381,34 @@ fn a_network_in_which_others_have_subnets_stays_when_its_cluster_goes() {
     });
     assert_plan("delete_6_finalizer", &marked);
 }
+
+#[test]
+fn a_pool_that_lost_its_owner_tag_holds_up_the_deletion_which_says_how_to_give_it_back() {
+    let world = World::provisioned(|_| {}).pool("Succeeded", |body| {
+        body["tags"]
+            .as_object_mut()
+            .unwrap()
+            .remove("dask-azureml-owner");
+    });
+    assert_plan("delete_owner_tag_gone", &world.deleted());
+}
+
+#[test]
+fn a_network_is_deleted_as_it_was_seen_so_that_no_subnet_goes_with_it_that_came_since() {
+    let world = World::provisioned(|_| {});
+    let network = world.place().network.clone().unwrap();
+    let pool = world.place().compute.clone();
+    let world = network_with(world, |body| {
+        body["properties"]["subnets"] = json!([]);
+    });
+    let world = world.with(|observed| {
+        observed.resources.insert(pool, Lookup::Absent);
+        observed.resources.insert(network.subnet, Lookup::Absent);
+    });
+    let plan = world.deleted().plan();
+    let deletion = plan.steps.iter().find_map(|step| match &step.action {
+        PlannedAction::DeleteAzure { if_match, .. } => Some(if_match.clone()),
+        _ => None,
+    });
+    assert_eq!(deletion, Some(Some("W/\"7\"".into())), "{plan}");
+}
