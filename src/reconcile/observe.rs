@@ -310,7 +310,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Lists the nodes when only they can say whether the head's address is one of theirs, once a head.
+    /// Lists the nodes when only they can say whether the head's address is one of theirs, or where it is.
     async fn look_at_pool_nodes(
         &mut self,
         cluster: &ValidCluster,
@@ -328,10 +328,7 @@ impl Reader<'_> {
             observed,
             lineup: Some(lineup),
         };
-        if !matches!(
-            SchedulerStage::of(&scene, lineup),
-            SchedulerStage::Doubted(_)
-        ) {
+        if !SchedulerStage::of(&scene, lineup).needs_nodes(&scene) {
             return;
         }
         let answer = self
