@@ -86,6 +86,7 @@ impl Kind for Peering {
             ));
         };
         let existing = transaction.state.documents.get(&request.id).cloned();
+        check_other_side(transaction, request, &network, &remote)?;
         check_precondition(request, existing.as_ref().map(|found| &found.body))?;
         check_idle(transaction, &network, request)?;
         let id = match &existing {
@@ -133,13 +134,23 @@ impl Kind for Peering {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
         let id = found.id.clone();
+        let remote = remote_of(found);
+        let going = found.body["properties"]["provisioningState"] == "Deleting";
         check_precondition(request, Some(&found.body))?;
         let Some(network) = id.parent() else {
             return Err(ArmError::resource_not_found(&id));
         };
-        check_idle(transaction, &network, request)?;
-        disconnect(transaction, &network);
-        set_state(transaction, &network, "Updating");
+        if !going {
+            check_idle(transaction, &network, request)?;
+            let other = remote.and_then(|remote| counterpart(transaction, &network, &remote));
+            if let Some(other) = other {
+                set_peering_state(transaction, &other, "Disconnected");
+            }
+            set_state(transaction, &network, "Updating");
+            if let Some(body) = transaction.state.documents.body_mut(&id.key()) {
+                body["properties"]["provisioningState"] = json!("Deleting");
+            }
+        }
         // A child of a network goes as a subnet does.
         Ok(begin_deletion(transaction, request, |operation| {
             Event::SubnetDeleted {
@@ -191,6 +202,31 @@ fn counterpart(
         .members(&collection(remote), Order::OldestFirst, None)
         .find(|peering| remote_of(peering).is_some_and(|id| id.key() == network.key()))
         .map(|peering| peering.id.key())
+}
+
+/// A side that has lost its other one must be made again before that can be (azurerm issue 14051).
+fn check_other_side(
+    transaction: &Transaction<'_>,
+    request: &ArmRequest,
+    network: &ResourceId,
+    remote: &ResourceId,
+) -> Result<(), ArmError> {
+    let other = counterpart(transaction, network, remote)
+        .and_then(|key| transaction.state.documents.by_key(&key))
+        .filter(|other| other.body["properties"]["peeringState"] == "Disconnected");
+    let Some(other) = other else {
+        return Ok(());
+    };
+    Err(ArmError::new(
+        StatusCode::BAD_REQUEST,
+        "RemotePeeringIsDisconnected",
+        format!(
+            "Cannot create or update peering {} because remote peering {} referencing parent virtual network {network} \
+             is in Disconnected state. Update or re-create the remote peering to get it back to Initiated state. Peering \
+             gets Disconnected when remote vnet or remote peering is deleted and re-created.",
+            request.id, other.id,
+        ),
+    ))
 }
 
 /// The other sides of a network's peerings lose theirs.
