@@ -20,6 +20,7 @@ const PURE: &[&str] = &[
     "src/reconcile/observed.rs",
     "src/reconcile/plan",
     "src/reconcile/status.rs",
+    "src/reconcile/told.rs",
     "src/reconcile/trouble.rs",
     "src/reconcile/validate.rs",
     "src/scaling",

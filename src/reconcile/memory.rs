@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::act::Setbacks;
 use super::conclude::Next;
+use super::plan::Finding;
 use crate::inventory::Pace;
 
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct ClusterMemory {
     /// Who asked Azure last.
     principal: Option<String>,
     pub last_status_write: Option<Timestamp>,
+    /// What the last plan found, so that it is counted and told once.
+    pub findings: Vec<Finding>,
 }
 
 impl ClusterMemory {
@@ -30,6 +33,7 @@ impl ClusterMemory {
             generation: 0,
             principal: None,
             last_status_write: None,
+            findings: Vec::new(),
         }
     }
 
@@ -61,6 +65,13 @@ impl ClusterMemory {
             self.changed_at = now;
         }
         is_new
+    }
+
+    /// Those of the plan's findings that the plan before did not have.
+    pub fn see_findings(&mut self, findings: &[Finding]) -> Vec<Finding> {
+        let before = std::mem::replace(&mut self.findings, findings.to_vec());
+        let is_new = |finding: &&Finding| !before.contains(finding);
+        findings.iter().filter(is_new).cloned().collect()
     }
 
     /// What is at rest is looked at less closely.

@@ -1,6 +1,6 @@
 //! One reconcile, one step a file, in reading order: validate, observe, plan, act, conclude, report.
 //!
-//! Pure are validate, plan, conclude and status; `tests/purity.rs` holds them to it.
+//! Pure are validate, told, plan, conclude and status; `tests/purity.rs` holds them to it.
 
 mod act;
 mod conclude;
@@ -13,6 +13,7 @@ mod observed;
 mod plan;
 mod report;
 mod status;
+mod told;
 pub mod trouble;
 mod validate;
 
@@ -27,9 +28,11 @@ pub use observed::{
 };
 pub(crate) use plan::CONNECTION;
 pub use plan::{
-    Action as PlannedAction, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait, plan,
+    Action as PlannedAction, Blocked, Child, Finding, Follow, Plan, Response, SchedulerStage, Step,
+    Wait, plan,
 };
 pub(crate) use report::as_long_as_kubernetes_takes;
+pub use told::Told;
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
     validate,
@@ -135,6 +138,10 @@ async fn pipeline(
     let plan = plan(&wanted, &look.observed);
     tracing::debug!(plan = %plan, "planned");
     let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
+    let new_findings = memory.see_findings(&plan.findings);
+    for finding in &new_findings {
+        context.metrics.count_finding(finding);
+    }
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
@@ -153,6 +160,7 @@ async fn pipeline(
         before: &before,
         now,
         changed_at: memory.changed_at,
+        new_findings: &new_findings,
         plan_is_new,
         resync: context.resync,
     });

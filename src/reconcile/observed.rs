@@ -10,6 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::told::Told;
 use super::validate::ValidCluster;
 use crate::api::Reason;
 use crate::azure::ResourceId;
@@ -46,6 +47,8 @@ pub struct Observed {
     pub endpoint_slice: Lookup<EndpointSlice>,
     pub connection: Lookup<HeldConnection>,
     pub scheduler: SchedulerSight,
+    /// What the DaskCluster's own status and annotations say.
+    pub told: Told,
     /// What failed before and is not tried again before its time, by step.
     pub setbacks: BTreeMap<String, Setback>,
     /// A drawn token, should one be needed: a drawing is a fact, not a decision.

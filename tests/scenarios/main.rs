@@ -10,6 +10,8 @@
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
 //! | `orphans.rs` | what nobody owns any more |
+//! | `owning.rs` | what is ours: drift, adoption, what is contested, what others have in it |
+//! | `peerings.rs` | both sides of a peering |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
 //! | `throttled.rs` | what an answer that there are too many requests does to all others |
@@ -36,6 +38,8 @@ mod endpoint_slice;
 mod existing;
 mod loss;
 mod orphans;
+mod owning;
+mod peerings;
 mod restart;
 mod scale;
 mod throttled;
