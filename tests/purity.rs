@@ -11,7 +11,9 @@ const PURE: &[&str] = &[
     "src/azure/budget/queue.rs",
     "src/azure_resources",
     "src/cluster.rs",
-    "src/inventory/freshness.rs",
+    "src/inventory/pace.rs",
+    "src/inventory/picture.rs",
+    "src/inventory/wrote.rs",
     "src/kubernetes_children",
     "src/lookup.rs",
     "src/names.rs",
@@ -24,6 +26,7 @@ const PURE: &[&str] = &[
     "src/reconcile/trouble.rs",
     "src/reconcile/validate.rs",
     "src/scaling",
+    "src/sweep/findings.rs",
 ];
 
 const FORBIDDEN: &[&str] = &[
