@@ -123,16 +123,11 @@ pub(crate) fn locate(place: &Place, blob: &str) -> Result<PathBuf, StorageError>
             .and_then(|rest| rest.split_once('/'))
             .ok_or_else(StorageError::blob_not_found)?;
         let folder = runs.0.get(run).ok_or_else(StorageError::blob_not_found)?;
-        let file = run_files::locate(folder, path).map_err(|_| invalid())?;
-        return without_links(folder, file).ok_or_else(invalid);
+        return run_files::locate(folder, path).map_err(|_| invalid());
     }
     below(&place.root, blob)
-        .and_then(|file| without_links(&place.root, file))
+        .filter(|file| !has_link(&place.root, file))
         .ok_or_else(invalid)
-}
-
-fn without_links(root: &Path, file: PathBuf) -> Option<PathBuf> {
-    (!has_link(root, &file)).then_some(file)
 }
 
 /// A path below a folder that does not lead out of it.
