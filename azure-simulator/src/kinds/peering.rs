@@ -14,7 +14,9 @@ use crate::azure::Transaction;
 use crate::documents::{Document, Order};
 use crate::kinds::body_checks::only_known;
 use crate::kinds::network_operation::{begin_deletion, begin_write};
-use crate::kinds::network_request::{network_of, overwritten, reference_not_found, to_be_deleted};
+use crate::kinds::network_request::{
+    is_going, network_of, overwritten, reference_not_found, to_be_deleted,
+};
 use crate::kinds::network_state::{check_idle, new_etag, set_state};
 use crate::kinds::{Kind, NETWORK_VERSIONS};
 use crate::physics::Event;
@@ -119,11 +121,21 @@ impl Kind for Peering {
         let Some(found) = to_be_deleted(transaction, request)? else {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
+        let going = is_going(&found);
+        let remote = remote_of(&found);
         let id = found.id;
         let network = network_of(transaction, request)?;
-        check_idle(transaction, &network, request)?;
-        disconnect(transaction, &network);
-        set_state(transaction, &network, "Updating");
+        if !going {
+            check_idle(transaction, &network, request)?;
+            let other = remote.and_then(|remote| counterpart(transaction, &network, &remote));
+            if let Some(other) = other {
+                set_peering_state(transaction, &other, "Disconnected");
+            }
+            set_state(transaction, &network, "Updating");
+            if let Some(body) = transaction.state.documents.body_mut(&id.key()) {
+                body["properties"]["provisioningState"] = json!("Deleting");
+            }
+        }
         // A child of a network goes as a subnet does.
         Ok(begin_deletion(transaction, request, |operation| {
             Event::SubnetDeleted {
