@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::resource_id::ResourceId;
 
-/// A stored resource. What Azure computes at reading time (node counts, job status) is not in it.
-#[derive(Clone, Debug)]
+/// A stored resource. What Azure computes at reading time (node counts, job status) is not in it. Has no
+/// `Debug`: passwords and variables of jobs are in it.
+#[derive(Clone)]
 pub(crate) struct Document {
     pub(crate) id: ResourceId,
     pub(crate) body: Value,
@@ -15,7 +16,7 @@ pub(crate) struct Document {
     pub(crate) number: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Documents {
     by_key: HashMap<String, Document>,
     collections: HashMap<String, BTreeMap<u64, String>>,

@@ -28,7 +28,7 @@ pub(crate) enum Progress {
     Failed(Problem),
 }
 
-#[derive(Debug)]
+/// Has no `Debug`: its URL is signed.
 struct Operation {
     number: u64,
     progress: Progress,
@@ -38,7 +38,7 @@ struct Operation {
     fate: Option<Fate>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Operations {
     by_id: HashMap<OperationId, Operation>,
     order: BTreeMap<u64, OperationId>,

@@ -53,8 +53,7 @@ impl Problem {
     }
 }
 
-/// Everything needed to start a job on its node.
-#[derive(Debug)]
+/// Everything needed to start a job on its node. Has no `Debug`: variables of a job may be secrets.
 pub(crate) struct Launch {
     pub(crate) run: String,
     workspace: String,
