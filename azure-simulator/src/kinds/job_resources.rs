@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
 use crate::kinds::body_checks::only_known;
-use crate::problem::Problem;
 
 /// Nodes of one MPI run (contract section 6), and processes on each of them.
 const MOST_INSTANCES: u64 = 100;
@@ -93,17 +92,6 @@ pub(crate) fn instances_of(properties: &Value) -> usize {
     count
         .and_then(|count| usize::try_from(count).ok())
         .unwrap_or(1)
-}
-
-/// Why a job that Azure would run does not run here, though it is accepted.
-pub(crate) fn cannot_run(properties: &Value) -> Option<Problem> {
-    let kind = properties["distribution"]["distributionType"].as_str()?;
-    (kind == "TensorFlow").then(|| {
-        Problem::new(
-            "UserError",
-            "The distribution 'TensorFlow' is not simulated: nobody would set TF_CONFIG.",
-        )
-    })
 }
 
 #[cfg(test)]

@@ -45,7 +45,6 @@ pub(crate) use job_assets::register as register_outputs;
 pub(crate) use job_bindings::DEFAULT_OUTPUT;
 pub(crate) use job_check::data_asset;
 pub(crate) use job_limits::check_tags as check_job_tags;
-pub(crate) use job_resources::cannot_run as job_cannot_run;
 pub(crate) use job_services::instances as service_instances;
 pub(crate) use job_view::{COMPUTE_TARGET_STATUS, compute_target_status};
 pub(crate) use network_state::{subnet_ranges, subnets_of};

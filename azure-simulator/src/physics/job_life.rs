@@ -69,11 +69,7 @@ impl Transaction<'_> {
         let refused = physics
             .pools
             .get(&pool_key)
-            .and_then(|pool| physics.quota.refuses_job(&pool.machine, instances))
-            .or_else(|| {
-                let document = self.state.documents.by_key(key)?;
-                kinds::job_cannot_run(&document.body["properties"])
-            });
+            .and_then(|pool| physics.quota.refuses_job(&pool.machine, instances));
         if let Some(problem) = refused {
             let error = run_error(&problem.code, &problem.message);
             self.end_run(key, Outcome::Failed(error));

@@ -434,18 +434,3 @@ async fn a_job_that_has_ended_can_be_deleted_and_its_id_stays_spent() {
     assert!(reply.status.is_client_error(), "{}", reply.text);
     azure.get(&path).await.expect(404);
 }
-
-#[tokio::test]
-async fn a_distribution_over_tensorflow_is_accepted_and_its_job_says_that_it_does_not_run() {
-    let azure = Azure::without_delays().await.with_pool(1).await;
-    let mut body = azure.job_body("echo");
-    body["properties"]["distribution"] = json!({"distributionType": "TensorFlow"});
-    body["properties"]["resources"] = json!({"instanceType": "any"});
-    let job = azure.put(&azure.ml("jobs/tf"), body).await.expect(201).body;
-    assert_eq!(job["properties"]["resources"]["instanceType"], "any");
-    assert_eq!(job["properties"]["distribution"]["workerCount"], 1);
-    let run = azure.run("tf").await;
-    assert_eq!(run["status"], "Failed");
-    let message = run["error"]["error"]["message"].as_str().unwrap();
-    assert!(message.contains("TensorFlow"), "{message}");
-}
