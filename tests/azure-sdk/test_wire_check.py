@@ -65,5 +65,16 @@ def test_the_checker_is_strict_with_requests_and_lenient_with_answers():
 
 
 @needs_schemas
+def test_a_request_of_a_version_that_has_no_schema_is_counted_and_not_checked():
+    other = copy.deepcopy(COMPUTE)
+    other["request"]["query"] = "api-version=2023-08-01-preview"
+    other["request"]["body"]["properties"]["properties"]["scaleSettings"] = {"maxNodeCount": "two"}
+    report = check([COMPUTE, other], Schemas(FOLDER))
+    assert report.problems == []
+    assert report.requests.total() == 1
+    assert report.other_versions == {"microsoft.machinelearningservices 2023-08-01-preview": 1}
+
+
+@needs_schemas
 def test_a_log_without_anything_to_check_counts_nothing():
     assert check([], Schemas(FOLDER)).checked == 0
