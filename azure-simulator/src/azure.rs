@@ -99,12 +99,13 @@ impl Azure {
     pub(crate) fn new(
         settings: Settings,
         addresses: NodeAddresses,
+        exchanges: ExchangeLog,
         orders: mpsc::UnboundedSender<Order>,
     ) -> Self {
         let azure = Self {
             clock: Clock::new(settings.world.time_scale),
             tokens: Tokens::default(),
-            exchanges: ExchangeLog::default(),
+            exchanges,
             faults: Faults::default(),
             meter: Meter::default(),
             buckets: Buckets::default(),

@@ -2,7 +2,9 @@
 //! before anything is kept.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use axum::body::Bytes;
@@ -48,6 +50,9 @@ const SECRET_FIELDS: [&str; 6] = [
 #[derive(Debug, Default)]
 pub(crate) struct ExchangeLog {
     kept: Mutex<Kept>,
+    /// Where every exchange is written as well, in a file of this log: whatever is forgotten here
+    /// can be checked there.
+    folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -55,14 +60,26 @@ struct Kept {
     lines: VecDeque<String>,
     characters: usize,
     last: u64,
+    /// In the folder, from the first exchange on.
+    file: Option<File>,
 }
 
 impl ExchangeLog {
+    pub(crate) fn new(folder: Option<PathBuf>) -> Self {
+        Self {
+            folder,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn add(&self, mut record: Value) {
         let mut kept = lock(&self.kept);
         kept.last += 1;
         record["number"] = json!(kept.last);
         let line = record.to_string();
+        if let Err(problem) = self.write(&mut kept, &line) {
+            tracing::warn!(%problem, folder = ?self.folder, "an exchange cannot be written");
+        }
         kept.characters += line.len();
         kept.lines.push_back(line);
         while kept.lines.len() > KEPT || kept.characters > KEPT_CHARACTERS {
@@ -90,15 +107,20 @@ impl ExchangeLog {
         kept.lines.iter().rev().take(most).cloned().collect()
     }
 
-    /// Writes them to a new file of `folder`, if there are any.
-    pub(crate) fn write(&self, folder: &Path) -> std::io::Result<()> {
-        let lines = self.lines();
-        if lines.is_empty() {
+    /// Adds a line to the file, at once: a simulator that is killed has written it.
+    fn write(&self, kept: &mut Kept, line: &str) -> std::io::Result<()> {
+        let Some(folder) = &self.folder else {
             return Ok(());
-        }
-        std::fs::create_dir_all(folder)?;
-        let name = format!("{}.jsonl", Uuid::new_v4().simple());
-        std::fs::write(folder.join(name), lines)
+        };
+        let file = match &mut kept.file {
+            Some(file) => file,
+            none => {
+                std::fs::create_dir_all(folder)?;
+                let name = format!("{}.jsonl", Uuid::new_v4().simple());
+                none.insert(File::create(folder.join(name))?)
+            }
+        };
+        file.write_all(format!("{line}\n").as_bytes())
     }
 
     pub(crate) fn clear(&self) {
@@ -130,8 +152,10 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn struck_by(&mut self, fault: u64) {
+    /// `action` is what the fault makes of it: what may be expected of its answer.
+    pub(crate) fn struck_by(&mut self, fault: u64, action: &str) {
         self.record["fault"] = json!(fault);
+        self.record["fault_action"] = json!(action);
     }
 
     pub(crate) fn answered(mut self, parts: &response::Parts, body: &Bytes) -> Value {
@@ -270,5 +294,22 @@ mod tests {
         let lines = log.lines();
         assert_eq!(lines.lines().count(), KEPT);
         assert!(lines.starts_with("{\"number\":4}"));
+    }
+
+    #[test]
+    fn what_the_log_forgets_is_in_its_file() {
+        let folder = std::env::temp_dir().join(format!("exchanges-{}", Uuid::new_v4().simple()));
+        let log = ExchangeLog::new(Some(folder.clone()));
+        log.add(json!({}));
+        log.clear();
+        for _ in 0..=KEPT {
+            log.add(json!({}));
+        }
+        let files: Vec<_> = std::fs::read_dir(&folder).unwrap().flatten().collect();
+        assert_eq!(files.len(), 1);
+        let written = std::fs::read_to_string(files[0].path()).unwrap();
+        assert!(written.starts_with("{\"number\":1}\n{\"number\":2}\n"));
+        assert_eq!(written.lines().count(), KEPT + 2);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -57,6 +57,14 @@ impl Plane {
     }
 }
 
+/// Whether a 429 is no throttling, but Microsoft.Network's word for another write under way
+/// (contract section 3).
+fn is_conflict(body: &[u8]) -> bool {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let code = body["error"]["code"].as_str().unwrap_or_default();
+    code.starts_with("RetryableError")
+}
+
 impl Meter {
     pub(crate) fn count_request(&self, method: &Method, path: &str) {
         let mut counts = lock(&self.counts);
@@ -72,12 +80,18 @@ impl Meter {
     }
 
     /// Counts throttled requests, and how empty the buckets were that the headers tell of.
-    pub(crate) fn note_answer(&self, method: &Method, path: &str, answer: &response::Parts) {
+    pub(crate) fn note_answer(
+        &self,
+        method: &Method,
+        path: &str,
+        answer: &response::Parts,
+        body: &[u8],
+    ) {
         if Plane::of(path) != Plane::ResourceManager {
             return;
         }
         let mut counts = lock(&self.counts);
-        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+        if answer.status == StatusCode::TOO_MANY_REQUESTS && !is_conflict(body) {
             counts.throttled[Counted::of(method) as usize] += 1;
         }
         for (name, value) in &answer.headers {

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::azure::{Azure, Settings};
 use crate::clock::Pace;
+use crate::exchange_log::ExchangeLog;
 use crate::faults::Fault;
 use crate::files::write_at_once;
 use crate::physics::node_addresses::{NoFreeAddresses, NodeAddresses};
@@ -80,7 +81,6 @@ pub struct Simulator {
     tasks: Vec<JoinHandle<()>>,
     ca_pem: String,
     env: BTreeMap<String, String>,
-    exchanges: Option<PathBuf>,
     _own_directory: Option<OwnDirectory>,
 }
 
@@ -126,7 +126,8 @@ impl Simulator {
             path: place.path,
         };
         let env = env(&settings, control);
-        let azure = Arc::new(Azure::new(settings, addresses, orders));
+        let exchanges = ExchangeLog::new(place.exchanges);
+        let azure = Arc::new(Azure::new(settings, addresses, exchanges, orders));
         let time = azure.clone();
         let control_routes = control::router(azure.clone())
             .merge(page::router(azure.clone()))
@@ -159,7 +160,6 @@ impl Simulator {
             tasks,
             ca_pem: tls.ca_pem,
             env,
-            exchanges: place.exchanges,
             _own_directory: own_directory,
         };
         write_at_once(&directory.join(ENV), &env_file(&simulator.env)).map_err(|source| {
@@ -300,11 +300,6 @@ impl Drop for Simulator {
             task.abort();
         }
         self.supervisor.end();
-        if let Some(folder) = &self.exchanges
-            && let Err(problem) = self.azure.exchanges.write(folder)
-        {
-            tracing::warn!(%problem, folder = %folder.display(), "the exchanges cannot be written");
-        }
     }
 }
 

@@ -76,5 +76,19 @@ def test_a_request_of_a_version_that_has_no_schema_is_counted_and_not_checked():
 
 
 @needs_schemas
+@pytest.mark.parametrize(
+    ("action", "problems"),
+    [("delay", 2), ("lose_answer", 2), ("null_fields", 1), ("truncate_answer", 1), ("answer", 0), ("throttle", 0)],
+)
+def test_of_what_a_fault_struck_all_is_checked_that_the_fault_has_not_made(action, problems):
+    struck = copy.deepcopy(COMPUTE) | {"fault": 1, "fault_action": action}
+    struck["request"]["body"]["properties"]["properties"]["scaleSettings"] = {"maxNodeCount": "two"}
+    struck["response"]["body"]["properties"]["provisioningState"] = 7
+    report = check([struck], Schemas(FOLDER))
+    where = {"request" if " request " in one else "answer" for one in report.problems}
+    assert len(where) == problems, report.problems
+
+
+@needs_schemas
 def test_a_log_without_anything_to_check_counts_nothing():
     assert check([], Schemas(FOLDER)).checked == 0

@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::answer::Answer;
 use crate::azure::{Azure, Transaction};
 use crate::clock::Moment;
-use crate::entra::Audience;
+use crate::entra::{Audience, Principal, Refusal};
 use crate::faults::action::Consequence;
 use crate::kinds::{self, Kind};
 use crate::resource_id::ResourceId;
@@ -58,8 +58,33 @@ pub(crate) async fn serve(
     described(&azure, &call, begun, remaining, answer.into_response())
 }
 
+/// An answer that is not ARM's own, with ARM's headers. Its request takes a token like any other.
+pub(crate) fn instead(
+    azure: &Azure,
+    call: &Call<'_>,
+    begun: Moment,
+    response: Response,
+) -> Response {
+    let counted = Counted::of(call.method);
+    let now = azure.clock.now().elapsed;
+    let remaining = caller(azure, call).ok().map(|principal| {
+        let principal = principal.display_name();
+        let (left, _) = azure.buckets.take(principal, counted, now, false);
+        left
+    });
+    described(azure, call, begun, remaining, response)
+}
+
+/// Who shows a token that ARM takes.
+fn caller(azure: &Azure, call: &Call<'_>) -> Result<Principal, Refusal> {
+    let now = azure.clock.now().timestamp;
+    azure
+        .tokens
+        .check(call.headers, Audience::ResourceManager, now)
+}
+
 /// An answer with ARM's headers; one that it has already keeps its value.
-pub(crate) fn described(
+fn described(
     azure: &Azure,
     call: &Call<'_>,
     begun: Moment,
@@ -113,14 +138,7 @@ fn answer(
         headers,
         body,
     } = call;
-    let principal = azure
-        .tokens
-        .check(
-            headers,
-            Audience::ResourceManager,
-            azure.clock.now().timestamp,
-        )
-        .map_err(|refusal| refusal.arm_error(&azure.settings))?;
+    let principal = caller(azure, call).map_err(|refusal| refusal.arm_error(&azure.settings))?;
     take_token(azure, method, principal.display_name(), remaining)?;
     let query = Query::parse(uri.query().unwrap_or_default());
     let path = decoded(uri.path());

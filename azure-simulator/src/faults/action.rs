@@ -110,6 +110,15 @@ pub(crate) enum Fate {
 }
 
 impl Action {
+    /// Its name, as in a fault's JSON.
+    pub(crate) fn name(&self) -> String {
+        match serde_json::to_value(self) {
+            Ok(Value::String(name)) => name,
+            Ok(Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
+            _ => String::new(),
+        }
+    }
+
     /// The answer where the request is not looked at.
     pub(crate) fn instead(&self, now: Timestamp) -> Option<Response> {
         match self {
@@ -241,6 +250,17 @@ pub(crate) fn with_nulls(body: &mut Value, fields: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_action_has_the_name_that_its_json_has() {
+        for (json, name) in [
+            (json!("lose_answer"), "lose_answer"),
+            (json!({"delay": {"seconds": 1}}), "delay"),
+        ] {
+            let action: Action = serde_json::from_value(json).unwrap();
+            assert_eq!(action.name(), name);
+        }
+    }
 
     #[test]
     fn retry_after_has_two_forms() {
