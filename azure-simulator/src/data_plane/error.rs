@@ -30,7 +30,8 @@ impl DataPlaneError {
         let message = match refusal {
             Refusal::Missing => "The Authorization header is missing.",
             Refusal::Unknown => "The bearer token is invalid.",
-            Refusal::Expired => "The bearer token has expired.",
+            Refusal::Expired { .. } => "The bearer token has expired.",
+            Refusal::WrongAudience(_) => "The bearer token is for another audience.",
             Refusal::Revoked(_) => "The bearer token has been revoked.",
         };
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)

@@ -33,16 +33,27 @@ impl Principal {
     }
 }
 
-/// Which plane a token is shown to.
+/// Who a token is shown to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     ResourceManager,
     DataPlane,
+    Storage,
+}
+
+/// What a token is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Resource {
+    /// As the claim `aud` has it.
+    pub(crate) name: String,
+    /// Who takes tokens for it.
+    pub(crate) opens: &'static [Audience],
 }
 
 #[derive(Clone, Debug)]
 struct Issued {
     principal: Principal,
+    resource: Resource,
     expires: Timestamp,
     /// Since when it is not taken any more, though it has not expired.
     revoked: Option<Timestamp>,
@@ -55,33 +66,57 @@ pub(crate) struct Tokens {
 }
 
 /// Why a token is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Missing,
     Unknown,
-    Expired,
+    Expired {
+        at: Timestamp,
+        now: Timestamp,
+    },
+    /// It is for this resource, and shown to another one.
+    WrongAudience(String),
     /// Not expired: continuous access evaluation wants a newer one.
     Revoked(Timestamp),
 }
 
 impl Refusal {
-    /// ARM's 401 (contract section 2). The claims of one for a revoked token have the form that
-    /// Azure CLI was sent (Azure/azure-cli#23635), in a challenge as Azure's SDKs know it
+    /// ARM's 401 (contract section 2). Codes and words have been reported: without a token in
+    /// hashicorp/terraform-provider-azurerm#3612, with one that is none in
+    /// Azure/azure-powershell#27882, with an old one in microsoft/foundry-dev-tools#461, with one for
+    /// another audience in JetBrains/azure-tools-for-intellij#16. The claims of one for a revoked token have the form
+    /// that Azure CLI was sent (Azure/azure-cli#23635), in a challenge as Azure's SDKs know it
     /// (Azure/azure-sdk-for-js#32351).
-    pub(crate) fn arm_error(self, settings: &Settings) -> ArmError {
+    pub(crate) fn arm_error(&self, settings: &Settings) -> ArmError {
         let (code, message) = match self {
             Self::Missing => (
                 "AuthenticationFailed",
-                "Authentication failed. The 'Authorization' header is missing.",
+                "Authentication failed. The 'Authorization' header is missing.".to_owned(),
             ),
-            Self::Unknown => ("InvalidAuthenticationToken", "The access token is invalid."),
-            Self::Expired => (
+            Self::Unknown => (
+                "InvalidAuthenticationToken",
+                "The access token is invalid.".to_owned(),
+            ),
+            Self::Expired { at, now } => (
                 "ExpiredAuthenticationToken",
-                "The access token expiry UTC time is earlier than current UTC time.",
+                format!(
+                    "The access token expiry UTC time '{}' is earlier than current UTC time '{}'.",
+                    at.strftime("%-m/%-d/%Y %-I:%M:%S %p"),
+                    now.strftime("%-m/%-d/%Y %-I:%M:%S %p"),
+                ),
+            ),
+            Self::WrongAudience(resource) => (
+                "InvalidAuthenticationTokenAudience",
+                format!(
+                    "The access token has been obtained for wrong audience or resource \
+                     '{resource}'. It should exactly match with one of the allowed audiences \
+                     'https://management.core.windows.net','https://management.azure.com','{}'.",
+                    settings.base_url(),
+                ),
             ),
             Self::Revoked(_) => (
                 settings.world.unproven.revoked_token_code.as_str(),
-                "The access token has been revoked.",
+                "The access token has been revoked.".to_owned(),
             ),
         };
         let mut challenge = format!(
@@ -108,15 +143,17 @@ impl Refusal {
 }
 
 impl Tokens {
-    /// A new token in the form of a JWT; `claims` get `exp`, `iat` and `nbf`.
+    /// A new token in the form of a JWT; `claims` get `aud`, `exp`, `iat` and `nbf`.
     pub(crate) fn issue(
         &self,
         principal: Principal,
+        resource: Resource,
         now: Timestamp,
         lifetime: SignedDuration,
         mut claims: Value,
     ) -> String {
         let expires = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX);
+        claims["aud"] = json!(resource.name);
         claims["iat"] = json!(now.as_second());
         claims["nbf"] = json!(now.as_second());
         claims["exp"] = json!(expires.as_second());
@@ -134,6 +171,7 @@ impl Tokens {
             digest(&token),
             Issued {
                 principal,
+                resource,
                 expires,
                 revoked: None,
             },
@@ -162,14 +200,19 @@ impl Tokens {
             .cloned()
             .ok_or(Refusal::Unknown)?;
         if issued.expires <= now {
-            return Err(Refusal::Expired);
+            let at = issued.expires;
+            return Err(Refusal::Expired { at, now });
         }
         if let Some(at) = issued.revoked {
             return Err(Refusal::Revoked(at));
         }
-        match (audience, &issued.principal) {
-            (Audience::ResourceManager, Principal::Run { .. }) => Err(Refusal::Unknown),
-            _ => Ok(issued.principal),
+        if issued.resource.opens.contains(&audience) {
+            return Ok(issued.principal);
+        }
+        match issued.principal {
+            // Entra has not issued it.
+            Principal::Run { .. } => Err(Refusal::Unknown),
+            Principal::Client(_) => Err(Refusal::WrongAudience(issued.resource.name)),
         }
     }
 
