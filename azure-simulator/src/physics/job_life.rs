@@ -4,7 +4,7 @@ use crate::azure::Transaction;
 use crate::faults::action::Consequence;
 use crate::kinds;
 use crate::physics::Event;
-use crate::physics::pool::Waiting;
+use crate::physics::pool::{Held, Waiting};
 use crate::physics::run::{JobStatus, Outcome, Process, Run, run_error};
 use crate::processes::{self, Order};
 use crate::world::Jobs;
@@ -77,8 +77,8 @@ impl Transaction<'_> {
         }
         match self.state.physics.pools.get_mut(&pool_key) {
             Some(pool) if !pool.is_deleting() && held.is_some() => {
-                pool.held
-                    .extend(held.map(|problem| (key.to_owned(), problem)));
+                let held = held.map(|problem| Held { instances, problem });
+                pool.held.extend(held.map(|held| (key.to_owned(), held)));
             }
             Some(pool) if !pool.is_deleting() => {
                 let run = key.to_owned();

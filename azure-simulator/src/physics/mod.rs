@@ -200,16 +200,33 @@ impl Physics {
         };
         let account = pool.account;
         if let Some(node) = pool.node_mut(node) {
-            let time = now.saturating_sub(node.since);
+            let time = now.saturating_sub(node.charged);
             self.ledger.charge(account, node.state, time);
             node.state = state;
             node.since = now;
+            node.charged = now;
         }
+    }
+
+    /// A pool's nodes cost under other tags from now on.
+    fn tag_costs(&mut self, pool: &str, tags: Value, now: Duration) {
+        let Some(pool) = self.pools.get_mut(pool) else {
+            return;
+        };
+        let Some(account) = self.ledger.reopen(pool.account, tags) else {
+            return;
+        };
+        for node in &mut pool.nodes {
+            let time = now.saturating_sub(node.charged);
+            self.ledger.charge(pool.account, node.state, time);
+            node.charged = now;
+        }
+        pool.account = account;
     }
 
     /// What a node had is free again.
     fn free_node(&mut self, pool: &Pool, node: &Node, now: Duration) {
-        let time = now.saturating_sub(node.since);
+        let time = now.saturating_sub(node.charged);
         self.ledger.charge(pool.account, node.state, time);
         self.quota.give_back(&pool.machine);
         self.addresses.give_back(node.address);
@@ -228,7 +245,7 @@ impl Physics {
     pub(crate) fn costs(&self, now: Duration) -> Value {
         let running = self.pools.values().flat_map(|pool| {
             let span = move |node: &Node| {
-                let time = now.saturating_sub(node.since);
+                let time = now.saturating_sub(node.charged);
                 (pool.account, node.state, time)
             };
             pool.nodes.iter().map(span)
@@ -241,7 +258,7 @@ impl Physics {
         self.ledger.reset();
         for pool in self.pools.values_mut() {
             for node in &mut pool.nodes {
-                node.since = now;
+                node.charged = now;
             }
         }
     }

@@ -70,7 +70,6 @@ impl Transaction<'_> {
         pool.configure(scale);
         pool.provisioned = true;
         pool.settling = true;
-        let account = pool.account;
         let idle: Vec<String> = pool
             .nodes
             .iter()
@@ -82,9 +81,8 @@ impl Transaction<'_> {
             .documents
             .by_key(key)
             .map(|found| found.body["tags"].clone());
-        if let (Some(tags), Some(account)) = (tags, self.state.physics.ledger.account_mut(account))
-        {
-            account.tags = tags;
+        if let Some(tags) = tags {
+            self.state.physics.tag_costs(key, tags, self.now.elapsed);
         }
         for node in idle {
             self.begin_idle_spell(key, &node);
@@ -114,9 +112,9 @@ impl Transaction<'_> {
         let Some(pool) = self.state.physics.pools.get(key) else {
             return;
         };
-        let missing = pool.wanted().saturating_sub(pool.target());
-        let surplus = pool.target().saturating_sub(pool.most);
-        let spare = pool.target().saturating_sub(pool.wanted());
+        let missing = pool.wanted().saturating_sub(pool.staying());
+        let surplus = pool.staying().saturating_sub(pool.most);
+        let spare = pool.staying().saturating_sub(pool.wanted());
         let mut going: Vec<String> = Vec::new();
         for node in pool
             .nodes
@@ -246,7 +244,7 @@ impl Transaction<'_> {
         let Some(pool) = self.state.physics.pools.get_mut(key) else {
             return;
         };
-        let spare = pool.target() > pool.wanted();
+        let spare = pool.staying() > pool.wanted();
         let Some(node) = pool
             .node_mut(id)
             .filter(|node| node.state == NodeState::Idle && node.idle_spell == spell)

@@ -1,11 +1,11 @@
 //! What clients and nodes cost, and a world that begins anew.
 
-use azure_simulator::{Fault, FaultAction, World};
+use azure_simulator::{Fault, FaultAction, NetworkConflict, World};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::client::Azure;
-use crate::fixtures::pool_body;
+use crate::fixtures::{network_body, pool_body};
 
 async fn by_hand() -> Azure {
     let azure = Azure::start(World::default().with_manual_time()).await;
@@ -49,6 +49,52 @@ async fn every_second_of_a_node_is_on_the_bill() {
     azure.advance(3600).await;
     let total = azure.simulator.meter()["nodes"]["total"].clone();
     assert_eq!(total["seconds"], 36.0 + 120.0, "and not a second longer");
+}
+
+#[tokio::test]
+async fn what_a_pool_has_cost_stays_with_the_tags_that_it_had() {
+    let azure = by_hand().await;
+    azure.submit("j1", "sleep 1000").await;
+    azure.advance(350).await;
+    let before = azure.simulator.meter()["nodes"]["total"].clone();
+    assert_eq!(before["seconds"], 340.0);
+    let mut body = pool_body(1);
+    body["tags"] = json!({"owner": "you"});
+    azure
+        .put(&azure.ml("computes/pool"), body)
+        .await
+        .expect(201);
+    azure.advance(10).await;
+    let changed = azure.simulator.meter()["nodes"]["total"]["seconds"].clone();
+    azure.advance(100).await;
+    let nodes = azure.simulator.meter()["nodes"].clone();
+    let owners = &nodes["by_tag"]["owner"];
+    assert_eq!(owners["me"]["seconds"], changed);
+    assert_eq!(owners["you"]["seconds"], 100.0);
+    assert_eq!(nodes["pools"].as_array().unwrap().len(), 2);
+    // Nothing of it is another account's for being the same pool's.
+    azure
+        .patch(
+            &azure.ml("computes/pool"),
+            json!({"properties": {"properties": {"scaleSettings": {"maxNodeCount": 2}}}}),
+        )
+        .await
+        .expect(202);
+    azure.advance(10).await;
+    let pools = azure.simulator.meter()["nodes"]["pools"].clone();
+    assert_eq!(pools.as_array().unwrap().len(), 2, "the tags are the same");
+}
+
+#[tokio::test]
+async fn the_429_that_is_no_throttling_is_not_counted_as_such() {
+    let mut world = World::default().with_manual_time();
+    world.operations.network_conflict = NetworkConflict::RetryableErrorDueToAnotherOperation;
+    let azure = Azure::start(world).await;
+    let path = azure.network("virtualNetworks/v1");
+    azure.put(&path, network_body(&[])).await.expect(201);
+    azure.put(&path, network_body(&[])).await.expect(429);
+    let throttled = azure.simulator.meter()["throttled"].clone();
+    assert_eq!(throttled, json!({"reads": 0, "writes": 0, "deletes": 0}));
 }
 
 #[tokio::test]
