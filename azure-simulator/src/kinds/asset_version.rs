@@ -12,6 +12,7 @@ use crate::documents::Document;
 use crate::kinds::list_order::ListOrder;
 use crate::kinds::{Kind, system_data};
 use crate::resource_id::ResourceId;
+use crate::world::Unproven;
 
 /// What tells one type of asset from another.
 pub(crate) struct AssetType {
@@ -102,7 +103,8 @@ impl Kind for Version {
                 (StatusCode::CREATED, body)
             }
             Some(found) => {
-                self.check_unchanged(&found, &properties)?;
+                let unproven = &transaction.settings.world.unproven;
+                self.check_unchanged(&found, &properties, unproven)?;
                 let mut body = found.body.clone();
                 for field in ["description", "tags", "isArchived", "stage"] {
                     if let Some(value) = properties.get(field) {
@@ -231,7 +233,12 @@ impl Version {
         )))
     }
 
-    fn check_unchanged(&self, found: &Document, properties: &Value) -> Result<(), ArmError> {
+    fn check_unchanged(
+        &self,
+        found: &Document,
+        properties: &Value,
+        unproven: &Unproven,
+    ) -> Result<(), ArmError> {
         let changed: Vec<&str> = self
             .0
             .immutable
@@ -253,7 +260,8 @@ impl Version {
                  Only tags, description, and isArchived can be updated."
             ),
             json!({"property": changed}),
-        ))
+        )
+        .with_status(unproven.immutable_asset_status()))
     }
 }
 

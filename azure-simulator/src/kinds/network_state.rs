@@ -103,7 +103,9 @@ pub(crate) fn check_idle(
     ))
 }
 
-/// Refuses to take away a subnet that compute nodes sit in.
+/// Refuses to take away a subnet that compute nodes sit in: code and status are those of a subnet that
+/// other resources sit in (kubernetes-sigs/cluster-api-provider-azure#172, the words in
+/// microsoft/nav-arm-templates#161).
 pub(crate) fn check_unused(
     transaction: &Transaction<'_>,
     subnet: &ResourceId,

@@ -175,7 +175,7 @@ impl Transaction<'_> {
         if waits {
             self.adjust(&pool_key);
         } else {
-            self.end_run(key, Outcome::compute_deleted());
+            self.end_run(key, Outcome::compute_deleted(&self.settings.world.unproven));
         }
     }
 

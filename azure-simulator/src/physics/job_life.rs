@@ -85,7 +85,7 @@ impl Transaction<'_> {
                 pool.queue.push_back(Waiting { run, instances });
                 self.adjust(&pool_key);
             }
-            _ => self.end_run(key, Outcome::compute_deleted()),
+            _ => self.end_run(key, Outcome::compute_deleted(&self.settings.world.unproven)),
         }
     }
 

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::arm::operation::OperationId;
 use crate::physics::ledger::AccountId;
-use crate::physics::quota::Machine;
+use crate::physics::quota::{CORE_QUOTA_REACHED, Machine};
 use crate::problem::Problem;
+use crate::world::Unproven;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeState {
@@ -196,10 +197,19 @@ impl Pool {
         }
     }
 
-    /// What the compute's `errors` tell, each thing once.
+    /// What it lacks, each thing once.
     pub(crate) fn problems(&self) -> BTreeSet<&Problem> {
         let held = self.held.values().map(|held| &held.problem);
         self.shortage.iter().chain(held).collect()
+    }
+
+    /// What the compute's `errors` tell of it.
+    pub(crate) fn errors(&self, unproven: &Unproven) -> BTreeSet<&Problem> {
+        let mut errors = self.problems();
+        if !unproven.core_quota_in_errors {
+            errors.retain(|problem| problem.code != CORE_QUOTA_REACHED);
+        }
+        errors
     }
 
     pub(crate) fn node_mut(&mut self, id: &str) -> Option<&mut Node> {

@@ -338,7 +338,10 @@ impl Transaction<'_> {
             match self.state.physics.runs.get(&run).map(|run| run.status) {
                 Some(JobStatus::Finalizing) => {}
                 Some(JobStatus::CancelRequested) => self.end_run(&run, Outcome::Canceled),
-                _ => self.end_run(&run, Outcome::compute_deleted()),
+                _ => self.end_run(
+                    &run,
+                    Outcome::compute_deleted(&self.settings.world.unproven),
+                ),
             }
         }
         let now = self.now.elapsed;
