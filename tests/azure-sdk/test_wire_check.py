@@ -65,6 +65,16 @@ def test_the_checker_is_strict_with_requests_and_lenient_with_answers():
 
 
 @needs_schemas
+def test_a_status_that_was_recorded_is_one_in_every_version():
+    patch = copy.deepcopy(COMPUTE)
+    patch["request"]["method"], patch["request"]["body"] = "PATCH", {"properties": {}}
+    patch["response"]["status"] = 202
+    for version in ("2024-10-01", "2025-12-01"):
+        patch["request"]["query"] = f"api-version={version}"
+        assert check([patch], Schemas(FOLDER)).problems == [], version
+
+
+@needs_schemas
 def test_a_request_of_a_version_that_has_no_schema_is_counted_and_not_checked():
     other = copy.deepcopy(COMPUTE)
     other["request"]["query"] = "api-version=2023-08-01-preview"
