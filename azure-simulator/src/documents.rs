@@ -76,6 +76,22 @@ impl Documents {
         Some(document)
     }
 
+    /// Removes a resource by its key, and all that is in it. Names that were spent there are free again.
+    pub(crate) fn remove_all_in(&mut self, key: &str) {
+        let below = format!("{key}/");
+        let inside = |other: &String| other == key || other.starts_with(&below);
+        let keys: Vec<String> = self
+            .by_key
+            .keys()
+            .filter(|key| inside(key))
+            .cloned()
+            .collect();
+        for key in &keys {
+            self.remove(key);
+        }
+        self.spent.retain(|key| !inside(key));
+    }
+
     /// Removes a document whose name is never free again.
     pub(crate) fn spend(&mut self, key: &str) {
         if self.remove(key).is_some() {

@@ -1,4 +1,5 @@
-//! Checks that request bodies of several kinds share: tags of tracked resources, unknown fields.
+//! Checks that request bodies of several kinds share: tags and location of tracked resources, unknown
+//! fields.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -65,6 +66,17 @@ fn check(name: &str, value: &Value) -> Result<(), ArmError> {
             format!("The value of tag '{name}' must be a string."),
         ),
     }
+}
+
+/// The location that the body of a resource of its own must have.
+pub(crate) fn location_of(body: &Value) -> Result<&str, ArmError> {
+    body["location"].as_str().ok_or_else(|| {
+        ArmError::new(
+            StatusCode::BAD_REQUEST,
+            "LocationRequired",
+            "The location property is required for this definition.",
+        )
+    })
 }
 
 /// Refuses fields of `object` that are not in `known`, naming where it stands.

@@ -1,6 +1,5 @@
 //! What a compute's PUT may say, and what an existing compute keeps (contract section 6).
 
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
@@ -79,14 +78,10 @@ impl Wanted {
         let location = body["location"].as_str().unwrap_or_default();
         let home = &transaction.settings.world.location;
         if !location.eq_ignore_ascii_case(home) {
-            return Err(ArmError::new(
-                StatusCode::BAD_REQUEST,
-                "LocationNotAvailableForResourceType",
-                format!(
-                    "The provided location '{location}' is not available for resource type \
-                     'Microsoft.MachineLearningServices/workspaces/computes'. List of available \
-                     regions for the resource type is '{home}'."
-                ),
+            return Err(ArmError::location_not_available(
+                location,
+                "Microsoft.MachineLearningServices/workspaces/computes",
+                home,
             ));
         }
         Ok(Self {
