@@ -116,6 +116,7 @@ fn answer(
     let principal = azure
         .tokens
         .check(
+            &azure.settings,
             headers,
             Audience::ResourceManager,
             azure.clock.now().timestamp,

@@ -201,6 +201,9 @@ async fn no_blob_is_read_or_written_through_a_link_that_a_job_has_left() {
     let own = info.body["contentUri"].as_str().unwrap();
     assert_eq!(azure.blob(Method::GET, own, "").await.text, "own\n");
     let (account, _) = own.split_once("/ExperimentRun").unwrap();
+    let scope = [("scope", "https://storage.azure.com/.default")];
+    let signed_in = azure.sign_in(&scope).await.expect(200).body;
+    let token = signed_in["access_token"].as_str().unwrap();
     for name in THROUGH_LINKS {
         let url = format!("{account}/ExperimentRun/dcid.j1/outputs/{name}");
         for method in [Method::GET, Method::PUT, Method::DELETE] {
@@ -208,7 +211,7 @@ async fn no_blob_is_read_or_written_through_a_link_that_a_job_has_left() {
             let request = azure.http.request(method.clone(), &url);
             let request = request.header("x-ms-blob-type", "BlockBlob");
             let request = request.header("x-ms-version", "2021-08-06");
-            let answer = request.bearer_auth(&azure.token).body("hush").send().await;
+            let answer = request.bearer_auth(token).body("hush").send().await;
             let answer = answer.unwrap();
             assert_eq!(answer.status(), 400, "{method} {name}");
         }
