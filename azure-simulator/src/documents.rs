@@ -112,7 +112,7 @@ impl Documents {
     ) -> impl Iterator<Item = &'a Document> + use<'a> {
         let members = self.collections.get(&collection.key());
         let (start, end) = match (order, after) {
-            (Order::OldestFirst, Some(number)) => (number + 1, u64::MAX),
+            (Order::OldestFirst, Some(number)) => (number.saturating_add(1), u64::MAX),
             (Order::NewestFirst, Some(number)) => (0, number),
             (_, None) => (0, u64::MAX),
         };

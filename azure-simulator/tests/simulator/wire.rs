@@ -58,7 +58,7 @@ async fn what_is_not_simulated_is_refused_and_told() {
         ),
         (
             Method::DELETE,
-            azure.workspace.clone() + "?" + ML,
+            azure.group.clone() + "?api-version=2021-04-01",
             405,
             "MethodNotAllowed",
         ),
