@@ -69,7 +69,7 @@ fn settled(inner: &mut Value, pool: &Pool) {
         inner["remoteLoginPortPublicAccess"] = json!(word);
     }
     inner["currentNodeCount"] = json!(pool.nodes.len());
-    inner["targetNodeCount"] = json!(pool.target());
+    inner["targetNodeCount"] = json!(pool.target().max(pool.wanted()));
     inner["nodeStateCounts"] = node_counts(pool);
     inner["allocationState"] = json!(pool.allocation());
     inner["allocationStateTransitionTime"] = json!(timestamp_text(pool.allocation_changed));
