@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::documents::Document;
-use crate::kinds::body_checks::{checked_tags, only_known};
+use crate::kinds::body_checks::{Form, check_forms, checked_tags, only_known};
 use crate::kinds::pool_properties;
 use crate::resource_id::ResourceId;
 
@@ -72,6 +72,15 @@ impl Wanted {
                 "createdOn",
                 "modifiedOn",
                 "isAttachedCompute",
+            ],
+            "a compute's properties",
+        )?;
+        check_forms(body, &[("identity", Form::Object)], "a compute")?;
+        check_forms(
+            outer,
+            &[
+                ("description", Form::Text),
+                ("disableLocalAuth", Form::Flag),
             ],
             "a compute's properties",
         )?;

@@ -310,6 +310,7 @@ async fn every_cancel_hangs_in_a_world_that_says_so() {
     azure.submit("j1", "sleep 1000").await;
     azure.job_is("j1", "Running").await;
     azure.post(&azure.ml("jobs/j1/cancel")).await.expect(202);
+    azure.advance(3000).await;
     assert_eq!(
         azure.job("j1").await["properties"]["status"],
         "CancelRequested"
