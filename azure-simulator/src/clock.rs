@@ -45,7 +45,7 @@ const SCALES: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
 
 /// So many seconds, as far as they can be counted with.
 pub(crate) fn bounded(seconds: f64) -> Duration {
-    Duration::from_secs_f64(seconds.max(0.0).min(LONGEST_SECONDS))
+    Duration::try_from_secs_f64(seconds.clamp(0.0, LONGEST_SECONDS)).unwrap_or_default()
 }
 
 /// Seconds that a request names.

@@ -147,7 +147,7 @@ async fn exchange(
     let (mut parts, body) = response.into_parts();
     let bytes = collect(body, usize::MAX).await.unwrap_or_default();
     let bytes = asked.altered(&azure, action.as_ref(), &mut parts, bytes);
-    azure.meter.note_answer(&method, &path, &parts);
+    azure.meter.note_answer(&method, &path, &parts, &bytes);
     if let Some(Refused(what)) = parts.extensions.get() {
         tracing::warn!(what, "refused: not simulated");
         azure.meter.count_refused();

@@ -1,5 +1,6 @@
 //! The storage account of a workspace: uploads by signed URLs, code and outputs of jobs, files of runs.
 
+use azure_simulator::World;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -33,6 +34,18 @@ impl Azure {
 /// A URL of a blob in the container that a signed URL is of.
 pub(crate) fn within(container: &str, blob: &str) -> String {
     container.replacen('?', &format!("/{blob}?"), 1)
+}
+
+#[tokio::test]
+async fn a_signature_is_good_for_an_hour() {
+    let azure = Azure::start(World::default().with_manual_time()).await;
+    let (signed, _) = azure.upload("one").await;
+    let blob = within(&signed, "a.txt");
+    azure.blob(Method::PUT, &blob, "hello").await.expect(201);
+    azure.advance(3500).await;
+    azure.blob(Method::GET, &blob, "").await.expect(200);
+    azure.advance(101).await;
+    azure.blob(Method::GET, &blob, "").await.expect(403);
 }
 
 #[tokio::test]
