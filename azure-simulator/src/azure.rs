@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) signing_key: SigningKey,
     /// The `PATH` of jobs whose environment is not mapped to a folder.
     pub(crate) path: String,
+    /// Folder that every exchange is left in.
+    pub(crate) exchanges: Option<PathBuf>,
 }
 
 impl Settings {
@@ -99,13 +101,12 @@ impl Azure {
     pub(crate) fn new(
         settings: Settings,
         addresses: NodeAddresses,
-        exchanges: ExchangeLog,
         orders: mpsc::UnboundedSender<Order>,
     ) -> Self {
         let azure = Self {
             clock: Clock::new(settings.world.time_scale),
             tokens: Tokens::default(),
-            exchanges,
+            exchanges: ExchangeLog::new(settings.exchanges.as_deref()),
             faults: Faults::default(),
             meter: Meter::default(),
             buckets: Buckets::default(),

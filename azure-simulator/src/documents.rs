@@ -76,6 +76,22 @@ impl Documents {
         Some(document)
     }
 
+    /// Removes a resource by its key, and all that is in it. Names that were spent there are free again.
+    pub(crate) fn remove_all_in(&mut self, key: &str) {
+        let below = format!("{key}/");
+        let inside = |other: &String| other == key || other.starts_with(&below);
+        let keys: Vec<String> = self
+            .by_key
+            .keys()
+            .filter(|key| inside(key))
+            .cloned()
+            .collect();
+        for key in &keys {
+            self.remove(key);
+        }
+        self.spent.retain(|key| !inside(key));
+    }
+
     /// Removes a document whose name is never free again.
     pub(crate) fn spend(&mut self, key: &str) {
         if self.remove(key).is_some() {
@@ -96,7 +112,7 @@ impl Documents {
     ) -> impl Iterator<Item = &'a Document> + use<'a> {
         let members = self.collections.get(&collection.key());
         let (start, end) = match (order, after) {
-            (Order::OldestFirst, Some(number)) => (number + 1, u64::MAX),
+            (Order::OldestFirst, Some(number)) => (number.saturating_add(1), u64::MAX),
             (Order::NewestFirst, Some(number)) => (0, number),
             (_, None) => (0, u64::MAX),
         };

@@ -2,9 +2,9 @@
 //! before anything is kept.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use axum::body::Bytes;
@@ -50,9 +50,8 @@ const SECRET_FIELDS: [&str; 6] = [
 #[derive(Debug, Default)]
 pub(crate) struct ExchangeLog {
     kept: Mutex<Kept>,
-    /// Where every exchange is written as well, in a file of this log: whatever is forgotten here
-    /// can be checked there.
-    folder: Option<PathBuf>,
+    /// Where exchanges go that are forgotten, and the rest at the end.
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -60,15 +59,15 @@ struct Kept {
     lines: VecDeque<String>,
     characters: usize,
     last: u64,
-    /// In the folder, from the first exchange on.
-    file: Option<File>,
 }
 
 impl ExchangeLog {
-    pub(crate) fn new(folder: Option<PathBuf>) -> Self {
+    /// Leaves every exchange in a new file of `folder`, where there is one.
+    pub(crate) fn new(folder: Option<&Path>) -> Self {
+        let name = format!("{}.jsonl", Uuid::new_v4().simple());
         Self {
-            folder,
-            ..Self::default()
+            kept: Mutex::default(),
+            file: folder.map(|folder| folder.join(name)),
         }
     }
 
@@ -77,9 +76,6 @@ impl ExchangeLog {
         kept.last += 1;
         record["number"] = json!(kept.last);
         let line = record.to_string();
-        if let Err(problem) = self.write(&mut kept, &line) {
-            tracing::warn!(%problem, folder = ?self.folder, "an exchange cannot be written");
-        }
         kept.characters += line.len();
         kept.lines.push_back(line);
         while kept.lines.len() > KEPT || kept.characters > KEPT_CHARACTERS {
@@ -87,6 +83,7 @@ impl ExchangeLog {
                 break;
             };
             kept.characters -= oldest.len();
+            self.leave(&[oldest]);
         }
     }
 
@@ -107,27 +104,33 @@ impl ExchangeLog {
         kept.lines.iter().rev().take(most).cloned().collect()
     }
 
-    /// Adds a line to the file, at once: a simulator that is killed has written it.
-    fn write(&self, kept: &mut Kept, line: &str) -> std::io::Result<()> {
-        let Some(folder) = &self.folder else {
-            return Ok(());
-        };
-        let file = match &mut kept.file {
-            Some(file) => file,
-            none => {
-                std::fs::create_dir_all(folder)?;
-                let name = format!("{}.jsonl", Uuid::new_v4().simple());
-                none.insert(File::create(folder.join(name))?)
-            }
-        };
-        file.write_all(format!("{line}\n").as_bytes())
-    }
-
+    /// Forgets them all.
     pub(crate) fn clear(&self) {
         let mut kept = lock(&self.kept);
+        self.leave(kept.lines.make_contiguous());
         kept.lines.clear();
         kept.characters = 0;
     }
+
+    /// Adds them to the file.
+    fn leave(&self, lines: &[String]) {
+        let Some(file) = self.file.as_ref().filter(|_| !lines.is_empty()) else {
+            return;
+        };
+        if let Err(problem) = append(file, lines) {
+            tracing::warn!(%problem, file = %file.display(), "exchanges cannot be written");
+        }
+    }
+}
+
+fn append(file: &Path, lines: &[String]) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+    let mut text = lines.join("\n");
+    text.push('\n');
+    file.write_all(text.as_bytes())
 }
 
 /// A request whose answer is awaited.
@@ -297,19 +300,22 @@ mod tests {
     }
 
     #[test]
-    fn what_the_log_forgets_is_in_its_file() {
-        let folder = std::env::temp_dir().join(format!("exchanges-{}", Uuid::new_v4().simple()));
-        let log = ExchangeLog::new(Some(folder.clone()));
-        log.add(json!({}));
-        log.clear();
-        for _ in 0..=KEPT {
+    fn what_the_log_forgets_is_left_in_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = ExchangeLog::new(Some(folder.path()));
+        for _ in 0..KEPT + 3 {
             log.add(json!({}));
         }
-        let files: Vec<_> = std::fs::read_dir(&folder).unwrap().flatten().collect();
-        assert_eq!(files.len(), 1);
-        let written = std::fs::read_to_string(files[0].path()).unwrap();
-        assert!(written.starts_with("{\"number\":1}\n{\"number\":2}\n"));
-        assert_eq!(written.lines().count(), KEPT + 2);
-        std::fs::remove_dir_all(folder).unwrap();
+        log.clear();
+        log.add(json!({}));
+        log.clear();
+        let file = log.file.as_ref().unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        let numbers: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["number"].clone())
+            .collect();
+        let all: Vec<Value> = (1..=KEPT + 4).map(Value::from).collect();
+        assert_eq!(numbers, all);
     }
 }

@@ -57,12 +57,10 @@ impl Plane {
     }
 }
 
-/// Whether a 429 is no throttling, but Microsoft.Network's word for another write under way
-/// (contract section 3).
+/// Whether a 429 is not throttling: another operation is under way (contract section 3).
 fn is_conflict(body: &[u8]) -> bool {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let code = body["error"]["code"].as_str().unwrap_or_default();
-    code.starts_with("RetryableError")
+    serde_json::from_slice::<Value>(body)
+        .is_ok_and(|body| body["error"]["code"] == "RetryableError")
 }
 
 impl Meter {

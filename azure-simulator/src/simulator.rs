@@ -15,7 +15,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::azure::{Azure, Settings};
 use crate::clock::Pace;
-use crate::exchange_log::ExchangeLog;
 use crate::faults::Fault;
 use crate::files::write_at_once;
 use crate::physics::node_addresses::{NoFreeAddresses, NodeAddresses};
@@ -124,10 +123,10 @@ impl Simulator {
             directory: directory.clone(),
             signing_key: SigningKey::new(),
             path: place.path,
+            exchanges: place.exchanges,
         };
         let env = env(&settings, control);
-        let exchanges = ExchangeLog::new(place.exchanges);
-        let azure = Arc::new(Azure::new(settings, addresses, exchanges, orders));
+        let azure = Arc::new(Azure::new(settings, addresses, orders));
         let time = azure.clone();
         let control_routes = control::router(azure.clone())
             .merge(page::router(azure.clone()))
@@ -300,6 +299,7 @@ impl Drop for Simulator {
             task.abort();
         }
         self.supervisor.end();
+        self.azure.exchanges.clear();
     }
 }
 

@@ -16,22 +16,15 @@ GRACE = 10.0
 
 
 class Simulator:
-    """A running simulator in a folder, with `env` as it wrote it.
+    """A running simulator in a folder, with `env` as it wrote it."""
 
-    What is exchanged with one that is not `checked` is held against no schema.
-    """
-
-    def __init__(self, folder: Path, world: dict, checked: bool = True):
+    def __init__(self, folder: Path, world: dict):
         self.folder = folder.absolute()
         (self.folder / "world.json").write_text(json.dumps(world))
         log = self.folder.with_suffix(".log")
         command = [binary("azure-simulator"), "serve", "--directory", str(self.folder)]
-        environment = {
-            name: value for name, value in os.environ.items()
-            if checked or name != "AZURE_SIMULATOR_EXCHANGES"
-        }
         self._process = process.start(
-            [*command, "--world", str(self.folder / "world.json")], log, environment
+            [*command, "--world", str(self.folder / "world.json")], log, os.environ
         )
         deadline = time.monotonic() + START_DEADLINE
         while not (self.folder / "env").exists():

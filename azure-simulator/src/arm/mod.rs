@@ -78,9 +78,10 @@ pub(crate) fn instead(
 /// Who shows a token that ARM takes.
 fn caller(azure: &Azure, call: &Call<'_>) -> Result<Principal, Refusal> {
     let now = azure.clock.now().timestamp;
+    let settings = &azure.settings;
     azure
         .tokens
-        .check(call.headers, Audience::ResourceManager, now)
+        .check(settings, call.headers, Audience::ResourceManager, now)
 }
 
 /// An answer with ARM's headers; one that it has already keeps its value.
@@ -176,6 +177,7 @@ fn answer(
     azure.transact(|transaction| {
         transaction.consequence = consequence;
         check_scope(transaction, &request.id)?;
+        check_stays(transaction, &request)?;
         let before = kind.stored(transaction, &request.id);
         let mut answer = dispatch(kind, transaction, &request)?;
         if let Some(seconds) = transaction.settings.world.operations.retry_after_seconds
@@ -335,15 +337,11 @@ fn check_scope(transaction: &Transaction<'_>, id: &ResourceId) -> Result<(), Arm
         && kind.eq_ignore_ascii_case("locations")
     {
         if !location.eq_ignore_ascii_case(&world.location) {
-            return Err(ArmError::new(
-                StatusCode::BAD_REQUEST,
-                "LocationNotAvailableForResourceType",
-                format!(
-                    "The provided location '{location}' is not available for resource type '{}'. \
-                     List of available regions for the resource type is '{}'.",
-                    id.resource_type(),
-                    world.location,
-                ),
+            let kind = id.resource_type();
+            return Err(ArmError::location_not_available(
+                location,
+                &kind,
+                &world.location,
             ));
         }
         return Ok(());
@@ -356,6 +354,23 @@ fn check_scope(transaction: &Transaction<'_>, id: &ResourceId) -> Result<(), Arm
         }
     }
     Ok(())
+}
+
+/// Nothing is made in a workspace that is being deleted.
+fn check_stays(transaction: &Transaction<'_>, request: &ArmRequest) -> Result<(), ArmError> {
+    let id = &request.id;
+    let going = request.verb == Verb::Put && id.segments.len() > 1 && {
+        let root = transaction.state.documents.get(&id.root());
+        root.is_some_and(|root| kinds::is_workspace_going(&root.body))
+    };
+    if !going {
+        return Ok(());
+    }
+    Err(ArmError::new(
+        StatusCode::CONFLICT,
+        "Conflict",
+        format!("The workspace '{}' is being deleted.", id.root_name()),
+    ))
 }
 
 /// A document without what every write changes, to tell a write that changed nothing else.

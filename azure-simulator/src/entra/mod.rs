@@ -7,7 +7,7 @@ pub(crate) mod run_token;
 mod tokens;
 
 pub use jwks::{JsonWebKey, JsonWebKeySet};
-pub(crate) use tokens::{Audience, Principal, Refusal, Resource, Tokens};
+pub(crate) use tokens::{Audience, Principal, Refusal, Tokens};
 
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ fn grant(azure: &Azure, tenant: &str, form: &Query, now: Timestamp) -> Result<An
         ));
     }
     let scope = form.get("scope").unwrap_or_default();
-    let Some(resource) = resource_of(scope, &azure.settings) else {
+    let Some(audience) = audience_of(scope, &azure.settings) else {
         return Err(bad(
             "invalid_resource",
             500_011,
@@ -152,6 +152,7 @@ fn grant(azure: &Azure, tenant: &str, form: &Query, now: Timestamp) -> Result<An
     };
     let lifetime = world.token_lifetime_seconds;
     let claims = json!({
+        "aud": audience,
         "iss": format!("https://sts.windows.net/{}/", world.tenant_id),
         "appid": client.client_id,
         "oid": client.client_id,
@@ -159,7 +160,6 @@ fn grant(azure: &Azure, tenant: &str, form: &Query, now: Timestamp) -> Result<An
     });
     let token = azure.tokens.issue(
         Principal::Client(client.client_id.clone()),
-        resource,
         now,
         SignedDuration::from_secs(i64::try_from(lifetime).unwrap_or(i64::MAX)),
         claims,
@@ -189,18 +189,19 @@ pub(crate) fn managed_identity_token(
         None => world.clients.first(),
     };
     let identity = identity.ok_or("Identity not found")?;
-    let wanted = query.get("resource").unwrap_or_default();
-    let scope = format!("{}/.default", wanted.trim_end_matches('/'));
-    let resource = resource_of(&scope, &azure.settings).ok_or_else(|| {
-        format!("AADSTS500011: The resource principal named {wanted} was not found in the tenant.")
+    let resource = query.get("resource").unwrap_or_default();
+    let scope = format!("{}/.default", resource.trim_end_matches('/'));
+    let audience = audience_of(&scope, &azure.settings).ok_or_else(|| {
+        format!(
+            "AADSTS500011: The resource principal named {resource} was not found in the tenant."
+        )
     })?;
     let lifetime = i64::try_from(world.token_lifetime_seconds).unwrap_or(i64::MAX);
     let token = azure.tokens.issue(
         Principal::Client(identity.client_id.clone()),
-        resource,
         now,
         SignedDuration::from_secs(lifetime),
-        json!({"appid": identity.client_id, "tid": world.tenant_id}),
+        json!({"aud": audience, "appid": identity.client_id, "tid": world.tenant_id}),
     );
     let begins = now.as_second();
     // Numbers are texts here, unlike at the token endpoint.
@@ -211,30 +212,17 @@ pub(crate) fn managed_identity_token(
         "expires_on": begins.saturating_add(lifetime).to_string(),
         "ext_expires_in": lifetime.to_string(),
         "not_before": begins.to_string(),
-        "resource": wanted,
+        "resource": resource,
         "token_type": "Bearer",
     })))
 }
 
-/// The resource that a scope asks for, where it is one of ours (contract section 1).
-fn resource_of(scope: &str, settings: &Settings) -> Option<Resource> {
-    let name = scope
+/// The resource that a scope asks for, where it is one of ours.
+fn audience_of(scope: &str, settings: &Settings) -> Option<String> {
+    let named = scope
         .split_whitespace()
-        .find_map(|scope| scope.strip_suffix("/.default"))?
-        .trim_end_matches('/');
-    let opens: &[Audience] = match name {
-        "https://management.azure.com" | "https://management.core.windows.net" => {
-            &[Audience::ResourceManager, Audience::DataPlane]
-        }
-        "https://ml.azure.com" => &[Audience::DataPlane],
-        "https://storage.azure.com" => &[Audience::Storage],
-        own if own == settings.base_url() => &[Audience::ResourceManager, Audience::DataPlane],
-        _ => return None,
-    };
-    Some(Resource {
-        name: name.to_owned(),
-        opens,
-    })
+        .find_map(|scope| scope.strip_suffix("/.default"))?;
+    tokens::resource(named, settings)
 }
 
 /// `GET /{tenant}/v2.0/.well-known/openid-configuration`.

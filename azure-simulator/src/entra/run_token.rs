@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::azure::Azure;
-use crate::entra::{Audience, Principal, Resource};
+use crate::entra::Principal;
 
 /// A job lives 21 days at most, and its token as long.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(21 * 24);
@@ -22,15 +22,9 @@ pub(crate) fn issue(azure: &Azure, workspace: &str, run: &str) -> RunToken {
     let principal = Principal::Run {
         workspace: workspace.to_owned(),
     };
-    let resource = Resource {
-        name: azure.settings.base_url(),
-        opens: &[Audience::DataPlane],
-    };
-    let claims = json!({"runid": run});
+    let claims = json!({"aud": azure.settings.base_url(), "runid": run});
     RunToken {
-        token: azure
-            .tokens
-            .issue(principal, resource, now, LIFETIME, claims),
+        token: azure.tokens.issue(principal, now, LIFETIME, claims),
         expires: now.saturating_add(LIFETIME).unwrap_or(now),
     }
 }

@@ -33,7 +33,7 @@ impl Principal {
     }
 }
 
-/// Who a token is shown to.
+/// Which plane a token is shown to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     ResourceManager,
@@ -41,19 +41,40 @@ pub(crate) enum Audience {
     Storage,
 }
 
-/// What a token is asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Resource {
-    /// As the claim `aud` has it.
-    pub(crate) name: String,
-    /// Who takes tokens for it.
-    pub(crate) opens: &'static [Audience],
+/// What a token for ARM may be for, beside the address that ARM has here.
+const RESOURCE_MANAGER: [&str; 2] = [
+    "https://management.core.windows.net",
+    "https://management.azure.com",
+];
+const MACHINE_LEARNING: &str = "https://ml.azure.com";
+const STORAGE: &str = "https://storage.azure.com";
+
+/// The resource of ours that a scope or a client names, where it is one.
+pub(super) fn resource(named: &str, settings: &Settings) -> Option<String> {
+    let named = named.trim_end_matches('/');
+    let known = named == settings.base_url()
+        || RESOURCE_MANAGER.contains(&named)
+        || [MACHINE_LEARNING, STORAGE].contains(&named);
+    known.then(|| named.to_owned())
+}
+
+impl Audience {
+    /// Whether a token for that resource is for this plane.
+    fn takes(self, resource: &str, settings: &Settings) -> bool {
+        let manages = resource == settings.base_url() || RESOURCE_MANAGER.contains(&resource);
+        match self {
+            Self::ResourceManager => manages,
+            Self::DataPlane => manages || resource == MACHINE_LEARNING,
+            Self::Storage => resource == STORAGE,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Issued {
     principal: Principal,
-    resource: Resource,
+    /// The resource that it is for.
+    audience: String,
     expires: Timestamp,
     /// Since when it is not taken any more, though it has not expired.
     revoked: Option<Timestamp>,
@@ -74,8 +95,8 @@ pub(crate) enum Refusal {
         at: Timestamp,
         now: Timestamp,
     },
-    /// It is for this resource, and shown to another one.
-    WrongAudience(String),
+    /// It is for this resource and not for the one that it was shown to.
+    OtherAudience(String),
     /// Not expired: continuous access evaluation wants a newer one.
     Revoked(Timestamp),
 }
@@ -84,11 +105,23 @@ impl Refusal {
     /// ARM's 401 (contract section 2). Codes and words have been reported: without a token in
     /// hashicorp/terraform-provider-azurerm#3612, with one that is none in
     /// Azure/azure-powershell#27882, with an old one in microsoft/foundry-dev-tools#461, with one for
-    /// another audience in JetBrains/azure-tools-for-intellij#16. The claims of one for a revoked token have the form
-    /// that Azure CLI was sent (Azure/azure-cli#23635), in a challenge as Azure's SDKs know it
-    /// (Azure/azure-sdk-for-js#32351).
-    pub(crate) fn arm_error(&self, settings: &Settings) -> ArmError {
-        let (code, message) = match self {
+    /// another resource in Azure-Samples/active-directory-dotnetcore-daemon-v2#145. The claims of one
+    /// for a revoked token have the form that Azure CLI was sent (Azure/azure-cli#23635), in a
+    /// challenge as Azure's SDKs know it (Azure/azure-sdk-for-js#32351).
+    pub(crate) fn arm_error(self, settings: &Settings) -> ArmError {
+        let (code, message) = match &self {
+            Self::OtherAudience(resource) => {
+                let allowed: Vec<String> = RESOURCE_MANAGER
+                    .iter()
+                    .map(|one| format!("{one}/,{one}"))
+                    .collect();
+                let message = format!(
+                    "The access token has been obtained for wrong audience or resource '{resource}'. \
+                     It should exactly match with one of the allowed audiences '{}'.",
+                    allowed.join(",")
+                );
+                ("InvalidAuthenticationTokenAudience", message)
+            }
             Self::Missing => (
                 "AuthenticationFailed",
                 "Authentication failed. The 'Authorization' header is missing.".to_owned(),
@@ -103,15 +136,6 @@ impl Refusal {
                     "The access token expiry UTC time '{}' is earlier than current UTC time '{}'.",
                     at.strftime("%-m/%-d/%Y %-I:%M:%S %p"),
                     now.strftime("%-m/%-d/%Y %-I:%M:%S %p"),
-                ),
-            ),
-            Self::WrongAudience(resource) => (
-                "InvalidAuthenticationTokenAudience",
-                format!(
-                    "The access token has been obtained for wrong audience or resource \
-                     '{resource}'. It should exactly match with one of the allowed audiences \
-                     'https://management.core.windows.net','https://management.azure.com','{}'.",
-                    settings.base_url(),
                 ),
             ),
             Self::Revoked(_) => (
@@ -143,17 +167,16 @@ impl Refusal {
 }
 
 impl Tokens {
-    /// A new token in the form of a JWT; `claims` get `aud`, `exp`, `iat` and `nbf`.
+    /// A new token in the form of a JWT; `claims` get `exp`, `iat` and `nbf`.
     pub(crate) fn issue(
         &self,
         principal: Principal,
-        resource: Resource,
         now: Timestamp,
         lifetime: SignedDuration,
         mut claims: Value,
     ) -> String {
         let expires = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX);
-        claims["aud"] = json!(resource.name);
+        let audience = claims["aud"].as_str().unwrap_or_default().to_owned();
         claims["iat"] = json!(now.as_second());
         claims["nbf"] = json!(now.as_second());
         claims["exp"] = json!(expires.as_second());
@@ -171,7 +194,7 @@ impl Tokens {
             digest(&token),
             Issued {
                 principal,
-                resource,
+                audience,
                 expires,
                 revoked: None,
             },
@@ -182,6 +205,7 @@ impl Tokens {
     /// Who shows the bearer token of these headers.
     pub(crate) fn check(
         &self,
+        settings: &Settings,
         headers: &HeaderMap,
         audience: Audience,
         now: Timestamp,
@@ -206,14 +230,14 @@ impl Tokens {
         if let Some(at) = issued.revoked {
             return Err(Refusal::Revoked(at));
         }
-        if issued.resource.opens.contains(&audience) {
-            return Ok(issued.principal);
+        let of_a_run = matches!(issued.principal, Principal::Run { .. });
+        if audience == Audience::ResourceManager && of_a_run {
+            return Err(Refusal::Unknown);
         }
-        match issued.principal {
-            // Entra has not issued it.
-            Principal::Run { .. } => Err(Refusal::Unknown),
-            Principal::Client(_) => Err(Refusal::WrongAudience(issued.resource.name)),
+        if !audience.takes(&issued.audience, settings) {
+            return Err(Refusal::OtherAudience(issued.audience));
         }
+        Ok(issued.principal)
     }
 
     /// Takes no token of clients any more that was issued until now.

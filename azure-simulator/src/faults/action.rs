@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::clock::seconds_given;
 use crate::problem::Problem;
 
 /// What becomes of a request that a fault strikes. Durations are of Azure's time where they say
 /// nothing else; at the pace `instant` those are real seconds.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Action {
     /// It is not looked at; this is its answer.
@@ -30,6 +31,7 @@ pub enum Action {
     /// It is looked at after so many seconds of real time.
     Delay {
         /// How long.
+        #[serde(deserialize_with = "seconds_given")]
         seconds: f64,
     },
     /// The connection is cut before anything is changed.
@@ -50,11 +52,13 @@ pub enum Action {
     /// The change is made and answered, and then a GET of that path is a 404 for a while.
     NotFoundFor {
         /// How long.
+        #[serde(deserialize_with = "seconds_given")]
         seconds: f64,
     },
     /// For a while, GETs of this path answer what they answer first: page by page, for a LIST.
     StaleFor {
         /// How long.
+        #[serde(deserialize_with = "seconds_given")]
         seconds: f64,
     },
     /// The token that it brings expires as it arrives, and all others of clients with it.

@@ -9,6 +9,7 @@ use crate::arm::paging;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::Document;
+use crate::kinds::body_checks::only_known;
 use crate::kinds::list_order::ListOrder;
 use crate::kinds::{Kind, system_data};
 use crate::resource_id::ResourceId;
@@ -87,6 +88,11 @@ impl Kind for Version {
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
         let body = request.object()?;
+        only_known(
+            body,
+            &["id", "name", "type", "properties", "systemData"],
+            "a version of an asset",
+        )?;
         let properties = (self.0.normalise)(&request.id, &body["properties"])?;
         let existing = transaction.state.documents.get(&request.id).cloned();
         let (status, body) = match existing {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
-use crate::kinds::body_checks::only_known;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 
 /// Nodes of one MPI run (contract section 6), and processes on each of them.
 const MOST_INSTANCES: u64 = 100;
@@ -25,6 +25,8 @@ pub(crate) fn resources(given: &Value) -> Result<Value, ArmError> {
         ],
         "a job's resources",
     )?;
+    let texts = ["instanceType", "shmSize", "dockerArgs"].map(|field| (field, Form::Text));
+    check_forms(given, &texts, "a job's resources")?;
     let instances = counted(given, "instanceCount", 1..=MOST_INSTANCES)?;
     let mut resources = json!({
         "instanceCount": instances.unwrap_or(1),

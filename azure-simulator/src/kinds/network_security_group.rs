@@ -10,11 +10,9 @@ use crate::arm::error::ArmError;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::Document;
-use crate::kinds::body_checks::{checked_tags, only_known};
+use crate::kinds::body_checks::{checked_tags, location_of, only_known};
 use crate::kinds::network_operation::{begin_deletion, begin_write, patch_tags};
-use crate::kinds::network_request::{
-    is_going, location_of, overwritten, reference_not_found, to_be_deleted,
-};
+use crate::kinds::network_request::{is_going, overwritten, reference_not_found, to_be_deleted};
 use crate::kinds::network_state::{check_idle, new_etag, set_state};
 use crate::kinds::{Kind, NETWORK_VERSIONS};
 use crate::physics::Event;

@@ -14,6 +14,7 @@ pub(crate) mod pool_life;
 pub(crate) mod quota;
 pub(crate) mod run;
 mod subnet_addresses;
+mod workspace_life;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::resource_id::ResourceId;
 use crate::world::World;
 use ledger::Ledger;
 use node_addresses::NodeAddresses;
-use pool::{Node, NodeState, Pool};
+use pool::{Deletion, Node, NodeState, Pool};
 use quota::Quota;
 use run::{Outcome, Run};
 use subnet_addresses::SubnetAddresses;
@@ -53,6 +54,13 @@ pub(crate) enum Event {
     },
     SubnetReleased {
         subnet: String,
+    },
+    WorkspaceWritten {
+        workspace: ResourceId,
+        operation: OperationId,
+    },
+    WorkspaceDeleteDue {
+        workspace: String,
     },
     ComputeWritten {
         pool: String,
@@ -143,6 +151,8 @@ pub(crate) struct Physics {
     /// Pools that would have more nodes if they could.
     short_pools: BTreeSet<String>,
     addresses: NodeAddresses,
+    /// Workspaces that are going, by their keys.
+    workspace_deletions: BTreeMap<String, Deletion>,
     /// Runs whose processes were told to start or to end, and have not been seen to.
     awaited: HashSet<String>,
 }
@@ -160,6 +170,7 @@ impl Physics {
             ledger: Ledger::default(),
             short_pools: BTreeSet::new(),
             addresses,
+            workspace_deletions: BTreeMap::new(),
             awaited: HashSet::new(),
         }
     }
@@ -176,6 +187,7 @@ impl Physics {
         self.ledger = Ledger::default();
         self.short_pools.clear();
         self.addresses.give_all_back();
+        self.workspace_deletions.clear();
     }
 
     /// Something was ordered of a run's processes that will be reported.
@@ -297,6 +309,11 @@ impl Transaction<'_> {
                 }
             }
             Event::SubnetReleased { subnet } => self.release_subnet(&subnet),
+            Event::WorkspaceWritten {
+                workspace,
+                operation,
+            } => self.workspace_written(&workspace, operation),
+            Event::WorkspaceDeleteDue { workspace } => self.workspace_delete_due(&workspace),
             Event::ComputeWritten { pool, operation } => self.compute_written(&pool, operation),
             Event::PoolSettled { pool } => self.pool_settled(&pool),
             Event::PoolDeleteDue { pool } => self.pool_delete_due(&pool),

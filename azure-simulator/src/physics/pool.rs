@@ -206,8 +206,11 @@ impl Pool {
     /// What the compute's `errors` tell of it.
     pub(crate) fn errors(&self, unproven: &Unproven) -> BTreeSet<&Problem> {
         let mut errors = self.problems();
-        if !unproven.core_quota_in_errors {
-            errors.retain(|problem| problem.code != CORE_QUOTA_REACHED);
+        if let Some(shortage) = &self.shortage
+            && shortage.code == CORE_QUOTA_REACHED
+            && !unproven.core_quota_in_errors
+        {
+            errors.remove(shortage);
         }
         errors
     }

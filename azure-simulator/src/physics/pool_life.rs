@@ -313,15 +313,20 @@ impl Transaction<'_> {
             }
             Some(Fate::Unavailable { .. }) | None => {}
         }
+        self.end_pool(key, Some(operation));
+    }
+
+    /// A deletion that nothing stops, told of by an operation of its own or with its workspace.
+    pub(crate) fn end_pool(&mut self, key: &str, operation: Option<OperationId>) {
         let Some(pool) = self.state.physics.pools.get_mut(key) else {
             return;
         };
         if let Some(deletion) = &mut pool.deletion {
-            deletion.operations.push(operation);
+            deletion.operations.extend(operation);
             return;
         }
         pool.deletion = Some(Deletion {
-            operations: vec![operation],
+            operations: operation.into_iter().collect(),
             due: false,
         });
         let nodes: Vec<String> = pool.nodes.iter().map(|node| node.id.clone()).collect();
@@ -387,5 +392,6 @@ impl Transaction<'_> {
             self.schedule(seconds, Event::SubnetReleased { subnet });
         }
         self.retry_short_pools();
+        self.finish_workspace_deletions();
     }
 }

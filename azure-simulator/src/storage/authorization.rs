@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::arm::request::Query;
 use crate::azure::Azure;
-use crate::entra::{Audience, Principal, Refusal};
+use crate::entra::{Audience, Principal};
 use crate::storage::StorageRequest;
 use crate::storage::account::Account;
 use crate::storage::error::StorageError;
@@ -45,11 +45,11 @@ pub(crate) fn check(
             "The MAC signature found in the HTTP request is not the same.",
         ));
     }
-    match azure.tokens.check(&request.headers, Audience::Storage, now) {
+    match azure
+        .tokens
+        .check(settings, &request.headers, Audience::Storage, now)
+    {
         Ok(Principal::Client(_)) => Ok(()),
-        Err(Refusal::WrongAudience(_)) => Err(denied(
-            "Audience validation failed. Audience did not match.",
-        )),
         _ => Err(denied(
             "Neither a signature, nor an account key, nor a token was given.",
         )),

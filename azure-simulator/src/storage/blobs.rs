@@ -66,6 +66,11 @@ impl BlobMetadata {
     }
 }
 
+/// The folder of an account.
+pub(crate) fn account_root(directory: &Path, account: &Account) -> PathBuf {
+    directory.join(ROOT).join(&account.name)
+}
+
 /// The folder of a container; `None` where its name is none.
 pub(crate) fn container_root(
     directory: &Path,
@@ -76,7 +81,7 @@ pub(crate) fn container_root(
         && container
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    plain.then(|| directory.join(ROOT).join(&account.name).join(container))
+    plain.then(|| account_root(directory, account).join(container))
 }
 
 /// A container of an account. Containers need not be made first.

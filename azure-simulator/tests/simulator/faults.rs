@@ -354,7 +354,12 @@ async fn a_job_can_wait_for_ever_with_an_error_of_its_compute() {
     azure.advance(100_000).await;
     assert_eq!(azure.job("j1").await["properties"]["status"], "Queued");
     assert!(azure.nodes().is_empty());
-    let errors = azure.compute("pool").await["properties"]["properties"]["errors"].clone();
+    let inner = azure.compute("pool").await["properties"]["properties"].clone();
+    assert_eq!(
+        (&inner["currentNodeCount"], &inner["targetNodeCount"]),
+        (&json!(0), &json!(1))
+    );
+    let errors = &inner["errors"];
     assert_eq!(errors[0]["error"]["code"], "ClusterCoreQuotaReached");
     azure.post(&azure.ml("jobs/j1/cancel")).await.expect(202);
     azure.advance(0).await;

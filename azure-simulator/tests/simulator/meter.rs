@@ -1,11 +1,11 @@
 //! What clients and nodes cost, and a world that begins anew.
 
-use azure_simulator::{Fault, FaultAction, NetworkConflict, World};
+use azure_simulator::{Fault, FaultAction, World};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::client::Azure;
-use crate::fixtures::{network_body, pool_body};
+use crate::fixtures::pool_body;
 
 async fn by_hand() -> Azure {
     let azure = Azure::start(World::default().with_manual_time()).await;
@@ -83,18 +83,6 @@ async fn what_a_pool_has_cost_stays_with_the_tags_that_it_had() {
     azure.advance(10).await;
     let pools = azure.simulator.meter()["nodes"]["pools"].clone();
     assert_eq!(pools.as_array().unwrap().len(), 2, "the tags are the same");
-}
-
-#[tokio::test]
-async fn the_429_that_is_no_throttling_is_not_counted_as_such() {
-    let mut world = World::default().with_manual_time();
-    world.operations.network_conflict = NetworkConflict::RetryableErrorDueToAnotherOperation;
-    let azure = Azure::start(world).await;
-    let path = azure.network("virtualNetworks/v1");
-    azure.put(&path, network_body(&[])).await.expect(201);
-    azure.put(&path, network_body(&[])).await.expect(429);
-    let throttled = azure.simulator.meter()["throttled"].clone();
-    assert_eq!(throttled, json!({"reads": 0, "writes": 0, "deletes": 0}));
 }
 
 #[tokio::test]

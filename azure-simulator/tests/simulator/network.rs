@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use azure_simulator::{Pace, Timings, World};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::Azure;
 use crate::fixtures::{network_body, pool_body, running};
@@ -82,17 +82,18 @@ async fn a_write_against_an_old_etag_is_refused() {
         .as_str()
         .unwrap()
         .to_owned();
-    let write = || {
+    let write = |method: Method, body: Value| {
         let request = azure
             .http
-            .request(Method::PUT, format!("{}{path}", azure.simulator.arm_url()))
+            .request(method, format!("{}{path}", azure.simulator.arm_url()))
             .bearer_auth(&azure.token)
             .header("If-Match", &old)
-            .json(&network_body(&ONE));
+            .json(&body);
         async { request.send().await.unwrap().status().as_u16() }
     };
-    assert_eq!(write().await, 200);
-    assert_eq!(write().await, 412);
+    assert_eq!(write(Method::PUT, network_body(&ONE)).await, 200);
+    assert_eq!(write(Method::PUT, network_body(&ONE)).await, 412);
+    assert_eq!(write(Method::PATCH, json!({"tags": {}})).await, 412);
 }
 
 #[tokio::test]
@@ -109,6 +110,8 @@ async fn writes_to_a_network_go_one_at_a_time() {
         .await
         .expect(200);
     assert_eq!(status.body["status"], running());
+    let tags = azure.patch(&path, json!({"tags": {}})).await.expect(409);
+    assert_eq!(tags.code(), "AnotherOperationInProgress");
     let second = azure.put(&path, network_body(&ONE)).await.expect(409);
     assert_eq!(second.code(), "AnotherOperationInProgress");
     assert_eq!(

@@ -202,8 +202,8 @@ async fn no_blob_is_read_or_written_through_a_link_that_a_job_has_left() {
     assert_eq!(azure.blob(Method::GET, own, "").await.text, "own\n");
     let (account, _) = own.split_once("/ExperimentRun").unwrap();
     let scope = [("scope", "https://storage.azure.com/.default")];
-    let signed_in = azure.sign_in(&scope).await.expect(200);
-    let token = signed_in.body["access_token"].as_str().unwrap();
+    let signed_in = azure.sign_in(&scope).await.expect(200).body;
+    let token = signed_in["access_token"].as_str().unwrap();
     for name in THROUGH_LINKS {
         let url = format!("{account}/ExperimentRun/dcid.j1/outputs/{name}");
         for method in [Method::GET, Method::PUT, Method::DELETE] {

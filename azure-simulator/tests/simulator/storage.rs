@@ -37,6 +37,18 @@ pub(crate) fn within(container: &str, blob: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_signature_is_good_for_an_hour() {
+    let azure = Azure::start(World::default().with_manual_time()).await;
+    let (signed, _) = azure.upload("one").await;
+    let blob = within(&signed, "a.txt");
+    azure.blob(Method::PUT, &blob, "hello").await.expect(201);
+    azure.advance(3500).await;
+    azure.blob(Method::GET, &blob, "").await.expect(200);
+    azure.advance(101).await;
+    azure.blob(Method::GET, &blob, "").await.expect(403);
+}
+
+#[tokio::test]
 async fn a_signed_url_lets_at_its_container_and_at_nothing_else() {
     let azure = Azure::without_delays().await;
     let (signed, plain) = azure.upload("one").await;
@@ -67,19 +79,6 @@ async fn a_signed_url_lets_at_its_container_and_at_nothing_else() {
         .blob(Method::GET, &within(&signed, "none"), "")
         .await
         .expect(404);
-}
-
-#[tokio::test]
-async fn a_signed_url_is_good_for_an_hour() {
-    let azure = Azure::start(World::default().with_manual_time()).await;
-    let (signed, _) = azure.upload("one").await;
-    let blob = within(&signed, "a.txt");
-    azure.blob(Method::PUT, &blob, "hello").await.expect(201);
-    azure.advance(3500).await;
-    azure.blob(Method::GET, &blob, "").await.expect(200);
-    azure.advance(101).await;
-    let reply = azure.blob(Method::GET, &blob, "").await.expect(403);
-    assert_eq!(reply.header("x-ms-error-code"), "AuthenticationFailed");
 }
 
 #[tokio::test]
