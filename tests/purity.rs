@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 const PURE: &[&str] = &[
     "src/azure_resources",
     "src/cluster.rs",
-    "src/inventory/freshness.rs",
+    "src/inventory/pace.rs",
+    "src/inventory/picture.rs",
+    "src/inventory/wrote.rs",
     "src/kubernetes_children",
     "src/lookup.rs",
     "src/names.rs",
