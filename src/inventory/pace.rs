@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::azure::Retry;
+use crate::reconcile::trouble;
+
 /// Whether anything of the cluster that asks is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -54,6 +57,16 @@ pub(super) fn of_resource(
     match pace {
         Pace::Moving => SETTLED,
         Pace::Settled => STEADY,
+    }
+}
+
+/// Until the next try after so many failures in a row. What somebody mends is noticed soon: a read costs little.
+pub(super) fn after_failure(retry: Retry, failures: u32) -> Duration {
+    match retry {
+        Retry::After(_) => trouble::delay(retry, failures),
+        Retry::Backoff | Retry::Slow | Retry::OnChange => {
+            trouble::delay(retry, failures).min(SLOWEST_WHILE_MOVING)
+        }
     }
 }
 
@@ -143,6 +156,16 @@ mod tests {
                 "{kind} {body:?} {pace:?} {since_change}"
             );
         }
+    }
+
+    #[test]
+    fn a_read_that_was_refused_is_tried_again_soon_and_never_before_azure_asks() {
+        let seconds = Duration::from_secs;
+        assert_eq!(after_failure(Retry::Backoff, 1), seconds(1));
+        for retry in [Retry::Backoff, Retry::Slow, Retry::OnChange] {
+            assert_eq!(after_failure(retry, 10), SLOWEST_WHILE_MOVING);
+        }
+        assert_eq!(after_failure(Retry::After(seconds(40)), 1), seconds(40));
     }
 
     #[test]

@@ -14,7 +14,6 @@ use crate::azure_resources::job::{JobFacts, without_payload};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, Job, VirtualNetwork};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::{ClusterIdentity, job_prefix_of};
-use crate::reconcile::trouble;
 
 /// Azure's reads may lag behind a write for so long: what they showed before it is no news
 /// (contract section 14, "404 right after 201").
@@ -302,7 +301,8 @@ impl Picture {
                 (None, Some(at)) => at + pace::of_list(moves, since_change),
                 (None, None) => Duration::ZERO,
             };
-            let cost = told_at.map(|_| list.pages.max(1));
+            let is_first = list.failed.is_none() && told_at.is_none();
+            let cost = (!is_first).then_some(list.pages.max(1));
             consider(Read::List(of), at, cost, pace);
         }
         for (key, item) in &self.items {
@@ -586,8 +586,8 @@ impl Item {
         now: Duration,
         pace: Pace,
     ) -> Option<(Duration, Option<u32>)> {
-        if let Some(awaited) = self.awaited() {
-            return Some((awaited, None));
+        if let Some(again) = self.again() {
+            return Some(again);
         }
         let Some(told_at) = self.told_at.filter(|at| *at >= trusted_since) else {
             return Some((Duration::ZERO, None));
@@ -600,8 +600,8 @@ impl Item {
 
     /// When to read by its id what stands in a list, and what that costs: `moves` where the list is read too seldom.
     fn due_beside_its_list(&self, now: Duration, moves: bool) -> Option<(Duration, Option<u32>)> {
-        if let Some(awaited) = self.awaited() {
-            return Some((awaited, None));
+        if let Some(again) = self.again() {
+            return Some(again);
         }
         match self.place {
             PlaceInList::Missing => return Some((Duration::ZERO, Some(1))),
@@ -613,10 +613,11 @@ impl Item {
         Some((told_at + pace::while_moving(since_change), Some(1)))
     }
 
-    /// When to read what nothing is known of until then.
-    fn awaited(&self) -> Option<Duration> {
-        let failed = self.failed.as_ref().map(|failed| failed.not_before);
-        failed.or_else(|| self.doubted_at.map(|_| Duration::ZERO))
+    /// When to read again what a read or a write has left unknown, and what that costs.
+    fn again(&self) -> Option<(Duration, Option<u32>)> {
+        let failed = self.failed.as_ref();
+        let failed = failed.map(|failed| (failed.not_before, Some(1)));
+        failed.or_else(|| self.doubted_at.map(|_| (Duration::ZERO, None)))
     }
 
     /// Its list leaves it out.
@@ -673,7 +674,7 @@ fn fail(failed: &mut Option<Failed>, trouble: Trouble, retry: Retry, now: Durati
         .saturating_add(1);
     let is_news = before.is_none_or(|failed| failed.trouble.reason != trouble.reason);
     *failed = Some(Failed {
-        not_before: now + trouble::delay(retry, times),
+        not_before: now + pace::after_failure(retry, times),
         trouble,
         times,
     });
