@@ -5,6 +5,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
+use crate::api::Reason;
 use crate::azure::{EndedRequest, RequestObserver};
 
 /// Every metric of the operator.
@@ -15,6 +16,7 @@ pub struct Metrics {
     pub reconciles: IntCounterVec,
     pub reconcile_seconds: HistogramVec,
     pub status_writes: IntCounter,
+    setbacks: IntCounterVec,
     azure_requests: IntCounterVec,
     azure_request_seconds: HistogramVec,
 }
@@ -44,6 +46,13 @@ impl Metrics {
                 "dask_azureml_status_writes_total",
                 "Writes of a DaskCluster's status",
             )?,
+            setbacks: IntCounterVec::new(
+                Opts::new(
+                    "dask_azureml_setbacks_total",
+                    "Steps that failed, by the reason that the condition gives",
+                ),
+                &["reason"],
+            )?,
             azure_requests: IntCounterVec::new(
                 Opts::new(
                     "dask_azureml_azure_requests_total",
@@ -61,10 +70,11 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 5] = [
+        let all: [Box<dyn Collector>; 6] = [
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.reconcile_seconds.clone()),
             Box::new(metrics.status_writes.clone()),
+            Box::new(metrics.setbacks.clone()),
             Box::new(metrics.azure_requests.clone()),
             Box::new(metrics.azure_request_seconds.clone()),
         ];
@@ -72,6 +82,12 @@ impl Metrics {
             metrics.registry.register(collector)?;
         }
         Ok(metrics)
+    }
+
+    pub fn count_setbacks(&self, reasons: &[Reason]) {
+        for reason in reasons {
+            self.setbacks.with_label_values(&[reason.as_str()]).inc();
+        }
     }
 
     /// The page that Prometheus reads.

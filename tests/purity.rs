@@ -15,6 +15,7 @@ const PURE: &[&str] = &[
     "src/reconcile/conclude",
     "src/reconcile/observed.rs",
     "src/reconcile/plan",
+    "src/reconcile/setbacks.rs",
     "src/reconcile/status.rs",
     "src/reconcile/trouble.rs",
     "src/reconcile/validate.rs",

@@ -55,6 +55,9 @@ pub enum Reason {
     /// The subscription's or the workspace's quota of cores is used up. Ask Azure for more, or ask
     /// for fewer nodes.
     QuotaExceeded,
+    /// Azure has no machines of that size to give, or the subnet has no address left. Wait, or choose another size,
+    /// region or subnet.
+    NoCapacity,
     /// Azure asked the operator to slow down. Wait: it goes on by itself.
     Throttled,
     /// Azure failed to do its part. Wait: it is tried again; the message holds Azure's own code and
@@ -70,6 +73,11 @@ pub enum Reason {
     PolicyDenied,
     /// A lock on the subscription, resource group or resource forbids the change. Remove the lock.
     ScopeLocked,
+    /// Azure works on a resource for longer than that ever takes. The message names the operation for a support case,
+    /// and the way out.
+    OperationStuck,
+    /// Azure was told to cancel a job and has not ended it in time. The message says what holds on to it.
+    CancelStuck,
     /// The pool that `UseExisting` names does not exist. Mend `spec.compute.name`, or use
     /// `creationPolicy: Create`.
     PoolNotFound,
@@ -145,7 +153,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 47] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -165,12 +173,15 @@ impl Reason {
         Self::AuthorizationFailed,
         Self::VmSizeUnknown,
         Self::QuotaExceeded,
+        Self::NoCapacity,
         Self::Throttled,
         Self::AzureError,
         Self::AzureUnreachable,
         Self::RejectedByAzure,
         Self::PolicyDenied,
         Self::ScopeLocked,
+        Self::OperationStuck,
+        Self::CancelStuck,
         Self::PoolNotFound,
         Self::NetworkNotFound,
         Self::DatasetNotFound,
@@ -214,12 +225,15 @@ impl Reason {
             Self::AuthorizationFailed => "AuthorizationFailed",
             Self::VmSizeUnknown => "VmSizeUnknown",
             Self::QuotaExceeded => "QuotaExceeded",
+            Self::NoCapacity => "NoCapacity",
             Self::Throttled => "Throttled",
             Self::AzureError => "AzureError",
             Self::AzureUnreachable => "AzureUnreachable",
             Self::RejectedByAzure => "RejectedByAzure",
             Self::PolicyDenied => "PolicyDenied",
             Self::ScopeLocked => "ScopeLocked",
+            Self::OperationStuck => "OperationStuck",
+            Self::CancelStuck => "CancelStuck",
             Self::PoolNotFound => "PoolNotFound",
             Self::NetworkNotFound => "NetworkNotFound",
             Self::DatasetNotFound => "DatasetNotFound",

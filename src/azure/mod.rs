@@ -2,6 +2,7 @@
 //! Azure ML data plane. Nothing here knows a kind of resource, decides what to do next, or waits
 //! between two requests.
 
+mod class;
 mod client;
 mod credential;
 mod data_plane;

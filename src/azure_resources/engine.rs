@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::job::Lineup;
 use super::ownership::{owner_uid, tags_of};
 use super::{AzureKind, Change, Drift, Health, LeavingRule, Standing, Wanted};
 use crate::api::{ConditionType, DeletionPolicy, Reason};
-use crate::azure::ResourceId;
+use crate::azure::{ResourceId, Verdict};
 use crate::cluster::Place;
 use crate::lookup::{Lookup, Trouble};
-use crate::reconcile::{Blocked, Observed, Step, ValidCluster, Wait};
+use crate::reconcile::{Aftermath, Blocked, Course, Observed, Step, ValidCluster, Wait, trouble};
 
 /// What a kind plans from.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +36,21 @@ pub struct KindPlan {
     pub steps: Vec<Step>,
     pub waits: Vec<Wait>,
     pub blocked: Vec<Blocked>,
+    pub aftermaths: Vec<Aftermath>,
 }
 
 impl KindPlan {
     pub fn is_ready(&self) -> bool {
         self.steps.is_empty() && self.waits.is_empty() && self.blocked.is_empty()
+    }
+
+    /// Forgets that it had failed before.
+    fn note_that_it_holds<K: AzureKind>(&mut self, scene: &Scene<'_>, id: &ResourceId) {
+        let step = Step::put::<K>(id.clone(), Value::Null, "").key();
+        let setback = scene.observed.setbacks.get(&step);
+        if setback.is_some_and(|setback| setback.course != Course::Refused) {
+            self.aftermaths.push(Aftermath::Holds { step });
+        }
     }
 
     fn wait(&mut self, stage: ConditionType, reason: Reason, message: impl Into<String>) {
@@ -194,13 +205,29 @@ fn plan_one<K: AzureKind>(
         }
     };
     match K::health(&decoded) {
-        Health::Ready => {}
-        Health::Settling(message) => return plan.wait(stage, Reason::Provisioning, message),
-        Health::Failed { reason, message } => {
-            return plan.block(
-                stage,
-                Trouble::passing(reason, format!("{what}: {message}")),
-            );
+        Health::Ready => plan.note_that_it_holds::<K>(scene, &id),
+        Health::Settling(message) => {
+            return match overdue(scene.observed, &id, K::SETTLES_WITHIN) {
+                None => plan.wait(stage, Reason::Provisioning, message),
+                Some(facts) => {
+                    let way_out = match standing {
+                        Standing::Use { .. } => "its owner has to mend it",
+                        _ => "delete it: it is made again, from the manifest",
+                    };
+                    let message = format!("{what}: {message} {facts}; {way_out}");
+                    plan.block(stage, Trouble::passing(Reason::OperationStuck, message));
+                }
+            };
+        }
+        Health::Failed { verdict, message } => {
+            let failed = Failed {
+                verdict,
+                told: format!("{what}: {message}"),
+            };
+            // Another size is no matter of another try.
+            if !must_be_replaced::<K>(&standing, &decoded) {
+                return plan_failed::<K>(scene, id, &standing, &decoded, &failed, plan);
+            }
         }
         Health::Unfit { reason, message } => {
             let trouble = Trouble {
@@ -238,6 +265,75 @@ fn plan_one<K: AzureKind>(
             );
         }
     }
+}
+
+fn must_be_replaced<K: AzureKind>(standing: &Standing<K::Want>, have: &K::Have) -> bool {
+    match standing {
+        Standing::Own(want) | Standing::OwnThroughParent(want) | Standing::Shared(want) => {
+            matches!(K::drift(want, have), Drift::Replace { .. })
+        }
+        Standing::Keep | Standing::Use { .. } | Standing::Later { .. } => false,
+    }
+}
+
+/// One whose last write Azure did not carry through.
+struct Failed {
+    verdict: Verdict,
+    told: String,
+}
+
+/// What is ours is written again, later after every failure: Azure keeps the name, and a PUT of the same is how it is
+/// mended. What is somebody else's is told.
+fn plan_failed<K: AzureKind>(
+    scene: &Scene<'_>,
+    id: ResourceId,
+    standing: &Standing<K::Want>,
+    have: &K::Have,
+    failed: &Failed,
+    plan: &mut KindPlan,
+) {
+    let stage = K::stage(&id);
+    let trouble = trouble::of_verdict(failed.verdict, &failed.told);
+    let again = match standing {
+        Standing::Own(want) | Standing::OwnThroughParent(want) | Standing::Shared(want) => {
+            K::again(want, have)
+        }
+        Standing::Keep | Standing::Use { .. } | Standing::Later { .. } => None,
+    };
+    let Some(body) = again else {
+        return plan.block(stage, trouble.not_lasting());
+    };
+    let step = Step::put::<K>(id, body, "Azure did not carry the last write through");
+    match scene.observed.setbacks.get(&step.key()) {
+        Some(setback) if setback.course != Course::TriedAgain => plan.steps.push(step),
+        _ => {
+            plan.aftermaths.push(Aftermath::Fell {
+                step: step.key(),
+                trouble: trouble.clone(),
+                retry: failed.verdict.class.retry(None),
+            });
+            plan.block(stage, trouble);
+        }
+    }
+}
+
+/// The facts of an operation that has not ended in time; `None` while it may still take.
+pub(crate) fn overdue(
+    observed: &Observed,
+    id: &ResourceId,
+    deadline: SignedDuration,
+) -> Option<String> {
+    let (since, age) = observed.age(id)?;
+    let operation = observed.operations.get(id);
+    let operation =
+        operation.map_or_else(String::new, |operation| format!(", operation {operation}"));
+    (age > deadline).then(|| {
+        format!(
+            "since {} or longer, which never takes more than {} minutes{operation}",
+            since.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            deadline.as_mins()
+        )
+    })
 }
 
 fn leave<K: AzureKind>(leaving: &Leaving<'_>) -> KindPlan {
@@ -295,7 +391,13 @@ fn leave<K: AzureKind>(leaving: &Leaving<'_>) -> KindPlan {
             .pointer("/properties/provisioningState")
             .and_then(Value::as_str);
         if state == Some("Deleting") {
-            plan.wait(stage, Reason::Deleting, format!("{what} is Deleting"));
+            match overdue(leaving.observed, &id, K::GOES_WITHIN) {
+                None => plan.wait(stage, Reason::Deleting, format!("{what} is Deleting")),
+                Some(facts) => {
+                    let message = format!("{what} is Deleting {facts}; ask Azure's support");
+                    plan.block(stage, Trouble::passing(Reason::OperationStuck, message));
+                }
+            }
         } else {
             plan.steps
                 .push(Step::delete::<K>(id, "the DaskCluster is being deleted"));

@@ -4,6 +4,7 @@
 
 mod pace;
 mod picture;
+mod usages;
 mod view;
 mod vm_sizes;
 mod wrote;
@@ -24,6 +25,7 @@ use crate::lookup::{Lookup, Trouble};
 use crate::names::ClusterIdentity;
 
 pub use pace::Pace;
+pub use usages::Usages;
 pub use vm_sizes::VmSizes;
 pub use wrote::Wrote;
 

@@ -13,7 +13,6 @@ use crate::azure_resources::job::{JobFacts, without_payload};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, Job};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::{ClusterIdentity, job_prefix_of};
-use crate::reconcile::trouble;
 
 /// Azure's reads may lag behind a write for so long: what they showed before it is no news
 /// (contract section 14, "404 right after 201").
@@ -612,7 +611,7 @@ fn fail(failed: &mut Option<Failed>, trouble: Trouble, retry: Retry, now: Durati
         .saturating_add(1);
     let is_news = before.is_none_or(|failed| failed.trouble.reason != trouble.reason);
     *failed = Some(Failed {
-        not_before: now + trouble::delay(retry, times),
+        not_before: now + retry.delay(times, 0.0),
         trouble,
         times,
     });

@@ -1,6 +1,7 @@
 //! Step 4: [`Plan`] → [`Acted`]. Executes and decides nothing; what fails becomes a fact.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use futures::StreamExt as _;
 use http::StatusCode;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use super::observe::Azure;
 use super::plan::{Action, Follow, Plan, Step};
 use super::trouble;
-use crate::azure::{Error, Response, Retry};
+use crate::azure::{Error, Operation, ResourceId, Response, Retry};
 use crate::inventory::Wrote;
 use crate::kubernetes::ClusterWriter;
 use crate::lookup::Trouble;
@@ -35,6 +36,14 @@ pub(super) struct Failure {
 }
 
 impl Acted {
+    #[cfg(test)]
+    pub(crate) fn taken(steps: Vec<Step>) -> Self {
+        Self {
+            done: steps,
+            failed: Vec::new(),
+        }
+    }
+
     pub fn done(&self) -> impl Iterator<Item = &Step> {
         self.done.iter()
     }
@@ -65,6 +74,8 @@ pub(super) struct Hands<'a> {
     pub kubernetes: &'a ClusterWriter<'a>,
     pub azure: Option<&'a Azure>,
     pub poller: &'a crate::dask::Poller,
+    /// Takes the operations that Azure names, without their links.
+    pub operations: &'a Mutex<BTreeMap<ResourceId, String>>,
 }
 
 /// Gates one after the other, then everything else in order, with Azure writes of one kind side by side.
@@ -214,6 +225,14 @@ impl Hands<'_> {
             ),
             _ => return Ok(()),
         };
+        if let Ok(answer) = &answer
+            && let Some(operation) = answer.operation.as_ref().and_then(Operation::id)
+        {
+            self.operations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id.clone(), operation.to_owned());
+        }
         azure
             .sight
             .wrote(id, api_version, what_is_left(action, &answer));
@@ -238,38 +257,5 @@ fn what_is_left(action: &Action, answer: &Result<Response, Error>) -> Wrote {
         (Action::DeleteAzure { .. }, Err(error)) if error.is_not_found() => Wrote::Gone,
         (Action::CancelJob { .. }, Ok(answer)) if accepted(answer) => Wrote::Cancelling,
         _ => Wrote::Unknown,
-    }
-}
-
-/// Failures in a row, by step: what a later plan respects.
-#[derive(Clone, Debug, Default)]
-pub struct Setbacks(pub std::collections::BTreeMap<String, super::observed::Setback>);
-
-impl Setbacks {
-    /// Counts what failed, forgets what was done, and tells the failures when they are tried again.
-    pub fn learn(&mut self, acted: &mut Acted, now: Timestamp) {
-        for step in acted.done() {
-            self.0.remove(&step.key());
-        }
-        for failure in acted.failed_mut() {
-            let failures = self
-                .0
-                .get(&failure.step.key())
-                .map_or(0, |setback| setback.failures)
-                .saturating_add(1);
-            let delay = trouble::delay(failure.retry, failures).max(Duration::from_millis(250));
-            let not_before = now
-                .saturating_add(
-                    jiff::SignedDuration::try_from(delay).unwrap_or(jiff::SignedDuration::ZERO),
-                )
-                .unwrap_or(now);
-            failure.next_try = Some(not_before);
-            let setback = super::observed::Setback {
-                trouble: failure.trouble.clone(),
-                failures,
-                not_before,
-            };
-            self.0.insert(failure.step.key(), setback);
-        }
     }
 }

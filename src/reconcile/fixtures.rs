@@ -112,6 +112,9 @@ impl World {
             connection: Lookup::Absent,
             scheduler: SchedulerSight::default(),
             setbacks: BTreeMap::new(),
+            since: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            usages: Lookup::NotAsked,
             fresh_token: fresh_token(),
         };
         let scene = Scene {

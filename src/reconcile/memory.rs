@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
-use super::act::Setbacks;
 use super::conclude::Next;
 use super::observed::JobFailure;
+use super::setbacks::Setbacks;
+use crate::azure::ResourceId;
 use crate::azure_resources::PoolNode;
 use crate::inventory::Pace;
+use crate::lookup::Lookup;
 
 #[derive(Clone, Debug)]
 pub struct ClusterMemory {
@@ -23,6 +26,9 @@ pub struct ClusterMemory {
     /// The nodes of the pool, as they were when this head's address had to be believed.
     pub pool_nodes: Option<(String, Vec<PoolNode>)>,
     pub job_failures: BTreeMap<String, JobFailure>,
+    pub waits: Waits,
+    /// The operations that Azure named for writes of ours, without their links.
+    pub operations: BTreeMap<ResourceId, String>,
 }
 
 impl ClusterMemory {
@@ -36,6 +42,8 @@ impl ClusterMemory {
             last_status_write: None,
             pool_nodes: None,
             job_failures: BTreeMap::new(),
+            waits: Waits::default(),
+            operations: BTreeMap::new(),
         }
     }
 
@@ -64,5 +72,73 @@ impl ClusterMemory {
             Next::AtRest => Pace::Settled,
             Next::After(_) | Next::Never => Pace::Moving,
         };
+    }
+}
+
+/// Since when what is on its way has been seen in the state that it is in. Azure does not tell.
+#[derive(Clone, Debug, Default)]
+pub struct Waits(BTreeMap<ResourceId, (String, Timestamp)>);
+
+impl Waits {
+    /// Takes note of the states of a look that came through, and says since when each of them lasts.
+    pub fn see<'a>(
+        &mut self,
+        resources: impl Iterator<Item = (&'a ResourceId, &'a Lookup<Value>)>,
+        now: Timestamp,
+    ) -> BTreeMap<ResourceId, Timestamp> {
+        for (id, found) in resources {
+            let state = match found {
+                Lookup::Present(body) => on_its_way(body),
+                Lookup::Absent => None,
+                Lookup::NotAsked | Lookup::Unavailable(_) => continue,
+            };
+            match state {
+                None => {
+                    self.0.remove(id);
+                }
+                Some(state) if self.0.get(id).is_some_and(|(held, _)| held == state) => {}
+                Some(state) => {
+                    self.0.insert(id.clone(), (state.to_owned(), now));
+                }
+            }
+        }
+        let since = self.0.iter().map(|(id, (_, since))| (id.clone(), *since));
+        since.collect()
+    }
+}
+
+/// The word for a state that Azure means to leave by itself (contract sections 6 and 7).
+fn on_its_way(body: &Value) -> Option<&str> {
+    let word = |pointer| body.pointer(pointer).and_then(Value::as_str);
+    word("/properties/provisioningState")
+        .filter(|state| !["Succeeded", "Failed", "Canceled"].contains(state))
+        .or_else(|| word("/properties/status").filter(|status| *status == "CancelRequested"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::reconcile::fixtures::{noon, seconds_after_noon};
+
+    #[test]
+    fn a_state_lasts_since_it_was_first_seen_and_a_failed_look_ends_nothing() {
+        let id: ResourceId = "/subscriptions/0/resourceGroups/rg".parse().unwrap();
+        let pool =
+            |state: &str| Lookup::Present(json!({"properties": {"provisioningState": state}}));
+        let mut waits = Waits::default();
+        let mut see = |found: Lookup<Value>, seconds| {
+            let since = waits.see([(&id, &found)].into_iter(), seconds_after_noon(seconds));
+            since.get(&id).copied()
+        };
+        assert_eq!(see(pool("Creating"), 0), Some(noon()));
+        assert_eq!(see(pool("Creating"), 60), Some(noon()));
+        assert_eq!(see(Lookup::NotAsked, 61), Some(noon()));
+        assert_eq!(see(pool("Deleting"), 62), Some(seconds_after_noon(62)));
+        assert_eq!(see(pool("Succeeded"), 63), None);
+        let job = Lookup::Present(json!({"properties": {"status": "CancelRequested"}}));
+        assert_eq!(see(job, 64), Some(seconds_after_noon(64)));
+        assert_eq!(see(Lookup::Absent, 65), None);
     }
 }

@@ -12,6 +12,7 @@ mod observe;
 mod observed;
 mod plan;
 mod report;
+mod setbacks;
 mod status;
 pub mod trouble;
 mod validate;
@@ -22,13 +23,14 @@ pub use error::Error;
 pub use memory::ClusterMemory;
 pub use observe::identity;
 pub use observed::{
-    Credentials, JobFailure, Observed, SecretReference, Setback, VmSize, WorkerSubmission,
-    Workspace,
+    Credentials, JobFailure, Observed, SecretReference, VmSize, WorkerSubmission, Workspace,
 };
 pub(crate) use plan::CONNECTION;
 pub use plan::{
-    Action as PlannedAction, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait, plan,
+    Action as PlannedAction, Aftermath, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait,
+    plan,
 };
+pub use setbacks::{Course, Setback, Setbacks, USAGES_LAST};
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
     validate,
@@ -46,7 +48,7 @@ use crate::api::DaskCluster;
 use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
-use crate::inventory::{Inventory, VmSizes};
+use crate::inventory::{Inventory, Usages, VmSizes};
 use crate::kubernetes::{ClusterWriter, Sight};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
@@ -59,6 +61,7 @@ pub struct Context {
     pub access: AccessPool,
     pub inventory: Inventory,
     pub vm_sizes: VmSizes,
+    pub usages: Usages,
     pub poller: Poller,
     pub recorder: Recorder,
     pub metrics: Metrics,
@@ -134,15 +137,27 @@ async fn pipeline(
     let plan = plan(&wanted, &look.observed);
     tracing::debug!(plan = %plan, "planned");
     let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
+    let operations = Mutex::default();
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
         azure: look.azure.as_ref(),
         poller: &context.poller,
+        operations: &operations,
     };
     let mut acted = act::act(&plan, &hands).await;
+    let named = operations
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    memory.operations.extend(named);
+    memory
+        .operations
+        .retain(|id, _| look.observed.resources.contains_key(id));
     let now = context.clock.now();
-    memory.setbacks.learn(&mut acted, now);
+    let reasons = memory
+        .setbacks
+        .learn(&plan.aftermaths, &mut acted, now, rand::random::<f64>);
+    context.metrics.count_setbacks(&reasons);
     let conclusion = conclude::conclude(&conclude::Outcome {
         generation,
         wanted: &wanted,

@@ -85,6 +85,9 @@ pub(super) async fn observe(
         Wanted::Nothing(place) => reader.look_at_place(place, &mut observed).await,
         Wanted::Unknown(_) => {}
     }
+    observed.since = memory
+        .waits
+        .see(observed.resources.iter(), observed.seen_at);
     Look {
         observed,
         azure: Some(azure),
@@ -172,7 +175,10 @@ fn kubernetes_sight(
             Lookup::Present(HeldConnection::read(&secret, identity))
         }),
         scheduler: context.poller.sight(identity),
-        setbacks: memory.setbacks.0.clone(),
+        setbacks: memory.setbacks.by_step().clone(),
+        since: BTreeMap::new(),
+        operations: memory.operations.clone(),
+        usages: Lookup::NotAsked,
         fresh_token: Token::draw(),
     }
 }
@@ -205,6 +211,7 @@ impl Reader<'_> {
         }
         if place.compute_is_ours {
             self.look_at_vm_sizes(place, observed).await;
+            self.look_at_usages(place, observed).await;
         }
         let scene = Scene {
             cluster,
@@ -282,6 +289,29 @@ impl Reader<'_> {
             |error| Lookup::Unavailable(trouble::of_azure(&error)),
             Lookup::Present,
         );
+    }
+
+    /// Quota is looked at only while something waits for it.
+    async fn look_at_usages(&mut self, place: &Place, observed: &mut Observed) {
+        let Some(location) = observed
+            .location()
+            .filter(|_| self.memory.setbacks.want_usages())
+        else {
+            return;
+        };
+        let usages = self
+            .context
+            .usages
+            .of(self.access, &place.workspace, location)
+            .await;
+        observed.usages = match usages {
+            Ok(usages) => {
+                self.memory.setbacks.see_usages(&usages);
+                observed.setbacks = self.memory.setbacks.by_step().clone();
+                Lookup::Present(usages)
+            }
+            Err(error) => Lookup::Unavailable(trouble::of_azure(&error)),
+        };
     }
 
     async fn look_at(&self, ids: Vec<(ResourceId, &'static str)>, observed: &mut Observed) {

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::Ipv4Net;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::setbacks::Setback;
 use super::validate::ValidCluster;
 use crate::api::Reason;
 use crate::azure::ResourceId;
-use crate::azure_resources::PoolNode;
 use crate::azure_resources::job::{JobFacts, Lineup};
+use crate::azure_resources::{PoolNode, Usage};
 use crate::cluster::Place;
 use crate::dask::SchedulerSight;
 use crate::kubernetes_children::HeldConnection;
@@ -46,6 +47,12 @@ pub struct Observed {
     pub scheduler: SchedulerSight,
     /// What failed before and is not tried again before its time, by step.
     pub setbacks: BTreeMap<String, Setback>,
+    /// Since when each resource that is on its way has been seen in the state that it is in.
+    pub since: BTreeMap<ResourceId, Timestamp>,
+    /// The operations that Azure named for writes of ours, by resource.
+    pub operations: BTreeMap<ResourceId, String>,
+    /// How much of the region's quotas is used; asked for while something waits for quota.
+    pub usages: Lookup<Vec<Usage>>,
     /// A drawn token, should one be needed: a drawing is a fact, not a decision.
     pub fresh_token: Token,
 }
@@ -141,14 +148,6 @@ impl fmt::Display for JobFailure {
     }
 }
 
-/// A step that failed and waits for its next try.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Setback {
-    pub trouble: Trouble,
-    pub failures: u32,
-    pub not_before: Timestamp,
-}
-
 impl Observed {
     pub fn resource(&self, id: &ResourceId) -> Lookup<&Value> {
         match self.resources.get(id) {
@@ -163,6 +162,12 @@ impl Observed {
             },
             None => Lookup::NotAsked,
         }
+    }
+
+    /// How long it has been in the state that it is in, as far as this process has seen.
+    pub fn age(&self, id: &ResourceId) -> Option<(Timestamp, SignedDuration)> {
+        let since = *self.since.get(id)?;
+        Some((since, self.seen_at.duration_since(since)))
     }
 
     pub fn location(&self) -> Option<&str> {

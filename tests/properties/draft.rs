@@ -369,6 +369,9 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
         connection: Lookup::Absent,
         scheduler: SchedulerSight::default(),
         setbacks: BTreeMap::new(),
+        since: BTreeMap::new(),
+        operations: BTreeMap::new(),
+        usages: Lookup::NotAsked,
         fresh_token: token("f0"),
     };
     let scene = Scene {

@@ -10,6 +10,7 @@
 //! | `existing.rs` | pools and networks of somebody else |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
+//! | `weather.rs` | requests that Azure refuses, loses or forgets, and operations that fail or hang: how often each is written |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
 #![allow(
@@ -30,5 +31,7 @@ mod delete;
 mod endpoint_slice;
 mod existing;
 mod loss;
+mod owner;
 mod restart;
 mod scale;
+mod weather;

@@ -137,11 +137,17 @@ impl AzureKind for VirtualNetwork {
         }
     }
 
+    fn again(want: &Want, have: &Have) -> Option<Value> {
+        let held = have.properties.address_space.clone().unwrap_or_default();
+        let held = held.address_prefixes.unwrap_or_default();
+        Some(with_what_others_put_there(want, have, held))
+    }
+
     fn health(have: &Have) -> Health {
         Health::of_provisioning_state(
             have.properties.provisioning_state.as_deref(),
             "the virtual network",
-            "",
+            &[],
         )
     }
 }

@@ -19,6 +19,7 @@ use std::fmt;
 use super::observed::Observed;
 use super::validate::Wanted;
 use crate::api::{ConditionType, Reason};
+use crate::azure::Retry;
 use crate::azure_resources::KindPlan;
 use crate::dask::Target;
 use crate::lookup::Trouble;
@@ -34,6 +35,22 @@ pub struct Plan {
     /// Stages of which this look says nothing: what was told of them last still stands.
     pub unseen: BTreeSet<ConditionType>,
     pub follow: Follow,
+    /// What has become of writes that Azure had accepted.
+    pub aftermaths: Vec<Aftermath>,
+}
+
+/// What has become of a write that Azure had accepted.
+/// `step` is its [`Step::key`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Aftermath {
+    /// After an earlier failure it holds now.
+    Holds { step: String },
+    /// It failed: `retry` says when the step is worth another try.
+    Fell {
+        step: String,
+        trouble: Trouble,
+        retry: Retry,
+    },
 }
 
 /// Which scheduler is to be asked for its state.
@@ -78,6 +95,7 @@ impl Plan {
         self.steps.extend(share.steps);
         self.waits.extend(share.waits);
         self.blocked.extend(share.blocked);
+        self.aftermaths.extend(share.aftermaths);
     }
 
     /// Nothing to do, nothing to wait for, nothing in the way.
@@ -91,12 +109,13 @@ impl Plan {
     /// Moves the steps that failed before and whose time has not come from what to do to what stands in the way.
     fn respect_setbacks(&mut self, observed: &Observed) {
         let steps = std::mem::take(&mut self.steps);
+        let usages = observed.usages.present().map(Vec::as_slice);
         let mut gated = false;
         for step in steps {
             match observed.setbacks.get(&step.key()) {
-                Some(setback) if setback.not_before > observed.seen_at => {
+                Some(setback) if !setback.is_due(observed.seen_at, usages) => {
                     gated |= step.gates;
-                    self.block(step.stage, setback.trouble.clone());
+                    self.block(step.stage, setback.told(usages));
                 }
                 _ if gated && step.action.provisions() => {
                     self.wait(step.stage, Reason::Pending, held_up(&step));

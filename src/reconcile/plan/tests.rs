@@ -3,6 +3,7 @@
 mod children;
 mod leaving;
 mod lifecycle;
+mod operations;
 mod trouble;
 
 use std::path::Path;
