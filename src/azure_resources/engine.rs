@@ -220,10 +220,7 @@ fn plan_one<K: AzureKind>(
             };
         }
         Health::Failed { verdict, message } => {
-            let failed = Failed {
-                verdict,
-                told: format!("{what}: {message}"),
-            };
+            let failed = Failed::told(scene.observed, &id, verdict, format!("{what}: {message}"));
             // Another size is no matter of another try.
             if !must_be_replaced::<K>(&standing, &decoded) {
                 return plan_failed::<K>(scene, id, &standing, &decoded, &failed, plan);
@@ -282,6 +279,20 @@ struct Failed {
     told: String,
 }
 
+impl Failed {
+    /// What the resource itself says of it, or else its operation.
+    fn told(observed: &Observed, id: &ResourceId, verdict: Verdict, told: String) -> Self {
+        let operation = observed.operations.get(id);
+        match operation.and_then(|operation| operation.error.as_ref()) {
+            Some(error) if !told.contains(&error.code) => Self {
+                verdict: error.verdict(),
+                told: format!("{told}: {error}"),
+            },
+            _ => Self { verdict, told },
+        }
+    }
+}
+
 /// What is ours is written again, later after every failure: Azure keeps the name, and a PUT of the same is how it is
 /// mended. What is somebody else's is told.
 fn plan_failed<K: AzureKind>(
@@ -325,8 +336,9 @@ pub(crate) fn overdue(
 ) -> Option<String> {
     let (since, age) = observed.age(id)?;
     let operation = observed.operations.get(id);
-    let operation =
-        operation.map_or_else(String::new, |operation| format!(", operation {operation}"));
+    let operation = operation.map_or_else(String::new, |operation| {
+        format!(", operation {}", operation.id)
+    });
     (age > deadline).then(|| {
         format!(
             "since {} or longer, which never takes more than {} minutes{operation}",

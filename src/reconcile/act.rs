@@ -74,8 +74,8 @@ pub(super) struct Hands<'a> {
     pub kubernetes: &'a ClusterWriter<'a>,
     pub azure: Option<&'a Azure>,
     pub poller: &'a crate::dask::Poller,
-    /// Takes the operations that Azure names, without their links.
-    pub operations: &'a Mutex<BTreeMap<ResourceId, String>>,
+    /// Takes the operations that writes begin.
+    pub operations: &'a Mutex<BTreeMap<ResourceId, Operation>>,
 }
 
 /// Gates one after the other, then everything else in order, with Azure writes of one kind side by side.
@@ -226,12 +226,12 @@ impl Hands<'_> {
             _ => return Ok(()),
         };
         if let Ok(answer) = &answer
-            && let Some(operation) = answer.operation.as_ref().and_then(Operation::id)
+            && let Some(operation) = &answer.operation
         {
             self.operations
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .insert(id.clone(), operation.to_owned());
+                .insert(id.clone(), operation.clone());
         }
         azure
             .sight

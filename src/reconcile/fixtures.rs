@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Credentials, Defaults, EnvironmentDefinition, Observed, Plan, PlannedAction, SecretReference,
-    ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan, validate,
+    Credentials, Defaults, EnvironmentDefinition, Observed, OperationFacts, Plan, PlannedAction,
+    SecretReference, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan, validate,
 };
 use crate::api::DaskCluster;
 use crate::azure::ResourceId;
@@ -381,4 +381,12 @@ pub(crate) fn secret(name: &str) -> SecretReference {
 
 pub(crate) fn our_tags() -> Value {
     json!({"dask-azureml-owner": UID, "dask-azureml-instance": "i1", "dask-azureml-cluster": "weather/noaa-isd"})
+}
+
+/// An operation that nothing is known of but its id.
+pub(crate) fn operation(id: &str) -> OperationFacts {
+    OperationFacts {
+        id: id.into(),
+        error: None,
+    }
 }

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::conclude::Next;
-use super::observed::JobFailure;
+use super::observed::{JobFailure, OperationFacts};
 use super::setbacks::Setbacks;
-use crate::azure::ResourceId;
+use crate::azure::{ErrorBody, Operation, ResourceId};
 use crate::azure_resources::PoolNode;
 use crate::inventory::Pace;
 use crate::lookup::Lookup;
@@ -27,8 +27,8 @@ pub struct ClusterMemory {
     pub pool_nodes: Option<(String, Vec<PoolNode>)>,
     pub job_failures: BTreeMap<String, JobFailure>,
     pub waits: Waits,
-    /// The operations that Azure named for writes of ours, without their links.
-    pub operations: BTreeMap<ResourceId, String>,
+    /// The last operation of each resource that a write of ours began.
+    pub operations: BTreeMap<ResourceId, Begun>,
 }
 
 impl ClusterMemory {
@@ -72,6 +72,29 @@ impl ClusterMemory {
             Next::AtRest => Pace::Settled,
             Next::After(_) | Next::Never => Pace::Moving,
         };
+    }
+}
+
+/// An operation that a write of ours began.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    pub operation: Operation,
+    /// Why it failed, once that was asked.
+    pub error: Option<ErrorBody>,
+}
+
+impl ClusterMemory {
+    pub fn operation_facts(&self) -> BTreeMap<ResourceId, OperationFacts> {
+        let facts = |begun: &Begun| {
+            Some(OperationFacts {
+                id: begun.operation.id()?.to_owned(),
+                error: begun.error.clone(),
+            })
+        };
+        self.operations
+            .iter()
+            .filter_map(|(id, begun)| Some((id.clone(), facts(begun)?)))
+            .collect()
     }
 }
 

@@ -20,10 +20,12 @@ mod validate;
 pub use act::Acted;
 pub use conclude::{Conclusion, Next};
 pub use error::Error;
+use memory::Begun;
 pub use memory::ClusterMemory;
 pub use observe::identity;
 pub use observed::{
-    Credentials, JobFailure, Observed, SecretReference, VmSize, WorkerSubmission, Workspace,
+    Credentials, JobFailure, Observed, OperationFacts, SecretReference, VmSize, WorkerSubmission,
+    Workspace,
 };
 pub(crate) use plan::CONNECTION;
 pub use plan::{
@@ -149,7 +151,12 @@ async fn pipeline(
     let named = operations
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    memory.operations.extend(named);
+    memory
+        .operations
+        .extend(named.into_iter().map(|(id, operation)| {
+            let error = None;
+            (id, Begun { operation, error })
+        }));
     memory
         .operations
         .retain(|id, _| look.observed.resources.contains_key(id));

@@ -12,7 +12,7 @@ use super::trouble;
 use super::validate::{ValidCluster, Wanted};
 use crate::access::{AzureAccess, Granted};
 use crate::api::{DaskCluster, Reason};
-use crate::azure::{ArmClient, ResourceId};
+use crate::azure::{ArmClient, OperationState, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
 use crate::azure_resources::{
     AzureKind as _, ComputeCluster, KINDS, PoolNode, PoolNodes, Scene, Subnet,
@@ -177,7 +177,7 @@ fn kubernetes_sight(
         scheduler: context.poller.sight(identity),
         setbacks: memory.setbacks.by_step().clone(),
         since: BTreeMap::new(),
-        operations: memory.operations.clone(),
+        operations: memory.operation_facts(),
         usages: Lookup::NotAsked,
         fresh_token: Token::draw(),
     }
@@ -233,6 +233,7 @@ impl Reader<'_> {
             self.look_at(vec![(subnet, Subnet::API_VERSION)], observed)
                 .await;
         }
+        self.look_at_failed_operations(observed).await;
         self.look_at_jobs(observed).await;
         let Ok(lineup) = observed.lineup(place, cluster.worker.replicas) else {
             return;
@@ -321,6 +322,28 @@ impl Reader<'_> {
         });
         let found = futures::future::join_all(looks).await;
         observed.resources.extend(found);
+    }
+
+    /// Asks why Azure did not carry a write through, once an operation: networks tell it nowhere else.
+    async fn look_at_failed_operations(&mut self, observed: &mut Observed) {
+        for (id, begun) in &mut self.memory.operations {
+            let has_failed = observed
+                .resources
+                .get(id)
+                .and_then(Lookup::present)
+                .is_some_and(|body| {
+                    body.pointer("/properties/provisioningState") == Some(&"Failed".into())
+                });
+            if !has_failed || begun.error.is_some() {
+                continue;
+            }
+            match self.access.client.poll(&begun.operation).await {
+                Ok(OperationState::Failed(error)) => begun.error = Some(error),
+                Ok(OperationState::InProgress { .. } | OperationState::Succeeded) => {}
+                Err(error) => tracing::warn!(%error, "why an operation failed could not be read"),
+            }
+        }
+        observed.operations = self.memory.operation_facts();
     }
 
     async fn look_at_jobs(&self, observed: &mut Observed) {

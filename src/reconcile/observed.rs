@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::setbacks::Setback;
 use super::validate::ValidCluster;
 use crate::api::Reason;
-use crate::azure::ResourceId;
+use crate::azure::{ErrorBody, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup};
 use crate::azure_resources::{PoolNode, Usage};
 use crate::cluster::Place;
@@ -50,11 +50,20 @@ pub struct Observed {
     /// Since when each resource that is on its way has been seen in the state that it is in.
     pub since: BTreeMap<ResourceId, Timestamp>,
     /// The operations that Azure named for writes of ours, by resource.
-    pub operations: BTreeMap<ResourceId, String>,
+    pub operations: BTreeMap<ResourceId, OperationFacts>,
     /// How much of the region's quotas is used; asked for while something waits for quota.
     pub usages: Lookup<Vec<Usage>>,
     /// A drawn token, should one be needed: a drawing is a fact, not a decision.
     pub fresh_token: Token,
+}
+
+/// An operation of Azure, without its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationFacts {
+    /// What Azure's support finds it by.
+    pub id: String,
+    /// Why it failed, where it did.
+    pub error: Option<ErrorBody>,
 }
 
 /// Whether worker jobs are submitted with the head's or after it.

@@ -6,7 +6,7 @@ use super::assert_plan;
 use crate::api::Reason;
 use crate::azure_resources::KINDS;
 use crate::lookup::{Lookup, Trouble};
-use crate::reconcile::fixtures::{World, noon, our_tags, seconds_after_noon, secret};
+use crate::reconcile::fixtures::{World, noon, operation, our_tags, seconds_after_noon, secret};
 
 fn running(policy: &str) -> World {
     World::provisioned(|spec| spec["deletionPolicy"] = json!(policy))
@@ -145,7 +145,7 @@ fn cancel_hangs(world: World) -> World {
     let id = world.place().job(job.unwrap());
     world.with(|observed| {
         observed.since.insert(id.clone(), noon());
-        observed.operations.insert(id, "jc:ws:w01-1".into());
+        observed.operations.insert(id, operation("jc:ws:w01-1"));
         observed.seen_at = seconds_after_noon(1800);
     })
 }

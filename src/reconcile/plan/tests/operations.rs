@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::assert_plan;
-use crate::reconcile::fixtures::{World, noon, seconds_after_noon};
-use crate::reconcile::{Acted, Setbacks};
+use crate::azure::ErrorBody;
+use crate::reconcile::fixtures::{World, noon, operation, seconds_after_noon};
+use crate::reconcile::{Acted, OperationFacts, Setbacks};
 
 const PUT_POOL: &str = "PUT ComputeCluster ds13-cluster";
 
@@ -46,6 +47,23 @@ fn a_pool_of_ours_that_failed_is_written_again_later_each_time() {
 }
 
 #[test]
+fn what_a_network_does_not_say_of_its_failure_its_operation_does() {
+    let world = World::empty(|_| {}).network("Failed");
+    let id = world.place().network.clone().unwrap().virtual_network;
+    let failed = world.with(|observed| {
+        let error = ErrorBody::read(
+            &json!({"code": "NetcfgSubnetRangesOverlap", "message": "10.20.0.0/22"}),
+        );
+        let facts = OperationFacts {
+            error,
+            ..operation("0f0e")
+        };
+        observed.operations.insert(id, facts);
+    });
+    assert_plan("network_failed", &failed);
+}
+
+#[test]
 fn a_pool_that_succeeds_forgets_that_it_failed() {
     let mut setbacks = Setbacks::default();
     let world = learned(failed_pool(), &mut setbacks);
@@ -73,7 +91,7 @@ fn a_pool_that_never_comes_is_told_with_its_facts_and_not_written_again() {
     let id = world.place().compute.clone();
     let waiting = world.with(|observed| {
         observed.since.insert(id.clone(), noon());
-        observed.operations.insert(id, "0f0e".into());
+        observed.operations.insert(id, operation("0f0e"));
         observed.seen_at = seconds_after_noon(1800);
     });
     assert!(waiting.plan().blocked.is_empty());
