@@ -47,9 +47,18 @@ impl ClusterIdentity {
 
 /// What the ids of all jobs of the same cluster begin with; `None` where this is no job of ours.
 pub fn job_prefix_of(id: &str) -> Option<&str> {
+    split_job_id(id).map(|(prefix, _)| prefix)
+}
+
+/// Slot and incarnation of a job of any cluster of ours.
+pub fn job_name_of(id: &str) -> Option<JobName> {
+    split_job_id(id).map(|(_, name)| name)
+}
+
+fn split_job_id(id: &str) -> Option<(&str, JobName)> {
     let (slot, _) = id.rmatch_indices('-').nth(1)?;
     let (prefix, job) = id.split_at(slot + 1);
-    JobName::parse(job).map(|_| prefix)
+    Some((prefix, JobName::parse(job)?))
 }
 
 impl fmt::Display for ClusterIdentity {
@@ -146,6 +155,7 @@ mod tests {
             let id = cluster().job_id(job);
             assert_eq!(cluster().parse_job_id(&id), Some(job));
             assert_eq!(job_prefix_of(&id), Some("noaa-isd-6f9619ff-"));
+            assert_eq!(job_name_of(&id), Some(job));
         }
     }
 

@@ -21,6 +21,11 @@ use super::rules::{forbidden, immutable, immutable_if_given, invalid, required};
         "self.creationPolicy != 'UseExisting' || !has(self.vmSize)",
         "vmSize must be left out with creationPolicy UseExisting: the pool has its size already",
     ),
+    validation = forbidden(
+        ".identity",
+        "self.creationPolicy != 'UseExisting' || !has(self.identity)",
+        "identity must be left out with creationPolicy UseExisting: the pool has its identities already",
+    ),
     validation = required(
         ".name",
         "self.creationPolicy != 'UseExisting' || has(self.name)",
@@ -38,6 +43,7 @@ use super::rules::{forbidden, immutable, immutable_if_given, invalid, required};
     ),
     validation = immutable_if_given("name"),
     validation = immutable_if_given("vmSize"),
+    validation = immutable_if_given("identity"),
     validation = immutable("priority"),
     validation = immutable("creationPolicy"),
 )]
@@ -73,6 +79,11 @@ pub struct Compute {
     #[serde(default)]
     pub priority: Priority,
 
+    /// Who the nodes are to Azure. The jobs read data as the first identity of the list. Left out,
+    /// they read as whoever submitted them, the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ComputeIdentity>,
+
     /// How many nodes the pool keeps even when nothing runs.
     #[serde(default)]
     #[schemars(range(max = 100))]
@@ -102,6 +113,22 @@ impl Compute {
     fn default_idle_seconds_before_scale_down() -> u32 {
         120
     }
+}
+
+/// The managed identities of a pool.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComputeIdentity {
+    /// ARM ids of user-assigned managed identities.
+    #[schemars(length(min = 1, max = 10), inner(length(max = 360)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = (
+            "self.all(id, id.matches(r'(?i)^/subscriptions/[0-9a-f-]{36}/resourceGroups/[^/?#]{1,90}/providers/Microsoft[.]ManagedIdentity/userAssignedIdentities/[a-z0-9][a-z0-9_-]{2,127}$'))",
+            "userAssigned must hold ARM ids such as /subscriptions/<id>/resourceGroups/<name>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>",
+        ),
+    )]
+    pub user_assigned: Vec<String>,
 }
 
 /// What Azure may do with a node while it is in use.

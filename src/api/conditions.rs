@@ -25,11 +25,14 @@ pub enum ConditionType {
     SchedulerReady,
     /// As many workers as wanted have registered with the scheduler.
     WorkersReady,
+    /// The Secret with the credentials is being deleted, or nobody lets a cluster into Azure that is Ready all the
+    /// same; said only while it is so.
+    CredentialsTrouble,
 }
 
 impl ConditionType {
     /// Every condition, in the order in which the status lists them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -39,6 +42,7 @@ impl ConditionType {
         Self::EnvironmentReady,
         Self::SchedulerReady,
         Self::WorkersReady,
+        Self::CredentialsTrouble,
     ];
 
     /// The `type` of the condition.
@@ -53,6 +57,7 @@ impl ConditionType {
             Self::EnvironmentReady => "EnvironmentReady",
             Self::SchedulerReady => "SchedulerReady",
             Self::WorkersReady => "WorkersReady",
+            Self::CredentialsTrouble => "CredentialsTrouble",
         }
     }
 }

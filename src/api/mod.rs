@@ -24,7 +24,7 @@ mod status;
 mod tags;
 mod worker;
 
-pub use compute::{Compute, Priority};
+pub use compute::{Compute, ComputeIdentity, Priority};
 pub use conditions::{ConditionStatus, ConditionType};
 pub use dataset::{Dataset, DatasetMode, DatasetType};
 pub use environment::Environment;

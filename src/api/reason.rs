@@ -40,12 +40,18 @@ pub enum Reason {
     /// The subscription does not exist or the identity cannot see it. Mend
     /// `spec.workspace.subscriptionId`, or grant the identity a role in it.
     SubscriptionNotFound,
-    /// The credentials Secret, or a key of it, is not there. Make it with AZURE_TENANT_ID,
-    /// AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.
+    /// The credentials Secret, or a key of it, is not there, or the operator does not lend its own
+    /// identity. Make the Secret with the keys that the message names.
     CredentialsMissing,
     /// Microsoft Entra refused the credentials. Renew the client secret, and check tenant and
     /// client id.
     CredentialsRefused,
+    /// Somebody deletes the Secret with the credentials while the cluster needs it to leave Azure.
+    /// It stays until the cluster is gone: delete the cluster, or name another Secret.
+    SecretBeingDeleted,
+    /// The DaskCluster was let go by the annotation `azureml.dask.dev/abandon`. Remove by hand what
+    /// the message names.
+    Abandoned,
     /// The identity may not do what was asked. Grant it the role that the message names on the
     /// scope that the message names.
     AuthorizationFailed,
@@ -60,6 +66,9 @@ pub enum Reason {
     NoCapacity,
     /// Azure asked the operator to slow down. Wait: it goes on by itself.
     Throttled,
+    /// It is not the cluster's turn within Azure's rate limit, which it shares with others. Wait:
+    /// the message says how long.
+    WaitingForBudget,
     /// Azure failed to do its part. Wait: it is tried again; the message holds Azure's own code and
     /// request id for a support case.
     AzureError,
@@ -132,6 +141,11 @@ pub enum Reason {
     Retiring,
     /// The environment lacks Dask's `distributed`. Add it to the image or to the conda file.
     ImageWithoutDask,
+    /// A resource in Azure carries the tags of a DaskCluster that does not exist any more. Remove it,
+    /// or tag it as retained.
+    Orphaned,
+    /// Such a resource was removed, as the operator's setting says.
+    OrphanRemoved,
 }
 
 impl Reason {
@@ -146,6 +160,7 @@ impl Reason {
                 | Self::Provisioning
                 | Self::Starting
                 | Self::WaitingForNodes
+                | Self::WaitingForBudget
                 | Self::Deleting
                 | Self::WorkersStarting
                 | Self::Retiring
@@ -153,7 +168,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 52] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -170,11 +185,14 @@ impl Reason {
         Self::SubscriptionNotFound,
         Self::CredentialsMissing,
         Self::CredentialsRefused,
+        Self::SecretBeingDeleted,
+        Self::Abandoned,
         Self::AuthorizationFailed,
         Self::VmSizeUnknown,
         Self::QuotaExceeded,
         Self::NoCapacity,
         Self::Throttled,
+        Self::WaitingForBudget,
         Self::AzureError,
         Self::AzureUnreachable,
         Self::RejectedByAzure,
@@ -201,6 +219,8 @@ impl Reason {
         Self::WorkersFailing,
         Self::Retiring,
         Self::ImageWithoutDask,
+        Self::Orphaned,
+        Self::OrphanRemoved,
     ];
 
     /// The CamelCase word that conditions, events and metrics carry.
@@ -222,11 +242,14 @@ impl Reason {
             Self::SubscriptionNotFound => "SubscriptionNotFound",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::CredentialsRefused => "CredentialsRefused",
+            Self::SecretBeingDeleted => "SecretBeingDeleted",
+            Self::Abandoned => "Abandoned",
             Self::AuthorizationFailed => "AuthorizationFailed",
             Self::VmSizeUnknown => "VmSizeUnknown",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::NoCapacity => "NoCapacity",
             Self::Throttled => "Throttled",
+            Self::WaitingForBudget => "WaitingForBudget",
             Self::AzureError => "AzureError",
             Self::AzureUnreachable => "AzureUnreachable",
             Self::RejectedByAzure => "RejectedByAzure",
@@ -253,6 +276,8 @@ impl Reason {
             Self::WorkersFailing => "WorkersFailing",
             Self::Retiring => "Retiring",
             Self::ImageWithoutDask => "ImageWithoutDask",
+            Self::Orphaned => "Orphaned",
+            Self::OrphanRemoved => "OrphanRemoved",
         }
     }
 }

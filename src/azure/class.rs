@@ -16,6 +16,8 @@ pub enum Class {
     Conflict,
     /// Too many requests.
     Throttled,
+    /// It was not the request's turn within Azure's rate limit, so it was not sent.
+    OutOfBudget,
     /// Azure did not accept the token, nor a new one.
     Unauthenticated,
     /// The identity may not do this.
@@ -81,6 +83,7 @@ impl Class {
             Self::SubscriptionNotFound => ("subscription_not_found", Retry::Slow,     ByTheUser),
             Self::Conflict =>             ("conflict",               Retry::Backoff,  ByItself),
             Self::Throttled =>            ("throttled",              Retry::Backoff,  ByItself),
+            Self::OutOfBudget =>          ("waiting_for_budget",     Retry::Backoff,  ByItself),
             Self::Unauthenticated =>      ("unauthenticated",        Retry::Slow,     ByTheUser),
             Self::Denied =>               ("denied",                 Retry::Slow,     ByItself),
             Self::PolicyDenied =>         ("policy_denied",          Retry::Slow,     ByTheUser),

@@ -437,6 +437,14 @@ fn retain<K: AzureKind>(id: &ResourceId, have: &Value) -> Option<Step> {
     let mut tags = tags_of(have);
     tags.insert(super::ownership::RETAINED.into(), "true".into());
     fields.insert("tags".into(), serde_json::to_value(tags).ok()?);
+    let assigned = have.pointer("/identity/userAssignedIdentities");
+    if let Some(ids) = assigned.and_then(Value::as_object) {
+        let nothing = |id: &String| (id.clone(), Value::Object(Default::default()));
+        fields["identity"]["userAssignedIdentities"] = ids.keys().map(nothing).collect();
+    }
+    if let Some(identity) = fields.get_mut("identity").and_then(Value::as_object_mut) {
+        identity.retain(|name, _| ["type", "userAssignedIdentities"].contains(&name.as_str()));
+    }
     K::writable(fields.get_mut("properties")?);
     Some(Step::put::<K>(
         id.clone(),

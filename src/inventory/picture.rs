@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::pace::{self, Pace};
 use super::wrote::Wrote;
+use crate::api::Reason;
 use crate::azure::{ResourceId, Retry};
 use crate::azure_resources::job::{JobFacts, without_payload};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, Job};
@@ -299,6 +300,13 @@ impl Picture {
     ) -> BTreeSet<ClusterIdentity> {
         self.under_way.remove(read);
         let mut concerned = BTreeSet::new();
+        if let Found::Failed(trouble, _) = &found
+            && trouble.reason == Reason::WaitingForBudget
+            && self.is_known(read)
+        {
+            // What was seen before is good for a little longer.
+            return concerned;
+        }
         match (read, found) {
             (Read::List(of), Found::Listed(found, pages)) => {
                 self.learn_list(*of, found, pages, begun, now, &mut concerned);
@@ -438,6 +446,19 @@ impl Picture {
         let item = self.items.get(&key(id));
         let by_interest = item.into_iter().flat_map(|item| item.interest.keys());
         by_interest.chain(self.cluster_of_job(id)).cloned()
+    }
+
+    fn is_known(&self, read: &Read) -> bool {
+        match read {
+            Read::List(of) => self
+                .lists
+                .get(of)
+                .is_some_and(|list| list.read_at.is_some()),
+            Read::One(id, _) => {
+                let item = self.items.get(&key(id));
+                item.is_some_and(|item| item.told_at.is_some())
+            }
+        }
     }
 
     fn is_missing(&self, id: &ResourceId) -> bool {

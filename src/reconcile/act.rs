@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::observe::Azure;
 use super::plan::{Action, Follow, Plan, Step};
 use super::trouble;
-use crate::azure::{Error, Operation, ResourceId, Response, Retry};
+use crate::api::Reason;
+use crate::azure::{ArmClient, Class, Errand, Error, Operation, ResourceId, Response, Retry};
 use crate::inventory::Wrote;
 use crate::kubernetes::ClusterWriter;
 use crate::lookup::Trouble;
@@ -41,6 +42,20 @@ impl Acted {
         Self {
             done: steps,
             failed: Vec::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn failed_at(step: Step, trouble: Trouble, retry: Retry) -> Self {
+        let failure = Failure {
+            step,
+            trouble,
+            retry,
+            next_try: None,
+        };
+        Self {
+            done: Vec::new(),
+            failed: vec![failure],
         }
     }
 
@@ -175,39 +190,40 @@ impl Hands<'_> {
             Action::PutAzure { .. }
             | Action::PatchAzure { .. }
             | Action::DeleteAzure { .. }
-            | Action::CancelJob { .. } => self.write_azure(&step.action).await,
+            | Action::CancelJob { .. } => self.write_azure(step).await,
         }
     }
 
-    async fn write_azure(&self, action: &Action) -> Outcome {
+    /// The client for a step: it asks for this cluster, as urgently as the step is.
+    fn client(&self, azure: &Azure, step: &Step) -> ArmClient {
+        azure.client.on_errand(Errand {
+            lane: step.lane,
+            cluster: Some(self.cluster.uid.as_str().into()),
+        })
+    }
+
+    async fn write_azure(&self, step: &Step) -> Outcome {
         let Some(azure) = self.azure else {
             let message = "there is no identity to write to Azure with";
             return Err((
-                Trouble::passing(crate::api::Reason::CredentialsMissing, message),
+                Trouble::passing(Reason::CredentialsMissing, message),
                 Retry::Slow,
             ));
         };
-        let (id, api_version, answer) = match action {
+        let client = self.client(azure, step);
+        let (id, api_version, answer) = match &step.action {
             Action::PutAzure {
                 id,
                 api_version,
                 body,
                 ..
-            } => (
-                id,
-                *api_version,
-                azure.client.put(id, api_version, body).await,
-            ),
+            } => (id, *api_version, client.put(id, api_version, body).await),
             Action::PatchAzure {
                 id,
                 api_version,
                 body,
                 ..
-            } => (
-                id,
-                *api_version,
-                azure.client.patch(id, api_version, body).await,
-            ),
+            } => (id, *api_version, client.patch(id, api_version, body).await),
             Action::DeleteAzure {
                 id,
                 api_version,
@@ -216,12 +232,12 @@ impl Hands<'_> {
             } => (
                 id,
                 *api_version,
-                azure.client.delete(id, api_version, query).await,
+                client.delete(id, api_version, query).await,
             ),
             Action::CancelJob { id, api_version } => (
                 id,
                 *api_version,
-                azure.client.post(id, "cancel", api_version, None).await,
+                client.post(id, "cancel", api_version, None).await,
             ),
             _ => return Ok(()),
         };
@@ -233,12 +249,15 @@ impl Hands<'_> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(id.clone(), operation.clone());
         }
-        azure
-            .sight
-            .wrote(id, api_version, what_is_left(action, &answer));
+        // One that was not sent changed nothing.
+        let is_unsent = |error: &Error| error.class() == Class::OutOfBudget;
+        if !answer.as_ref().is_err_and(is_unsent) {
+            let left = what_is_left(&step.action, &answer);
+            azure.sight.wrote(id, api_version, left);
+        }
         let written = match answer {
             // Who takes away what is gone has done it.
-            Err(error) if error.is_not_found() && !action.writes_azure() => Ok(()),
+            Err(error) if error.is_not_found() && !step.action.writes_azure() => Ok(()),
             answer => answer.map(drop),
         };
         written.map_err(|error| (trouble::of_azure(&error), error.retry()))

@@ -88,9 +88,11 @@ impl World {
             worker_submission: WorkerSubmission::BesideHead,
             namespace_is_going: false,
             has_finalizer: true,
+            is_abandoned: false,
             credentials: Credentials {
                 secret: Some(secret("azure-credentials")),
                 held: true,
+                going: false,
                 trouble: None,
                 last_user: true,
                 releasable: Vec::new(),

@@ -7,10 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::conclude::Next;
-use super::observed::{JobFailure, OperationFacts};
+use super::observed::OperationFacts;
 use super::setbacks::Setbacks;
 use crate::azure::{ErrorBody, Operation, ResourceId};
-use crate::azure_resources::PoolNode;
 use crate::inventory::Pace;
 use crate::lookup::Lookup;
 
@@ -22,10 +21,9 @@ pub struct ClusterMemory {
     pub changed_at: Timestamp,
     pub plan: String,
     pub generation: i64,
+    /// Who asked Azure last.
+    principal: Option<String>,
     pub last_status_write: Option<Timestamp>,
-    /// The nodes of the pool, as they were when this head's address had to be believed.
-    pub pool_nodes: Option<(String, Vec<PoolNode>)>,
-    pub job_failures: BTreeMap<String, JobFailure>,
     pub waits: Waits,
     /// The last operation of each resource that a write of ours began.
     pub operations: BTreeMap<ResourceId, Begun>,
@@ -39,9 +37,8 @@ impl ClusterMemory {
             changed_at: now,
             plan: String::new(),
             generation: 0,
+            principal: None,
             last_status_write: None,
-            pool_nodes: None,
-            job_failures: BTreeMap::new(),
             waits: Waits::default(),
             operations: BTreeMap::new(),
         }
@@ -51,6 +48,17 @@ impl ClusterMemory {
     pub fn see_generation(&mut self, generation: i64) {
         if self.generation != generation {
             self.generation = generation;
+            self.setbacks = Setbacks::default();
+            self.pace = Pace::Moving;
+        }
+    }
+
+    /// Another identity, or another secret of the same one, is a new chance too.
+    pub fn see_principal(&mut self, principal: Option<&str>) {
+        if let Some(principal) = principal
+            && self.principal.as_deref() != Some(principal)
+        {
+            self.principal = Some(principal.to_owned());
             self.setbacks = Setbacks::default();
             self.pace = Pace::Moving;
         }
@@ -143,6 +151,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::Reason;
+    use crate::lookup::Trouble;
+    use crate::reconcile::Setback;
     use crate::reconcile::fixtures::{noon, seconds_after_noon};
 
     #[test]
@@ -163,5 +174,33 @@ mod tests {
         let job = Lookup::Present(json!({"properties": {"status": "CancelRequested"}}));
         assert_eq!(see(job, 64), Some(seconds_after_noon(64)));
         assert_eq!(see(Lookup::Absent, 65), None);
+    }
+
+    fn after_a_setback() -> ClusterMemory {
+        let mut memory = ClusterMemory::new(noon());
+        memory.see_generation(1);
+        memory.see_principal(Some("tenant/client old"));
+        let setback = Setback::refused(
+            Trouble::passing(Reason::AuthorizationFailed, "may not"),
+            9,
+            noon(),
+        );
+        memory.setbacks.0.insert("PUT".to_owned(), setback);
+        memory
+    }
+
+    #[test]
+    fn a_new_spec_and_a_new_secret_are_new_chances_and_a_look_that_failed_is_none() {
+        let mut same = after_a_setback();
+        same.see_generation(1);
+        same.see_principal(Some("tenant/client old"));
+        same.see_principal(None);
+        same.see_principal(Some("tenant/client old"));
+        assert_eq!(same.setbacks.0.len(), 1);
+        let mut rotated = after_a_setback();
+        rotated.see_principal(Some("tenant/client new"));
+        let mut changed = after_a_setback();
+        changed.see_generation(2);
+        assert!(rotated.setbacks.0.is_empty() && changed.setbacks.0.is_empty());
     }
 }

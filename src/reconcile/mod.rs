@@ -32,6 +32,7 @@ pub use plan::{
     Action as PlannedAction, Aftermath, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait,
     plan,
 };
+pub(crate) use report::as_long_as_kubernetes_takes;
 pub use setbacks::{Course, Setback, Setbacks, USAGES_LAST};
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,

@@ -31,6 +31,8 @@ pub struct Observed {
     pub namespace_is_going: bool,
     /// Our finalizer stands on the DaskCluster.
     pub has_finalizer: bool,
+    /// The annotation `azureml.dask.dev/abandon` is `"true"`.
+    pub is_abandoned: bool,
     pub credentials: Credentials,
     pub workspace: Lookup<Workspace>,
     pub vm_sizes: Lookup<Vec<VmSize>>,
@@ -79,15 +81,18 @@ pub enum WorkerSubmission {
 /// The Secret that says who we are to Azure, and our hold on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Credentials {
-    /// The Secret that the manifest names, if it exists; `None` for the operator's own identity.
+    /// The Secret that the manifest names or that the namespace has, if it exists; `None` for the operator's own
+    /// identity.
     pub secret: Option<SecretReference>,
     /// Our in-use finalizer stands on it.
     pub held: bool,
+    /// Somebody deletes it.
+    pub going: bool,
     /// Nobody could be made out of them, or Azure refused them.
     pub trouble: Option<Trouble>,
-    /// No other cluster of the namespace names the same Secret.
+    /// No other cluster of the namespace uses the same Secret.
     pub last_user: bool,
-    /// Secrets of this namespace that carry our in-use finalizer and that no cluster names.
+    /// Secrets of this namespace that carry our in-use finalizer and that no cluster uses.
     pub releasable: Vec<SecretReference>,
 }
 

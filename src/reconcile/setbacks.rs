@@ -38,6 +38,9 @@ pub enum Course {
 /// How often the usages are read again that a step waits for.
 pub const USAGES_LAST: Duration = Duration::from_secs(60);
 
+/// What comes back at once would come back in a circle.
+const SOONEST: Duration = Duration::from_millis(250);
+
 impl Setback {
     pub fn refused(trouble: Trouble, failures: u32, not_before: Timestamp) -> Self {
         Self {
@@ -90,7 +93,7 @@ impl Setback {
 
 /// What a later plan respects.
 #[derive(Clone, Debug, Default)]
-pub struct Setbacks(BTreeMap<String, Setback>);
+pub struct Setbacks(pub(super) BTreeMap<String, Setback>);
 
 impl Setbacks {
     pub fn by_step(&self) -> &BTreeMap<String, Setback> {
@@ -114,7 +117,7 @@ impl Setbacks {
     }
 
     /// Counts what failed, now or after it had been accepted, forgets what was done, and tells the failures when they
-    /// are tried again. `chance` draws from 0 up to 1. Returns the reason of each new failure.
+    /// are tried again. What waits for its turn within Azure's rate limit has not failed. `chance` draws from 0 up to 1. Returns the reason of each new failure.
     pub fn learn(
         &mut self,
         aftermaths: &[Aftermath],
@@ -155,7 +158,9 @@ impl Setbacks {
             }
         }
         for failure in acted.failed_mut() {
-            reasons.push(failure.trouble.reason);
+            if failure.trouble.reason != Reason::WaitingForBudget {
+                reasons.push(failure.trouble.reason);
+            }
             let key = failure.step.key();
             let setback = self.after(&key, &failure.trouble, failure.retry, now, chance());
             failure.next_try = Some(setback.not_before);
@@ -174,10 +179,19 @@ impl Setbacks {
         jitter: f64,
     ) -> Setback {
         let before = self.0.get(step);
-        let failures = before
-            .map_or(0, |setback| setback.failures)
-            .saturating_add(1);
-        let delay = retry.delay(failures, jitter);
+        let failures = before.map_or(0, |setback| setback.failures);
+        // It has not failed, and when its turn comes is known.
+        let (failures, delay) = if trouble.reason == Reason::WaitingForBudget {
+            (failures, trouble.retry_after.unwrap_or_default())
+        } else {
+            let failures = failures.saturating_add(1);
+            let own = retry.delay(failures, jitter);
+            let asked = trouble
+                .retry_after
+                .map(|asked| Retry::After(asked).delay(1, jitter));
+            (failures, own.max(asked.unwrap_or_default()))
+        };
+        let delay = delay.max(SOONEST);
         let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::ZERO);
         Setback {
             trouble: trouble.clone(),
@@ -197,7 +211,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::ConditionType;
     use crate::reconcile::fixtures::{noon, seconds_after_noon};
+    use crate::reconcile::plan::Step;
 
     fn usages(used: u64, limit: u64) -> Vec<Usage> {
         let name = "Standard DSv2 Family Cluster Dedicated vCPUs";
@@ -263,5 +279,71 @@ mod tests {
             "{}",
             told.message
         );
+    }
+
+    fn step() -> Step {
+        let action = Action::RetireWorkers { count: 1 };
+        Step::new(action, ConditionType::WorkersReady, "fewer are wanted")
+    }
+
+    /// Failures that are counted, and milliseconds until the next try.
+    fn learnt(
+        setbacks: &mut Setbacks,
+        reason: Reason,
+        retry: Retry,
+        asked: Option<u64>,
+    ) -> (u32, i64) {
+        let trouble = Trouble {
+            retry_after: asked.map(Duration::from_millis),
+            ..Trouble::passing(reason, "because")
+        };
+        let mut acted = Acted::failed_at(step(), trouble, retry);
+        let start = Timestamp::UNIX_EPOCH;
+        setbacks.learn(&[], &mut acted, start, || 0.4);
+        let setback = &setbacks.by_step()[&step().key()];
+        assert!(acted.next_tries().eq([setback.not_before]));
+        (setback.failures, setback.not_before.as_millisecond())
+    }
+
+    #[test]
+    fn waiting_for_a_turn_neither_counts_as_a_failure_nor_makes_the_next_wait_longer() {
+        let mut setbacks = Setbacks::default();
+        let mut wait = |asked| {
+            let turn = Duration::from_millis(asked);
+            learnt(
+                &mut setbacks,
+                Reason::WaitingForBudget,
+                Retry::After(turn),
+                Some(asked),
+            )
+        };
+        for asked in [4000, 4000, 300] {
+            assert_eq!(wait(asked), (0, asked as i64));
+        }
+        assert_eq!(
+            learnt(&mut setbacks, Reason::AzureError, Retry::Backoff, None),
+            (1, 1100)
+        );
+        let turn = Retry::After(Duration::from_secs(3));
+        let waits = learnt(&mut setbacks, Reason::WaitingForBudget, turn, Some(3000));
+        assert_eq!(waits, (1, 3000));
+        assert_eq!(
+            learnt(&mut setbacks, Reason::AzureError, Retry::Backoff, None),
+            (2, 2200)
+        );
+    }
+
+    #[test]
+    fn what_azure_asks_to_wait_is_kept_to_whatever_the_error_and_stretched() {
+        for (retry, asked, expected) in [
+            (Retry::After(Duration::from_secs(20)), 20_000, 22_000),
+            (Retry::Backoff, 20_000, 22_000),
+            (Retry::Slow, 20_000, 33_000),
+            (Retry::Slow, 100_000, 110_000),
+        ] {
+            let mut setbacks = Setbacks::default();
+            let learnt = learnt(&mut setbacks, Reason::AzureError, retry, Some(asked));
+            assert_eq!(learnt, (1, expected), "{retry:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ pub fn reason_of(class: Class) -> Reason {
             Reason::AzureError
         }
         Class::Throttled => Reason::Throttled,
+        Class::OutOfBudget => Reason::WaitingForBudget,
         Class::Unauthenticated | Class::CredentialsRefused => Reason::CredentialsRefused,
         Class::Denied => Reason::AuthorizationFailed,
         Class::PolicyDenied => Reason::PolicyDenied,

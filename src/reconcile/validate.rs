@@ -83,6 +83,8 @@ pub struct ValidNetwork {
 pub struct ValidCompute {
     /// Set where the pool is ours to make.
     pub vm_size: Option<String>,
+    /// ARM ids of user-assigned identities of a pool that is ours to make.
+    pub identities: Vec<String>,
     pub priority: Priority,
     pub min_nodes: u32,
     pub max_nodes: u32,
@@ -232,6 +234,13 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
         network,
         compute: ValidCompute {
             vm_size: spec.compute.vm_size.clone().filter(|_| owned),
+            identities: spec
+                .compute
+                .identity
+                .as_ref()
+                .filter(|_| owned)
+                .map(|identity| identity.user_assigned.clone())
+                .unwrap_or_default(),
             priority: spec.compute.priority,
             min_nodes: spec.compute.min_nodes,
             max_nodes: spec.compute.max_nodes,

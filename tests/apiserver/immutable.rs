@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::manifest::{
-    Edit, edited, everything, existing_network, existing_pool, remove, set, story,
+    Edit, READER, edited, everything, existing_network, existing_pool, remove, set, story,
 };
 use crate::server::Server;
 
@@ -64,6 +64,11 @@ fn other_values() -> Vec<(&'static str, &'static str, Value)> {
             "/spec/compute/vmSize",
             "spec.compute.vmSize",
             json!("STANDARD_D2_V2"),
+        ),
+        (
+            "/spec/compute/identity",
+            "spec.compute.identity",
+            json!({"userAssigned": [READER.replace("reader", "writer")]}),
         ),
         (
             "/spec/compute/priority",
@@ -235,6 +240,11 @@ async fn what_must_not_change_cannot_be_added_later() {
             "/spec/compute/name",
             "spec.compute.name",
             json!("ds13-cluster"),
+        ),
+        (
+            "/spec/compute/identity",
+            "spec.compute.identity",
+            json!({"userAssigned": [READER]}),
         ),
         (
             "/spec/environment",

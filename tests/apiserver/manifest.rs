@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// The ARM id of a managed identity that reads the data.
+pub(crate) const READER: &str = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/rg-dask/providers/Microsoft.ManagedIdentity/userAssignedIdentities/reader";
+
 /// The manifest of the story: network and pool are made, 40 workers on 40 nodes.
 pub(crate) fn story() -> Value {
     json!({
@@ -97,6 +100,7 @@ pub(crate) fn everything() -> Value {
                 "name": "ds13-cluster",
                 "vmSize": "Standard_DS13-2_v2",
                 "priority": "LowPriority",
+                "identity": {"userAssigned": [READER]},
                 "minNodes": 1,
                 "maxNodes": 50,
                 "idleSecondsBeforeScaleDown": 600,

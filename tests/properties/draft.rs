@@ -81,8 +81,10 @@ struct Job {
 #[derive(Clone, Debug)]
 struct Cluster {
     has_finalizer: bool,
+    is_abandoned: bool,
     namespace_is_going: bool,
     holds_credentials: bool,
+    credentials_are_going: bool,
     last_user: bool,
     credentials_are_refused: bool,
     worker_submission: WorkerSubmission,
@@ -200,7 +202,9 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     (
         often(),
         seldom(),
+        seldom(),
         often(),
+        seldom(),
         any::<bool>(),
         seldom(),
         submission,
@@ -208,15 +212,19 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         .prop_map(
             |(
                 has_finalizer,
+                is_abandoned,
                 namespace_is_going,
                 holds_credentials,
+                credentials_are_going,
                 last_user,
                 credentials_are_refused,
                 worker_submission,
             )| Cluster {
                 has_finalizer,
+                is_abandoned,
                 namespace_is_going,
                 holds_credentials,
+                credentials_are_going,
                 last_user,
                 credentials_are_refused,
                 worker_submission,
@@ -347,9 +355,11 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
         worker_submission: drawn.worker_submission,
         namespace_is_going: drawn.namespace_is_going,
         has_finalizer: drawn.has_finalizer,
+        is_abandoned: drawn.is_abandoned,
         credentials: Credentials {
             secret: Some(secret("azure-credentials")),
             held: drawn.holds_credentials,
+            going: drawn.credentials_are_going,
             trouble,
             last_user: drawn.last_user,
             releasable: vec![secret("old-credentials")],

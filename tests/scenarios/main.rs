@@ -5,12 +5,15 @@
 //! |---|---|
 //! | `create.rs` | from a manifest to Ready: what is written, how often, and what the status says |
 //! | `at_rest.rs` | a cluster that is Ready costs no write |
+//! | `credentials.rs` | who a cluster is in Azure and who reads its data: whose Secret, a rotated one, one that goes, none |
 //! | `scale.rs` | workers go by retirement with their data, and join |
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
+//! | `orphans.rs` | what nobody owns any more |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
 //! | `weather.rs` | requests that Azure refuses, loses or forgets, and operations that fail or hang: how often each is written |
+//! | `throttled.rs` | what an answer that there are too many requests does to all others |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
 #![allow(
@@ -21,9 +24,11 @@
 
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+mod credentials;
 mod dask_client;
 mod harness;
 mod kubernetes_calls;
+mod owner;
 
 mod at_rest;
 mod create;
@@ -31,7 +36,8 @@ mod delete;
 mod endpoint_slice;
 mod existing;
 mod loss;
-mod owner;
+mod orphans;
 mod restart;
 mod scale;
+mod throttled;
 mod weather;

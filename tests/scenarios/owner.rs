@@ -1,18 +1,26 @@
-//! Somebody else in Azure.
+//! Somebody else who has rights on the subscription.
+
+#![allow(dead_code, reason = "what only some need stays in one place")]
+
+use std::time::Duration;
 
 use dask_azureml_operator::azure::{HttpSettings, Roots, http_client};
+use dask_azureml_operator::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::harness::Line;
 
-const NETWORK_API: &str = "2024-03-01";
+pub(crate) const NETWORK_API: &str = "2024-03-01";
+/// What [`Owner::eats_half_of_the_budget`] reads and writes.
+pub(crate) const EATEN: &str = "eaten";
 const MACHINE_LEARNING_API: &str = "2025-12-01";
 
 /// Somebody else with rights on the subscription.
 pub(crate) struct Owner {
     http: reqwest::Client,
     token: String,
-    group: String,
+    /// URL of the resource group's providers.
+    pub(crate) group: String,
     workspace: String,
 }
 
@@ -54,6 +62,23 @@ impl Owner {
             token,
             group,
             workspace,
+        }
+    }
+
+    /// Reads and writes at half of the rate that ARM grants, for ever.
+    pub(crate) async fn eats_half_of_the_budget(self) {
+        let data = format!("{}/data/{EATEN}/versions", self.workspace);
+        for round in 0_u64.. {
+            let version = format!("{data}/{round}?api-version={MACHINE_LEARNING_API}");
+            let body = json!({"properties": {"dataType": "uri_folder", "dataUri": "https://example.com/x"}});
+            let write = self.http.put(&version).bearer_auth(&self.token).json(&body);
+            // That it is refused now and then is what this is for.
+            let _ = write.send().await;
+            for _ in 0..2 {
+                let read = self.http.get(&version).bearer_auth(&self.token);
+                let _ = read.send().await;
+            }
+            Clock::system().sleep(Duration::from_millis(200)).await;
         }
     }
 
@@ -101,7 +126,7 @@ impl Owner {
         .await;
     }
 
-    async fn put(&self, url: &str, api_version: &str, body: Value) {
+    pub(crate) async fn put(&self, url: &str, api_version: &str, body: Value) {
         let request = self.http.put(format!("{url}?api-version={api_version}"));
         self.send(url, request.json(&body)).await;
     }

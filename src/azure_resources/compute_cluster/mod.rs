@@ -6,7 +6,7 @@ mod tests;
 mod wire;
 
 pub use quota::{Shortage, Usage};
-use wire::{Have, Inner, InnerWant, OuterWant, ScaleSettings, SubnetReference, Want};
+use wire::{Have, Identities, Inner, InnerWant, OuterWant, ScaleSettings, SubnetReference, Want};
 pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
@@ -75,15 +75,17 @@ impl AzureKind for ComputeCluster {
         }
         let tags = tag_drift(&want.tags, have.tags.as_ref().unwrap_or(&Tags::new()));
         let scale = scale_drift(&wanted.scale_settings, inner.scale_settings.as_ref());
-        if !tags.is_empty() {
-            // PATCH takes scaleSettings alone (contract section 6); tags travel with the whole body.
+        let identities = identity_drift(want.identity.as_ref(), have.identity.as_ref());
+        if !tags.is_empty() || !identities.is_empty() {
+            // PATCH takes scaleSettings alone (contract section 6); the others travel with the whole body.
             let body = Want {
                 tags: tags_of_both(&want.tags, have.tags.as_ref()),
+                identity: identities_of_both(want.identity.as_ref(), have.identity.as_ref()),
                 ..want.clone()
             };
             return match serde_json::to_value(&body) {
                 Ok(body) => Drift::Update {
-                    fields: [tags, scale].concat(),
+                    fields: [tags, identities, scale].concat(),
                     change: Change::Put(body),
                 },
                 Err(_) => Drift::None,
@@ -140,6 +142,7 @@ fn body(scene: &Scene<'_>, vm_size: &str, location: &str, subnet: &ResourceId) -
     Want {
         location: location.to_owned(),
         tags: scene.cluster.owner.tags(&scene.cluster.user_tags),
+        identity: Identities::of(compute.identities.iter().cloned(), false),
         properties: OuterWant {
             compute_type: "AmlCompute",
             description: format!("Dask cluster {}", scene.cluster.place.identity),
@@ -198,6 +201,26 @@ fn fixed_drift(wanted: &InnerWant, have: &Inner) -> Vec<String> {
     .filter(|(_, differs)| *differs)
     .map(|(field, _)| field.to_owned())
     .collect()
+}
+
+/// Ours that are missing; what others assign to the pool is theirs.
+fn identity_drift(wanted: Option<&Identities>, have: Option<&Identities>) -> Vec<String> {
+    let mut wanted = wanted.into_iter().flat_map(Identities::ids);
+    let is_missing = |id: &String| !have.is_some_and(|have| have.has(id));
+    let field = || "identity.userAssignedIdentities".to_owned();
+    wanted.any(is_missing).then(field).into_iter().collect()
+}
+
+/// A PUT takes away the identities that it does not name.
+fn identities_of_both(
+    wanted: Option<&Identities>,
+    have: Option<&Identities>,
+) -> Option<Identities> {
+    let ours = wanted.into_iter().flat_map(Identities::ids);
+    let theirs = have.into_iter().flat_map(Identities::ids);
+    let theirs = theirs.filter(|id| !wanted.is_some_and(|wanted| wanted.has(id)));
+    let has_its_own = have.is_some_and(|have| have.kind.contains("SystemAssigned"));
+    Identities::of(ours.chain(theirs).cloned(), has_its_own)
 }
 
 fn scale_drift(wanted: &ScaleSettings, have: Option<&ScaleSettings>) -> Vec<String> {

@@ -358,6 +358,24 @@ fn a_failed_read_is_told_as_such_and_tried_again_later_each_time() {
 }
 
 #[test]
+fn a_read_that_waits_for_its_turn_takes_nothing_back_of_what_is_known() {
+    let mut world = World::empty();
+    let turn = || {
+        let trouble = Trouble::passing(Reason::WaitingForBudget, "37 requests are before it");
+        Found::Failed(trouble, Retry::After(seconds(4)))
+    };
+    let jobs = Read::List(Listed::Jobs);
+    assert_eq!(world.learn(jobs, turn()), Vec::<String>::new());
+    assert_eq!(world.jobs(), Some(Ok(vec![])));
+    world.look(&id(NETWORK));
+    assert_eq!(world.learn(one(&id(NETWORK)), turn()), ["noaa"]);
+    assert!(matches!(
+        world.look(&id(NETWORK)),
+        Some(Lookup::Unavailable(trouble)) if trouble.reason == Reason::WaitingForBudget
+    ));
+}
+
+#[test]
 fn lists_are_read_more_and_more_seldom_and_hardly_at_all_once_everybody_is_settled() {
     let mut world = World::empty();
     let jobs = Read::List(Listed::Jobs);

@@ -4,7 +4,8 @@ use super::Outcome;
 use super::conditions::{Verdict, held};
 use crate::api::{ConditionType, DaskClusterStatus, DeletionPolicy, Reason};
 use crate::cluster::Place;
-use crate::reconcile::plan::Action;
+use crate::kubernetes::ABANDON_ANNOTATION;
+use crate::reconcile::plan::{Action, is_about_credentials};
 use crate::reconcile::validate::Wanted;
 
 /// Something to tell once, as an event of `events.k8s.io`.
@@ -32,7 +33,12 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
             .find(|held| held.type_ == condition.type_);
         let same = known
             .is_some_and(|held| held.status == condition.status && held.reason == condition.reason);
-        let quiet = matches!(verdict.reason, Reason::Pending | Reason::Progressing)
+        let waits = [
+            Reason::Pending,
+            Reason::Progressing,
+            Reason::WaitingForBudget,
+        ];
+        let quiet = waits.contains(&verdict.reason)
             || is(ConditionType::Stalled) && !verdict.is_true()
             || verdict.reason == Reason::Deleting && !is(ConditionType::Ready);
         if same || quiet {
@@ -63,8 +69,13 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
         .done()
         .any(|step| matches!(step.action, Action::RemoveFinalizer));
     if deleted && let Wanted::Nothing(place) = outcome.wanted {
-        events.push(farewell(outcome.before, place));
+        events.push(if outcome.observed.is_abandoned {
+            abandonment(outcome, place)
+        } else {
+            farewell(outcome.before, place)
+        });
     }
+    events.extend(locked_out(outcome, status));
     if let Some(event) = unroutable(outcome, status) {
         events.push(event);
     }
@@ -110,6 +121,55 @@ fn farewell(before: &DaskClusterStatus, place: &Place) -> Event {
         reason: Reason::Deleting,
         action: "Delete",
         note,
+    }
+}
+
+/// Says once, and anew when it changes, what a cluster lacks that wants to leave and is not let into Azure.
+fn locked_out(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event> {
+    if !matches!(outcome.wanted, Wanted::Nothing(_)) {
+        return None;
+    }
+    let blocked = &outcome.plan.blocked;
+    let reason = blocked
+        .iter()
+        .map(|blocked| blocked.trouble.reason)
+        .find(|reason| is_about_credentials(*reason))?;
+    let told = |status| held(status, ConditionType::Ready).map(|held| &held.message);
+    let message = told(status)?;
+    (told(outcome.before) != Some(message)).then(|| Event {
+        warning: true,
+        reason,
+        action: "Delete",
+        note: message.clone(),
+    })
+}
+
+/// The last event of a cluster that was let go names everything that it may have left, as far as the manifest and what
+/// was last seen of it tell.
+fn abandonment(outcome: &Outcome<'_>, place: &Place) -> Event {
+    let mut left = Vec::new();
+    if place.compute_is_ours {
+        left.push(format!("pool {}", place.compute));
+    }
+    if let Some(network) = place.own_network() {
+        left.push(format!("network {}", network.virtual_network));
+    }
+    let head = outcome.before.run.as_ref().and_then(|run| run.name.clone());
+    left.push(format!(
+        "the jobs of workspace {} whose names begin with {}{}",
+        place.workspace,
+        place.identity.job_prefix(),
+        head.map_or_else(String::new, |head| format!(" (the head is {head})")),
+    ));
+    left.extend(registered_versions(outcome.before, place));
+    Event {
+        warning: true,
+        reason: Reason::Abandoned,
+        action: "Delete",
+        note: format!(
+            "let go by {ABANDON_ANNOTATION}; what was made of these is left in Azure: {}",
+            left.join("; ")
+        ),
     }
 }
 

@@ -25,7 +25,7 @@ use self::stages::stage_verdict;
 use self::summary::summarize;
 use super::act::Acted;
 use super::observed::Observed;
-use super::plan::Plan;
+use super::plan::{Plan, is_about_credentials};
 use super::status::{Facts, details};
 use super::validate::Wanted;
 use crate::api::{ConditionStatus, ConditionType, DaskClusterStatus, Phase, Reason};
@@ -111,6 +111,8 @@ pub(super) fn acknowledge(
         );
         (stage, verdict)
     }));
+    let going = ConditionType::CredentialsTrouble;
+    verdicts.extend(held(before, going).map(|held| (going, Verdict::of(held))));
     Some(DaskClusterStatus {
         observed_generation: Some(generation),
         conditions: conditions(before, verdicts, generation, now),
@@ -127,12 +129,14 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         .collect();
     let facts = Facts::gather(outcome);
     let summary = summarize(outcome, &stages, &troubles, &facts);
+    let is_ready = summary.ready.is_true();
     let mut verdicts = vec![
         (ConditionType::Ready, summary.ready),
         (ConditionType::Reconciling, summary.reconciling),
         (ConditionType::Stalled, summary.stalled),
     ];
     verdicts.extend(stages);
+    verdicts.extend(credentials_trouble(outcome, &troubles, is_ready));
     let status = DaskClusterStatus {
         observed_generation: Some(outcome.generation),
         conditions: conditions(outcome.before, verdicts, outcome.generation, outcome.now),
@@ -146,6 +150,38 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         events,
         next,
     }
+}
+
+/// What is wrong with the credentials, where `Ready` does not say it: a cluster that works is Ready without them, and
+/// while its Secret is being deleted. One that goes lets go of its Secret by itself.
+fn credentials_trouble(
+    outcome: &Outcome<'_>,
+    troubles: &[(ConditionType, Trouble)],
+    is_ready: bool,
+) -> Option<(ConditionType, Verdict)> {
+    if matches!(outcome.wanted, Wanted::Nothing(_)) || outcome.observed.namespace_is_going {
+        return None;
+    }
+    let credentials = &outcome.observed.credentials;
+    let of_credentials = |(_, trouble): &&(_, Trouble)| is_about_credentials(trouble.reason);
+    let refused = troubles.iter().filter(|_| is_ready).find(of_credentials);
+    let (reason, message) = match (refused, &credentials.secret) {
+        (Some((_, trouble)), _) => (trouble.reason, trouble.message.clone()),
+        (None, Some(secret)) if credentials.going => (
+            Reason::SecretBeingDeleted,
+            format!(
+                "somebody deletes Secret {}, which this cluster needs to leave Azure again: it stays until the cluster is gone. To keep the cluster, name another Secret in spec.credentialsSecretName",
+                secret.name
+            ),
+        ),
+        (None, _) => return None,
+    };
+    let verdict = Verdict {
+        status: ConditionStatus::True,
+        reason,
+        message,
+    };
+    Some((ConditionType::CredentialsTrouble, verdict))
 }
 
 /// What stands in the way: planned, or found while acting.

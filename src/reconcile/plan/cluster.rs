@@ -101,7 +101,7 @@ fn hold_credentials(observed: &Observed, plan: &mut Plan) {
     if let Some(secret) = credentials
         .secret
         .as_ref()
-        .filter(|_| !credentials.held && credentials.trouble.is_none())
+        .filter(|_| !credentials.held && !credentials.going && credentials.trouble.is_none())
     {
         let action = Action::HoldCredentials(secret.clone());
         plan.steps
@@ -116,7 +116,7 @@ fn release_credentials(observed: &Observed, plan: &mut Plan) {
         plan.steps.push(Step::new(
             action,
             ConditionType::Ready,
-            "no DaskCluster names it any more",
+            "no DaskCluster uses it any more",
         ));
     }
 }
@@ -125,6 +125,21 @@ fn release_credentials(observed: &Observed, plan: &mut Plan) {
 fn may_touch_azure(cluster: &ValidCluster, observed: &Observed, plan: &mut Plan) -> bool {
     if let Some(trouble) = &observed.credentials.trouble {
         plan.block(ConditionType::Ready, trouble.clone());
+        return false;
+    }
+    // It could not be removed again.
+    if let Some(secret) = &observed.credentials.secret
+        && observed.credentials.going
+        && !observed.has_finalizer
+    {
+        let message = format!(
+            "Secret {} is being deleted: create it anew once it is gone, or name another in spec.credentialsSecretName",
+            secret.name
+        );
+        plan.block(
+            ConditionType::Ready,
+            Trouble::passing(Reason::CredentialsMissing, message),
+        );
         return false;
     }
     let workspace = match &observed.workspace {

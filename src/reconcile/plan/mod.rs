@@ -9,6 +9,7 @@ mod step;
 mod tests;
 
 pub(crate) use cluster::CONNECTION;
+pub(crate) use leaving::is_about_credentials;
 pub use stages::SchedulerStage;
 pub(crate) use stages::registered_workers;
 pub use step::{Action, Child, Step};

@@ -5,7 +5,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 
 use crate::api::ConditionType;
-use crate::azure::ResourceId;
+use crate::azure::{Lane, ResourceId};
 use crate::azure_resources::AzureKind;
 use crate::kubernetes_children::HeldConnection;
 use crate::reconcile::observed::SecretReference;
@@ -19,6 +19,8 @@ pub struct Step {
     pub stage: ConditionType,
     /// When it fails, nothing after it is done.
     pub gates: bool,
+    /// How urgent it is among all that is asked of Azure.
+    pub lane: Lane,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +87,7 @@ impl Step {
             why: why.into(),
             stage,
             gates: false,
+            lane: Lane::UserChange,
         }
     }
 
@@ -94,6 +97,11 @@ impl Step {
             gates: true,
             ..self
         }
+    }
+
+    #[must_use]
+    pub fn on_lane(self, lane: Lane) -> Self {
+        Self { lane, ..self }
     }
 
     pub fn put<K: AzureKind>(id: ResourceId, body: Value, why: &str) -> Self {
