@@ -10,6 +10,7 @@ use prometheus::{
 
 use crate::api::Reason;
 use crate::azure::{AdmittedRequest, Budgets, EndedRequest, Lane, OperationType, RequestObserver};
+use crate::reconcile::Finding;
 
 /// Every metric of the operator.
 #[derive(Clone)]
@@ -21,6 +22,7 @@ pub struct Metrics {
     pub status_writes: IntCounter,
     setbacks: IntCounterVec,
     orphans: IntGaugeVec,
+    findings: IntCounterVec,
     azure_requests: IntCounterVec,
     azure_request_seconds: HistogramVec,
     azure_turns: IntCounterVec,
@@ -70,6 +72,13 @@ impl Metrics {
                 ),
                 &["kind"],
             )?,
+            findings: IntCounterVec::new(
+                Opts::new(
+                    "dask_azureml_drift_total",
+                    "Fields of our resources that somebody changed in Azure, and resources that somebody deleted there",
+                ),
+                &["kind", "field", "response"],
+            )?,
             azure_requests: IntCounterVec::new(
                 Opts::new(
                     "dask_azureml_azure_requests_total",
@@ -109,7 +118,8 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 10] = [
+        let all: [Box<dyn Collector>; 11] = [
+            Box::new(metrics.findings.clone()),
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.reconcile_seconds.clone()),
             Box::new(metrics.status_writes.clone()),
@@ -156,6 +166,26 @@ impl Metrics {
             )?,
             budgets,
         }))
+    }
+
+    /// Counts what somebody did in Azure, field by field. Tags have names of users' own, so they are one field.
+    pub fn count_finding(&self, finding: &Finding) {
+        let response = finding.response.as_str();
+        let whole = String::new();
+        let fields = match finding.fields.as_slice() {
+            [] => std::slice::from_ref(&whole),
+            fields => fields,
+        };
+        for field in fields {
+            let field = if field.starts_with("tags.") {
+                "tags"
+            } else {
+                field
+            };
+            self.findings
+                .with_label_values(&[finding.kind, field, response])
+                .inc();
+        }
     }
 
     /// The page that Prometheus reads.

@@ -3,6 +3,10 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
+use crate::azure::ResourceId;
+
 /// Who a cluster is in Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterIdentity {
@@ -26,6 +30,18 @@ impl ClusterIdentity {
     /// (contract section 6).
     pub fn compute_name(&self) -> String {
         format!("dask{}", self.short_uid())
+    }
+
+    /// Name of both sides of the peering with another network. It proves whose they are, as peerings have no tags, and
+    /// it is one of its own for each network, as one network has many.
+    pub fn peering_name(&self, remote: &ResourceId) -> String {
+        let hash = Sha256::digest(remote.to_string().to_lowercase());
+        let network: String = hash
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("dask-{}-{network}", self.short_uid())
     }
 
     /// What all job ids of this cluster begin with.
@@ -138,6 +154,20 @@ mod tests {
         let name = cluster().compute_name();
         assert_eq!(name, "dask6f9619ff8b86d011");
         assert!(name.len() <= 24 && !name.contains('-'));
+    }
+
+    #[test]
+    fn a_peering_is_named_after_the_cluster_and_the_other_network_whatever_the_case_of_its_id() {
+        let name = |network: &str| {
+            let id = format!(
+                "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/{network}"
+            );
+            cluster().peering_name(&id.parse().unwrap())
+        };
+        assert_eq!(name("aks-vnet"), name("AKS-VNET"));
+        assert_ne!(name("aks-vnet"), name("aks-vnet2"));
+        assert!(name("aks-vnet").starts_with("dask-6f9619ff8b86d011-"));
+        assert!(name("aks-vnet").len() <= 80);
     }
 
     #[test]

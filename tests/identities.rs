@@ -12,8 +12,9 @@ use azure_simulator::{FederatedCredential, Simulator, World};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dask_azureml_operator::azure::{
-    ArmClient, Class, Credential, Endpoint, Error, HttpSettings, Identity, NoServiceAccountToken,
-    ResourceId, Roots, ServiceAccount, ServiceAccountTokens, TokenSources, Unobserved, http_client,
+    ArmClient, Budgets, Class, Credential, Endpoint, Error, HttpSettings, Identity,
+    NoServiceAccountToken, ResourceId, Roots, ServiceAccount, ServiceAccountTokens, TokenSources,
+    Unobserved, http_client,
 };
 use dask_azureml_operator::clock::Clock;
 use serde_json::{Value, json};
@@ -60,6 +61,7 @@ impl Azure {
             issuer: ISSUER.to_owned(),
             subject: "system:serviceaccount:weather:dask".to_owned(),
             audience: "api://AzureADTokenExchange".to_owned(),
+            jwks: None,
         }];
         Self {
             simulator: Simulator::start(world).await.unwrap(),
@@ -102,6 +104,7 @@ impl Azure {
         let metadata = self.simulator.control_url().parse().unwrap();
         let sources = TokenSources::new(http.clone(), Some(metadata), Arc::new(Kubernetes));
         let (clock, observer) = (Clock::system(), Arc::new(Unobserved));
+        let budgets = Budgets::new(clock.clone(), observer.clone());
         let credential = Credential::new(
             identity,
             &endpoint,
@@ -109,7 +112,7 @@ impl Azure {
             clock.clone(),
             observer.clone(),
         );
-        ArmClient::new(endpoint, credential, http, clock, observer)
+        ArmClient::new(endpoint, credential, http, clock, observer, budgets)
     }
 
     async fn look(&self, client: &ArmClient) -> Result<(), Error> {

@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CreationPolicy;
-use super::rules::{forbidden, immutable, immutable_if_given, invalid, required};
+use super::rules::{
+    forbidden, immutable, immutable_creation_policy, immutable_if_given, invalid, required,
+};
 
 /// The AmlCompute pool of a cluster.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +30,8 @@ use super::rules::{forbidden, immutable, immutable_if_given, invalid, required};
     ),
     validation = required(
         ".name",
-        "self.creationPolicy != 'UseExisting' || has(self.name)",
-        "name is required with creationPolicy UseExisting: name the pool to use",
+        "self.creationPolicy == 'Create' || has(self.name)",
+        "name is required with creationPolicy UseExisting and Adopt: name the pool",
     ),
     validation = forbidden(
         ".creationPolicy",
@@ -45,11 +47,11 @@ use super::rules::{forbidden, immutable, immutable_if_given, invalid, required};
     validation = immutable_if_given("vmSize"),
     validation = immutable_if_given("identity"),
     validation = immutable("priority"),
-    validation = immutable("creationPolicy"),
+    validation = immutable_creation_policy(),
 )]
 pub struct Compute {
     /// The pool's name in the workspace. Left out, it is derived from the UID of the
-    /// DaskCluster. Required with creationPolicy UseExisting.
+    /// DaskCluster. Required with creationPolicy UseExisting and Adopt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24))]
     #[x_kube(
@@ -65,7 +67,7 @@ pub struct Compute {
     pub name: Option<String>,
 
     /// The size of each virtual machine, such as STANDARD_DS13_V2. Required with creationPolicy
-    /// Create.
+    /// Create; with Adopt the pool must have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40))]
     #[x_kube(validation = (
@@ -100,7 +102,7 @@ pub struct Compute {
     pub idle_seconds_before_scale_down: u32,
 
     /// Create makes the pool and removes it with the cluster; UseExisting uses the pool of that
-    /// name and never changes it.
+    /// name and never changes it; Adopt takes over the pool of that name, which then is as if made.
     #[serde(default)]
     pub creation_policy: CreationPolicy,
 }

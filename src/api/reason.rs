@@ -25,8 +25,27 @@ pub enum Reason {
     /// message names.
     InvalidSpec,
     /// A resource of that name exists and was not made by this DaskCluster. Choose another name, or
-    /// `creationPolicy: UseExisting`.
+    /// `creationPolicy: UseExisting` or `Adopt`.
     NotOurs,
+    /// Another DaskCluster has a resource of that name; the message says which. Choose another name, or
+    /// delete that DaskCluster first.
+    AlreadyOwned,
+    /// A resource is about to be taken over by `creationPolicy: Adopt`. Nothing to do: the message says
+    /// what will be changed in it.
+    Adopting,
+    /// Somebody changed, in Azure, fields that the spec speaks of. Nothing to do with
+    /// `driftPolicy: Correct`; with `Report`, change them back, or change the spec.
+    Drifted,
+    /// Somebody deleted, in Azure, a resource of this DaskCluster. Nothing to do: it is made again.
+    DeletedInAzure,
+    /// A resource differs from the spec in fields that Azure cannot change in place. Allow its
+    /// replacement by the annotation that the message gives.
+    ReplaceNeeded,
+    /// A resource is deleted and made again, as its annotation allows. Wait: the message says how far it
+    /// is.
+    Replacing,
+    /// The other side of a peering is not there. Its network's owner runs the command in the message.
+    PeeringPending,
     /// The workspace has a managed network, so its pools cannot be reached from outside. Use a
     /// workspace without one.
     ManagedNetwork,
@@ -162,13 +181,15 @@ impl Reason {
                 | Self::WaitingForNodes
                 | Self::WaitingForBudget
                 | Self::Deleting
+                | Self::Adopting
+                | Self::Replacing
                 | Self::WorkersStarting
                 | Self::Retiring
         )
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 59] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -178,6 +199,13 @@ impl Reason {
         Self::Deleting,
         Self::InvalidSpec,
         Self::NotOurs,
+        Self::AlreadyOwned,
+        Self::Adopting,
+        Self::Drifted,
+        Self::DeletedInAzure,
+        Self::ReplaceNeeded,
+        Self::Replacing,
+        Self::PeeringPending,
         Self::ManagedNetwork,
         Self::NoSubnet,
         Self::WorkspaceNotFound,
@@ -235,6 +263,13 @@ impl Reason {
             Self::Deleting => "Deleting",
             Self::InvalidSpec => "InvalidSpec",
             Self::NotOurs => "NotOurs",
+            Self::AlreadyOwned => "AlreadyOwned",
+            Self::Adopting => "Adopting",
+            Self::Drifted => "Drifted",
+            Self::DeletedInAzure => "DeletedInAzure",
+            Self::ReplaceNeeded => "ReplaceNeeded",
+            Self::Replacing => "Replacing",
+            Self::PeeringPending => "PeeringPending",
             Self::ManagedNetwork => "ManagedNetwork",
             Self::NoSubnet => "NoSubnet",
             Self::WorkspaceNotFound => "WorkspaceNotFound",

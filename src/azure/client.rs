@@ -136,6 +136,21 @@ impl ArmClient {
             .await
     }
 
+    /// As `put`, but only while the resource has this etag. Azure answers 412 otherwise.
+    pub async fn put_if_match(
+        &self,
+        id: &ResourceId,
+        api_version: &str,
+        body: &Value,
+        etag: &str,
+    ) -> Result<Response, Error> {
+        let request = Request {
+            if_match: Some(etag),
+            ..self.request(Method::PUT, id, api_version, &[], Some(body))
+        };
+        self.send(&request).await
+    }
+
     /// Changes parts of a resource.
     pub async fn patch(
         &self,
@@ -159,6 +174,21 @@ impl ArmClient {
             .await
     }
 
+    /// As `delete`, but only while the resource has this etag. Azure answers 412 otherwise.
+    pub async fn delete_if_match(
+        &self,
+        id: &ResourceId,
+        api_version: &str,
+        query: &[(&str, &str)],
+        etag: &str,
+    ) -> Result<Response, Error> {
+        let request = Request {
+            if_match: Some(etag),
+            ..self.request(Method::DELETE, id, api_version, query, None)
+        };
+        self.send(&request).await
+    }
+
     /// Calls an action of a resource: `post(job, "cancel", …)`.
     pub async fn post(
         &self,
@@ -178,6 +208,7 @@ impl ArmClient {
             url: self.url(&path, api_version, &[]),
             body,
             from_byte: None,
+            if_match: None,
         };
         self.send(&request).await
     }
@@ -203,6 +234,7 @@ impl ArmClient {
                 url,
                 body: None,
                 from_byte: None,
+                if_match: None,
             };
             let answer = self.exchange.send_as(&self.credential, &request).await?;
             match take_page(&answer, &attempt, &mut items)? {
@@ -230,6 +262,7 @@ impl ArmClient {
             url: operation.url.clone(),
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let answer = self.exchange.send_as(&self.credential, &request).await?;
         let body = answer.json(&attempt)?;
@@ -270,7 +303,19 @@ impl ArmClient {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Response, Error> {
-        let request = Request {
+        let request = self.request(verb, id, api_version, query, body);
+        self.send(&request).await
+    }
+
+    fn request<'a>(
+        &self,
+        verb: Method,
+        id: &ResourceId,
+        api_version: &str,
+        query: &[(&str, &str)],
+        body: Option<&'a Value>,
+    ) -> Request<'a> {
+        Request {
             attempt: Attempt {
                 operation: verb.to_string(),
                 resource: id.to_string(),
@@ -280,8 +325,8 @@ impl ArmClient {
             verb,
             body,
             from_byte: None,
-        };
-        self.send(&request).await
+            if_match: None,
+        }
     }
 
     async fn send(&self, request: &Request<'_>) -> Result<Response, Error> {

@@ -65,6 +65,7 @@ impl DataPlane {
             verb: Method::GET,
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let answer = exchange.send(&request, None).await?;
         let services = answer.json(&request.attempt)?.unwrap_or_default();
@@ -95,6 +96,7 @@ impl DataPlane {
             url: self.history(&["runs", run, "details"]),
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let answer = self.exchange.send_as(&self.credential, &request).await?;
         let body = answer.json(&request.attempt)?.unwrap_or_default();
@@ -115,6 +117,7 @@ impl DataPlane {
             url: self.history(&["experiments", experiment, "runs", run]),
             body: Some(&body),
             from_byte: None,
+            if_match: None,
         };
         let answer = self.exchange.send_as(&self.credential, &request).await;
         answer.map(drop)
@@ -143,6 +146,7 @@ impl DataPlane {
             url: log.0.clone(),
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let mut tail = self
             .exchange

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, IF_MATCH, RANGE};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 use uuid::Uuid;
@@ -62,6 +62,8 @@ pub(super) struct Request<'a> {
     pub(super) body: Option<&'a Value>,
     /// The first byte wanted, where not all of it is.
     pub(super) from_byte: Option<u64>,
+    /// The etag that the resource must have.
+    pub(super) if_match: Option<&'a str>,
 }
 
 /// A successful answer.
@@ -173,6 +175,9 @@ impl Exchange {
             .http
             .request(request.verb.clone(), request.url.clone())
             .header("x-ms-client-request-id", Uuid::new_v4().to_string());
+        if let Some(etag) = request.if_match {
+            builder = builder.header(IF_MATCH, etag);
+        }
         if let Some(first) = request.from_byte {
             builder = builder.header(RANGE, format!("bytes={first}-"));
         }

@@ -11,7 +11,7 @@ use super::wrote::Wrote;
 use crate::api::Reason;
 use crate::azure::{ResourceId, Retry};
 use crate::azure_resources::job::{JobFacts, without_payload};
-use crate::azure_resources::{AzureKind as _, ComputeCluster, Job};
+use crate::azure_resources::{AzureKind as _, ComputeCluster, Job, VirtualNetwork};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::{ClusterIdentity, job_prefix_of};
 
@@ -346,6 +346,7 @@ impl Picture {
         now: Duration,
     ) -> BTreeSet<ClusterIdentity> {
         self.changed_at = now;
+        self.doubt_network_of(id, now);
         let item = self
             .items
             .entry(key(id))
@@ -446,6 +447,17 @@ impl Picture {
         let item = self.items.get(&key(id));
         let by_interest = item.into_iter().flat_map(|item| item.interest.keys());
         by_interest.chain(self.cluster_of_job(id)).cloned()
+    }
+
+    /// Subnets and peerings stand in the body of their network too, and change its etag.
+    fn doubt_network_of(&mut self, id: &ResourceId, now: Duration) {
+        let network = id.parent().filter(|parent| {
+            let kind = parent.resource_type();
+            kind.eq_ignore_ascii_case(VirtualNetwork::RESOURCE_TYPE)
+        });
+        if let Some(held) = network.and_then(|network| self.items.get_mut(&key(&network))) {
+            held.doubted_at = Some(now);
+        }
     }
 
     fn is_known(&self, read: &Read) -> bool {

@@ -34,13 +34,26 @@ pub(super) enum Answer {
     Failure(JobFailure),
 }
 
+impl Answer {
+    /// How long it is not asked for again, while somebody goes on asking. Why a job failed never changes.
+    fn good_for(&self) -> Duration {
+        match self {
+            Self::Nodes(_) => Duration::from_secs(60),
+            Self::Failure(_) => Duration::MAX,
+        }
+    }
+}
+
 /// Questions with their answers.
 #[derive(Default)]
 pub(super) struct Questions(HashMap<(ClusterIdentity, Question), State>);
 
 enum State {
     UnderWay,
-    Answered(Answer),
+    Answered {
+        answer: Answer,
+        at: Duration,
+    },
     Failed {
         trouble: Trouble,
         times: u32,
@@ -59,7 +72,10 @@ impl Questions {
         let key = (cluster.clone(), question.clone());
         match self.0.get(&key) {
             Some(State::UnderWay) => (Lookup::NotAsked, false),
-            Some(State::Answered(answer)) => (Lookup::Present(answer.clone()), false),
+            Some(State::Answered { answer, at }) => {
+                let is_old = now.saturating_sub(*at) > answer.good_for();
+                (Lookup::Present(answer.clone()), is_old)
+            }
             Some(State::Failed {
                 trouble,
                 not_before,
@@ -81,7 +97,7 @@ impl Questions {
     ) {
         let key = (cluster.clone(), question.clone());
         let state = match answer {
-            Ok(answer) => State::Answered(answer),
+            Ok(answer) => State::Answered { answer, at: now },
             Err(error) => {
                 let times = match self.0.get(&key) {
                     Some(State::Failed { times, .. }) => times.saturating_add(1),

@@ -115,6 +115,10 @@ pub(super) async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
             match outcome {
                 Ok(()) => acted.done.push(step),
                 Err((trouble, retry)) => {
+                    let trouble = match &step.remedy {
+                        Some(remedy) => trouble.with_remedy(remedy),
+                        None => trouble,
+                    };
                     stop |= step.gates;
                     acted.failed.push(Failure {
                         step,
@@ -216,8 +220,15 @@ impl Hands<'_> {
                 id,
                 api_version,
                 body,
+                if_match,
                 ..
-            } => (id, *api_version, client.put(id, api_version, body).await),
+            } => {
+                let answer = match if_match {
+                    Some(etag) => client.put_if_match(id, api_version, body, etag).await,
+                    None => client.put(id, api_version, body).await,
+                };
+                (id, *api_version, answer)
+            }
             Action::PatchAzure {
                 id,
                 api_version,
@@ -228,12 +239,15 @@ impl Hands<'_> {
                 id,
                 api_version,
                 query,
+                if_match,
                 ..
-            } => (
-                id,
-                *api_version,
-                client.delete(id, api_version, query).await,
-            ),
+            } => {
+                let answer = match if_match {
+                    Some(etag) => client.delete_if_match(id, api_version, query, etag).await,
+                    None => client.delete(id, api_version, query).await,
+                };
+                (id, *api_version, answer)
+            }
             Action::CancelJob { id, api_version } => (
                 id,
                 *api_version,

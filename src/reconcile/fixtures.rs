@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     Credentials, Defaults, EnvironmentDefinition, Observed, OperationFacts, Plan, PlannedAction,
-    SecretReference, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan, validate,
+    SecretReference, Told, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan,
+    validate,
 };
 use crate::api::DaskCluster;
 use crate::azure::ResourceId;
@@ -31,6 +32,9 @@ pub(crate) fn noon() -> Timestamp {
 pub(crate) fn seconds_after_noon(seconds: i64) -> Timestamp {
     noon() + jiff::SignedDuration::from_secs(seconds)
 }
+
+/// The network that the Kubernetes cluster lives in.
+pub(crate) const REMOTE: &str = "/subscriptions/00000000-0000-0000-0000-000000000002/resourceGroups/rg-aks/providers/Microsoft.Network/virtualNetworks/aks-vnet";
 
 /// The token of the present head.
 pub(crate) fn token() -> Token {
@@ -113,6 +117,7 @@ impl World {
             endpoint_slice: Lookup::Absent,
             connection: Lookup::Absent,
             scheduler: SchedulerSight::default(),
+            told: Told::default(),
             setbacks: BTreeMap::new(),
             since: BTreeMap::new(),
             operations: BTreeMap::new(),
@@ -146,6 +151,11 @@ impl World {
 
     /// What else is wanted, of kinds that no other fixture speaks of, is there as it was asked for.
     fn and_the_rest(self) -> Self {
+        // Some of it comes only after some other.
+        (0..4).fold(self, |world, _| world.and_more_of_the_rest())
+    }
+
+    fn and_more_of_the_rest(self) -> Self {
         let all: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name).collect();
         let shares = self.scene(|scene, _| {
             let provisioned = KINDS.iter().filter(|kind| kind.name != Job::NAME);
@@ -157,8 +167,11 @@ impl World {
         steps.fold(self, |world, step| match step.action {
             PlannedAction::PutAzure { id, mut body, .. } => {
                 body["properties"]["provisioningState"] = json!("Succeeded");
+                body["properties"]["peeringState"] = json!("Connected");
                 world.found(id, body)
             }
+            // The pool of the fixtures has the limits of the story's manifest, whatever the spec says.
+            PlannedAction::PatchAzure { .. } => world,
             other => panic!("{other} in a world that is only lacking something"),
         })
     }

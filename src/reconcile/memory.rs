@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::conclude::Next;
 use super::observed::OperationFacts;
+use super::plan::Finding;
 use super::setbacks::Setbacks;
 use crate::azure::{ErrorBody, Operation, ResourceId};
 use crate::inventory::Pace;
@@ -27,6 +28,8 @@ pub struct ClusterMemory {
     pub waits: Waits,
     /// The last operation of each resource that a write of ours began.
     pub operations: BTreeMap<ResourceId, Begun>,
+    /// What the last plan found, so that it is counted and told once.
+    pub findings: Vec<Finding>,
 }
 
 impl ClusterMemory {
@@ -41,6 +44,7 @@ impl ClusterMemory {
             last_status_write: None,
             waits: Waits::default(),
             operations: BTreeMap::new(),
+            findings: Vec::new(),
         }
     }
 
@@ -72,6 +76,13 @@ impl ClusterMemory {
             self.changed_at = now;
         }
         is_new
+    }
+
+    /// Those of the plan's findings that the plan before did not have.
+    pub fn see_findings(&mut self, findings: &[Finding]) -> Vec<Finding> {
+        let before = std::mem::replace(&mut self.findings, findings.to_vec());
+        let is_new = |finding: &&Finding| !before.contains(finding);
+        findings.iter().filter(is_new).cloned().collect()
     }
 
     /// What is at rest is looked at less closely.

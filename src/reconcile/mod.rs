@@ -1,6 +1,6 @@
 //! One reconcile, one step a file, in reading order: validate, observe, plan, act, conclude, report.
 //!
-//! Pure are validate, plan, conclude and status; `tests/purity.rs` holds them to it.
+//! Pure are validate, told, plan, conclude and status; `tests/purity.rs` holds them to it.
 
 mod act;
 mod conclude;
@@ -14,6 +14,7 @@ mod plan;
 mod report;
 mod setbacks;
 mod status;
+mod told;
 pub mod trouble;
 mod validate;
 
@@ -29,11 +30,12 @@ pub use observed::{
 };
 pub(crate) use plan::CONNECTION;
 pub use plan::{
-    Action as PlannedAction, Aftermath, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait,
-    plan,
+    Action as PlannedAction, Aftermath, Blocked, Child, Finding, Follow, Plan, Response,
+    SchedulerStage, Step, Wait, plan,
 };
 pub(crate) use report::as_long_as_kubernetes_takes;
 pub use setbacks::{Course, Setback, Setbacks, USAGES_LAST};
+pub use told::Told;
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
     validate,
@@ -140,6 +142,10 @@ async fn pipeline(
     let plan = plan(&wanted, &look.observed);
     tracing::debug!(plan = %plan, "planned");
     let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
+    let new_findings = memory.see_findings(&plan.findings);
+    for finding in &new_findings {
+        context.metrics.count_finding(finding);
+    }
     let operations = Mutex::default();
     let hands = act::Hands {
         cluster: &identity,
@@ -175,6 +181,7 @@ async fn pipeline(
         before: &before,
         now,
         changed_at: memory.changed_at,
+        new_findings: &new_findings,
         plan_is_new,
         resync: context.resync,
     });

@@ -8,6 +8,7 @@ use super::Context;
 use super::memory::ClusterMemory;
 use super::observed::{Credentials, Observed, SecretReference, Workspace};
 use super::plan::SchedulerStage;
+use super::told::Told;
 use super::trouble;
 use super::validate::{ValidCluster, Wanted};
 use crate::access::{AzureAccess, Granted, Source};
@@ -183,6 +184,7 @@ fn kubernetes_sight(
             Lookup::Present(HeldConnection::read(&secret, identity))
         }),
         scheduler: context.poller.sight(identity),
+        told: Told::by(cluster),
         setbacks: memory.setbacks.by_step().clone(),
         since: BTreeMap::new(),
         operations: memory.operation_facts(),
@@ -367,7 +369,7 @@ impl Reader<'_> {
         };
     }
 
-    /// Lists the nodes when only they can say whether the head's address is one of theirs.
+    /// Lists the nodes when only they can say whether the head's address is one of theirs, or where it is.
     async fn look_at_pool_nodes(
         &self,
         cluster: &ValidCluster,
@@ -379,10 +381,7 @@ impl Reader<'_> {
             observed,
             lineup: Some(lineup),
         };
-        if matches!(
-            SchedulerStage::of(&scene, lineup),
-            SchedulerStage::Doubted(_)
-        ) {
+        if SchedulerStage::of(&scene, lineup).needs_nodes(&scene) {
             let head = cluster.place.identity.job_id(lineup.head.name());
             observed.pool_nodes = self.sight.pool_nodes(&cluster.place.compute, &head).await;
         }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::setbacks::Setback;
+use super::told::Told;
 use super::validate::ValidCluster;
 use crate::api::Reason;
 use crate::azure::{ErrorBody, ResourceId};
@@ -47,6 +48,8 @@ pub struct Observed {
     pub endpoint_slice: Lookup<EndpointSlice>,
     pub connection: Lookup<HeldConnection>,
     pub scheduler: SchedulerSight,
+    /// What the DaskCluster's own status and annotations say.
+    pub told: Told,
     /// What failed before and is not tried again before its time, by step.
     pub setbacks: BTreeMap<String, Setback>,
     /// Since when each resource that is on its way has been seen in the state that it is in.

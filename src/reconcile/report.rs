@@ -21,6 +21,7 @@ pub(super) async fn report(
     conclusion: Conclusion,
     memory: &mut ClusterMemory,
 ) -> Result<Option<Duration>, Error> {
+    publish(context, cluster, &conclusion.occurrences).await;
     let mut wait = match conclusion.next {
         Next::After(wait) => wait,
         Next::AtRest => context.resync,

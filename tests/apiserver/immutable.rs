@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::manifest::{
-    Edit, READER, edited, everything, existing_network, existing_pool, remove, set, story,
+    Edit, READER, REMOTE, edited, everything, existing_network, existing_pool, remove, set, story,
 };
 use crate::server::Server;
 
@@ -50,6 +50,16 @@ fn other_values() -> Vec<(&'static str, &'static str, Value)> {
             json!("10.20.5.0/24"),
         ),
         ("/spec/network/nodePublicIp", "spec.network", json!(true)),
+        (
+            "/spec/network/peerings/0/remote",
+            "spec.network",
+            json!("Create"),
+        ),
+        (
+            "/spec/network/peerings",
+            "spec.network",
+            json!([{"remoteVirtualNetworkId": REMOTE.replace("aks-vnet", "hub"), "remote": "Leave"}]),
+        ),
         (
             "/spec/network",
             "spec.network",
@@ -344,6 +354,9 @@ async fn what_may_change_can_be_changed_added_removed_and_set_to_null() {
         remove("/spec/credentialsSecretName"),
         set("/spec/credentialsSecretName", Value::Null),
         set("/spec/deletionPolicy", "Delete"),
+        set("/spec/driftPolicy", "Correct"),
+        remove("/spec/driftPolicy"),
+        set("/spec/network/creationPolicy", "Adopt"),
         remove("/spec/deletionPolicy"),
     ] {
         if let Err(words) = server
@@ -353,6 +366,24 @@ async fn what_may_change_can_be_changed_added_removed_and_set_to_null() {
             panic!("{edit:?} is refused: {words}");
         }
     }
+    let both_taken_over = edited(
+        stored,
+        &[
+            set("/spec/network/creationPolicy", "Adopt"),
+            set("/spec/compute/creationPolicy", "Adopt"),
+        ],
+    );
+    let stored = server
+        .try_replace(&both_taken_over)
+        .await
+        .expect("what was to be made can be taken over");
+    server
+        .try_replace(&edited(
+            stored,
+            &[set("/spec/compute/creationPolicy", "Create")],
+        ))
+        .await
+        .expect("and the other way round");
     let without_secret = edited(
         story(),
         &[
@@ -375,6 +406,7 @@ async fn an_empty_list_or_map_is_the_same_as_none() {
     let server = Server::new().await;
     let bare = edited(story(), &[remove("/spec/datasets")]);
     let empty = [
+        set("/spec/network/peerings", json!([])),
         set("/spec/datasets", json!([])),
         set("/spec/scheduler/env", json!([])),
         set("/spec/worker/env", json!([])),
@@ -388,6 +420,7 @@ async fn an_empty_list_or_map_is_the_same_as_none() {
     let with_empty = edited(edited(bare, &empty), &[set("/metadata/name", "with-empty")]);
     let mut stored = server.create(&with_empty).await;
     for pointer in [
+        "/spec/network/peerings",
         "/spec/datasets",
         "/spec/scheduler/env",
         "/spec/worker/env",

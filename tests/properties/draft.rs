@@ -11,7 +11,7 @@ use dask_azureml_operator::dask::{
 use dask_azureml_operator::kubernetes_children::{HeldConnection, endpoint_slice, service};
 use dask_azureml_operator::lookup::{Lookup, Trouble};
 use dask_azureml_operator::reconcile::{
-    Credentials, Defaults, EnvironmentDefinition, Observed, PlannedAction, SecretReference,
+    Credentials, Defaults, EnvironmentDefinition, Observed, PlannedAction, SecretReference, Told,
     ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, validate,
 };
 use dask_azureml_operator::token::Token;
@@ -378,6 +378,7 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
         endpoint_slice: Lookup::Absent,
         connection: Lookup::Absent,
         scheduler: SchedulerSight::default(),
+        told: Told::default(),
         setbacks: BTreeMap::new(),
         since: BTreeMap::new(),
         operations: BTreeMap::new(),

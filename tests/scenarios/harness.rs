@@ -426,6 +426,23 @@ impl Line {
         self.calls.all()
     }
 
+    /// `reason: note` of every event of the namespace.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        let listed = events
+            .list(&ListParams::default())
+            .await
+            .expect("events are served");
+        let told = listed.into_iter().map(|event| {
+            format!(
+                "{}: {}",
+                event.reason.unwrap_or_default(),
+                event.note.unwrap_or_default()
+            )
+        });
+        told.collect()
+    }
+
     /// Ids of the jobs in a state, in Azure's word.
     pub(crate) fn jobs_with_status(&self, status: &str) -> Vec<String> {
         let world = self.azure.world();
@@ -479,6 +496,20 @@ impl Line {
         self.azure.forget_exchanges();
         self.calls.forget();
     }
+}
+
+/// Status, reason and message of a condition: `True Drifted: …`.
+pub(crate) fn condition(cluster: &DaskCluster, kind: &str) -> String {
+    let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .filter(|condition| condition.type_ == kind)
+        .map(|condition| {
+            format!(
+                "{} {}: {}",
+                condition.status, condition.reason, condition.message
+            )
+        })
+        .collect()
 }
 
 /// Whether `Ready` is true of the newest spec.

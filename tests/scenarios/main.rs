@@ -10,6 +10,8 @@
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
 //! | `orphans.rs` | what nobody owns any more |
+//! | `owning.rs` | what is ours: drift, adoption, what is contested, what others have in it |
+//! | `peerings.rs` | both sides of a peering |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
 //! | `weather.rs` | requests that Azure refuses, loses or forgets, and operations that fail or hang: how often each is written |
@@ -37,6 +39,8 @@ mod endpoint_slice;
 mod existing;
 mod loss;
 mod orphans;
+mod owning;
+mod peerings;
 mod restart;
 mod scale;
 mod throttled;

@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::harness::{Line, wait_for};
-use crate::owner::{NETWORK_API, Owner};
+use crate::owner::Owner;
 
 /// Without mercy: an orphan is removed at the second sweep.
 fn sweep(orphans: OrphanPolicy) -> SweepSettings {
@@ -97,16 +97,12 @@ async fn orphans_that_cost_money_are_removed_where_the_setting_says_so_and_nothi
     });
     let owner = Owner::signed_in(&line).await;
     for number in 0..8 {
-        let network = format!(
-            "{}/Microsoft.Network/virtualNetworks/more-{number}",
-            owner.group
-        );
         let body = json!({
             "location": "eastus",
             "tags": tags,
             "properties": {"addressSpace": {"addressPrefixes": ["10.40.0.0/16"]}},
         });
-        owner.put(&network, NETWORK_API, body).await;
+        owner.network(&format!("more-{number}")).put(body).await;
     }
     wait_for("the orphans are gone", async || {
         let world = line.azure.world();

@@ -1,4 +1,4 @@
-//! Somebody else who has rights on the subscription.
+//! Somebody else who works in the same subscription, as a person in the portal does.
 
 #![allow(dead_code, reason = "what only some need stays in one place")]
 
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use dask_azureml_operator::azure::{HttpSettings, Roots, http_client};
 use dask_azureml_operator::clock::Clock;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::harness::Line;
 
-pub(crate) const NETWORK_API: &str = "2024-03-01";
 /// What [`Owner::eats_half_of_the_budget`] reads and writes.
 pub(crate) const EATEN: &str = "eaten";
+const NETWORK_API: &str = "2024-03-01";
 const MACHINE_LEARNING_API: &str = "2025-12-01";
 
 /// Somebody else with rights on the subscription.
 pub(crate) struct Owner {
     http: reqwest::Client,
     token: String,
-    /// URL of the resource group's providers.
-    pub(crate) group: String,
+    group: String,
     workspace: String,
 }
 
@@ -71,11 +71,20 @@ impl Owner {
         for round in 0_u64.. {
             let version = format!("{data}/{round}?api-version={MACHINE_LEARNING_API}");
             let body = json!({"properties": {"dataType": "uri_folder", "dataUri": "https://example.com/x"}});
-            let write = self.http.put(&version).bearer_auth(&self.token).json(&body);
+            let write = self
+                .http
+                .put(&version)
+                .header("user-agent", "somebody-else")
+                .bearer_auth(&self.token)
+                .json(&body);
             // That it is refused now and then is what this is for.
             let _ = write.send().await;
             for _ in 0..2 {
-                let read = self.http.get(&version).bearer_auth(&self.token);
+                let read = self
+                    .http
+                    .get(&version)
+                    .header("user-agent", "somebody-else")
+                    .bearer_auth(&self.token);
                 let _ = read.send().await;
             }
             Clock::system().sleep(Duration::from_millis(200)).await;
@@ -126,30 +135,132 @@ impl Owner {
         .await;
     }
 
-    pub(crate) async fn put(&self, url: &str, api_version: &str, body: Value) {
-        let request = self.http.put(format!("{url}?api-version={api_version}"));
-        self.send(url, request.json(&body)).await;
+    /// The virtual network of this name in the workspace's group.
+    pub(crate) fn network(&self, name: &str) -> Resource<'_> {
+        let url = format!("{}/Microsoft.Network/virtualNetworks/{name}", self.group);
+        self.resource(url, NETWORK_API)
     }
 
-    /// As the portal does it.
-    pub(crate) async fn delete_pool(&self, name: &str) {
+    pub(crate) fn pool(&self, name: &str) -> Resource<'_> {
         let url = format!("{}/computes/{name}", self.workspace);
-        let query = format!("api-version={MACHINE_LEARNING_API}&underlyingResourceAction=Delete");
-        self.send(&url, self.http.delete(format!("{url}?{query}")))
+        self.resource(url, MACHINE_LEARNING_API)
+    }
+
+    fn resource(&self, url: String, api_version: &'static str) -> Resource<'_> {
+        Resource {
+            owner: self,
+            url,
+            api_version,
+        }
+    }
+
+    async fn put(&self, url: &str, api_version: &'static str, body: Value) {
+        self.resource(url.to_owned(), api_version).put(body).await;
+    }
+}
+
+/// Something in Azure, in the hands of its owner.
+pub(crate) struct Resource<'a> {
+    owner: &'a Owner,
+    url: String,
+    api_version: &'static str,
+}
+
+impl Resource<'_> {
+    pub(crate) fn id(&self) -> String {
+        let path = self
+            .url
+            .split_once("/subscriptions")
+            .expect("a URL of ARM")
+            .1;
+        format!("/subscriptions{path}")
+    }
+
+    pub(crate) fn child(&self, kind: &str, name: &str) -> Self {
+        Self {
+            url: format!("{}/{kind}/{name}", self.url),
+            ..*self
+        }
+    }
+
+    /// `None` when it is not there.
+    pub(crate) async fn get(&self) -> Option<Value> {
+        let answer = self.send(Method::GET, "", None).await;
+        (answer.status() != StatusCode::NOT_FOUND).then_some(())?;
+        Some(answer.json().await.expect("JSON"))
+    }
+
+    pub(crate) async fn put(&self, body: Value) {
+        self.taken(self.send(Method::PUT, "", Some(body)).await)
             .await;
     }
 
-    async fn send(&self, url: &str, request: reqwest::RequestBuilder) {
-        let answer = request
-            .bearer_auth(&self.token)
-            .send()
-            .await
-            .expect("ARM answers");
+    /// Reads it, and writes it back with a change.
+    pub(crate) async fn edit(&self, change: impl FnOnce(&mut Value)) {
+        let mut body = self.get().await.expect("it is there");
+        for read_only in ["id", "name", "type", "systemData"] {
+            body.as_object_mut().expect("an object").remove(read_only);
+        }
+        let properties = body["properties"].as_object_mut().expect("properties");
+        let writable = [
+            "computeType",
+            "description",
+            "addressSpace",
+            "subnets",
+            "virtualNetworkPeerings",
+        ];
+        if let Some(inner) = properties
+            .get_mut("properties")
+            .and_then(Value::as_object_mut)
+        {
+            inner.retain(|name, value| {
+                [
+                    "vmSize",
+                    "vmPriority",
+                    "osType",
+                    "scaleSettings",
+                    "subnet",
+                    "remoteLoginPortPublicAccess",
+                ]
+                .contains(&name.as_str())
+                    && !value.is_null()
+            });
+        }
+        properties.retain(|name, value| {
+            (writable.contains(&name.as_str()) || name == "properties") && !value.is_null()
+        });
+        change(&mut body);
+        self.put(body).await;
+    }
+
+    pub(crate) async fn delete(&self) {
+        let query = if self.url.contains("/computes/") {
+            "&underlyingResourceAction=Delete"
+        } else {
+            ""
+        };
+        self.taken(self.send(Method::DELETE, query, None).await)
+            .await;
+    }
+
+    async fn taken(&self, answer: reqwest::Response) {
         let status = answer.status();
-        assert!(
-            status.is_success(),
-            "{url}: {status} {}",
-            answer.text().await.unwrap_or_default()
-        );
+        let text = answer.text().await.unwrap_or_default();
+        assert!(status.is_success(), "{}: {status} {text}", self.url);
+    }
+
+    async fn send(&self, verb: Method, query: &str, body: Option<Value>) -> reqwest::Response {
+        let url = format!("{}?api-version={}{query}", self.url, self.api_version);
+        let request = self
+            .owner
+            .http
+            .request(verb, url)
+            .header("user-agent", "somebody-else")
+            .bearer_auth(&self.owner.token);
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        request.send().await.expect("ARM answers")
     }
 }

@@ -367,7 +367,7 @@ async fn a_cluster_whose_workspace_is_gone_leaves_with_its_network_and_asks_for_
     // Azure takes the pools of a workspace away with it, and tells nobody of either.
     line.kill_operator();
     let owner = Owner::signed_in(&line).await;
-    owner.delete_pool("ds13-cluster").await;
+    owner.pool("ds13-cluster").delete().await;
     let gone = FaultAnswer::error(404, "ResourceNotFound");
     let everything = Fault {
         method: None,
@@ -402,7 +402,8 @@ async fn a_pool_that_somebody_deletes_in_the_portal_is_made_again_once() {
     line.wait_until_ready("weathered").await;
     Owner::signed_in(&line)
         .await
-        .delete_pool("ds13-cluster")
+        .pool("ds13-cluster")
+        .delete()
         .await;
     line.hurry(30);
     line.wait_for("weathered", "the pool is there again", |cluster| {

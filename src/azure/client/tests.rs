@@ -55,6 +55,18 @@ async fn a_request_carries_token_api_version_and_ids() {
 }
 
 #[tokio::test]
+async fn a_write_that_holds_only_for_what_was_seen_names_its_etag() {
+    let server = TestServer::start(|_, _| reply(200, "null")).await;
+    let (client, id, body) = (server.client(), compute(), json!({}));
+    let etag = "W/\"7\"";
+    client.put_if_match(&id, "1", &body, etag).await.unwrap();
+    client.delete_if_match(&id, "1", &[], etag).await.unwrap();
+    for (seen, verb) in server.seen().iter().zip(["PUT", "DELETE"]) {
+        assert_eq!((seen.verb.as_str(), seen.header("if-match")), (verb, etag));
+    }
+}
+
+#[tokio::test]
 async fn writes_carry_their_bodies_and_queries() {
     let server = TestServer::start(|_, _| reply(200, "null")).await;
     let (client, id, body) = (server.client(), compute(), json!({"properties": {"x": 1}}));

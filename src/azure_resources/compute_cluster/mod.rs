@@ -12,11 +12,13 @@ pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::json;
 
+use super::engine::POOL_PAUSE;
 use super::ownership::{Tags, tag_drift, tags_of_both};
 use super::{AzureKind, Change, Drift, Health, LeavingRule, Refusal, Scene, Standing, Wanted};
 use crate::api::{ConditionType, Priority, Reason};
 use crate::azure::ResourceId;
 use crate::cluster::Place;
+use crate::lookup::Lookup;
 
 pub struct ComputeCluster;
 
@@ -32,26 +34,32 @@ impl AzureKind for ComputeCluster {
     // Ten seconds as recorded; deleting one with nodes up to five minutes (contract section 6).
     const SETTLES_WITHIN: SignedDuration = SignedDuration::from_mins(30);
     const GOES_WITHIN: SignedDuration = SignedDuration::from_mins(60);
+    const MADE_AGAIN_AFTER: Option<SignedDuration> = Some(POOL_PAUSE);
     type Want = Want;
     type Have = Have;
 
     fn want(scene: &Scene<'_>) -> Vec<Wanted<Want>> {
         let cluster = scene.cluster;
         let id = cluster.place.compute.clone();
-        let standing = match (
-            &cluster.compute.vm_size,
-            scene.observed.location(),
-            &cluster.place.network,
-        ) {
+        let absent = Refusal {
+            reason: Reason::PoolNotFound,
+            way_out: "create the pool, correct spec.compute.name, or use creationPolicy Create",
+        };
+        // A manifest that takes a pool over may leave its size open.
+        let vm_size = match &cluster.compute.vm_size {
+            None if cluster.compute.adopt => vm_size_of_what_is_there(scene, &id),
+            named => named.clone(),
+        };
+        let standing = match (vm_size, scene.observed.location(), &cluster.place.network) {
             (Some(vm_size), Some(location), Some(network)) if cluster.place.compute_is_ours => {
-                Standing::Own(body(scene, vm_size, location, &network.subnet))
+                let body = body(scene, &vm_size, location, &network.subnet);
+                if cluster.compute.adopt {
+                    Standing::Adopt { body, absent }
+                } else {
+                    Standing::Own(body)
+                }
             }
-            _ => Standing::Use {
-                absent: Refusal {
-                    reason: Reason::PoolNotFound,
-                    way_out: "create the pool, correct spec.compute.name, or use creationPolicy Create",
-                },
-            },
+            _ => Standing::Use { absent },
         };
         vec![Wanted { id, standing }]
     }
@@ -123,7 +131,7 @@ impl AzureKind for ComputeCluster {
             &wire::told(properties.provisioning_errors.as_ref()),
         );
         match health {
-            Health::Failed { .. } | Health::Unfit { .. } | Health::Settling(_) => health,
+            Health::Failed { .. } | Health::Unfit { .. } | Health::Settling(_) | Health::Spent(_) => health,
             Health::Ready if properties.properties.as_ref().is_some_and(|inner| inner.subnet.is_none()) => Health::Unfit {
                 reason: Reason::NoSubnet,
                 message: "the pool lies in no subnet, so its nodes cannot be reached: use a pool that was made inside a virtual network".into(),
@@ -135,6 +143,14 @@ impl AzureKind for ComputeCluster {
     fn writable(properties: &mut serde_json::Value) {
         wire::keep_writable(properties);
     }
+}
+
+fn vm_size_of_what_is_there(scene: &Scene<'_>, id: &ResourceId) -> Option<String> {
+    let Lookup::Present(pool) = scene.observed.resource(id) else {
+        return None;
+    };
+    let size = pool.pointer("/properties/properties/vmSize")?.as_str()?;
+    Some(size.to_owned())
 }
 
 fn body(scene: &Scene<'_>, vm_size: &str, location: &str, subnet: &ResourceId) -> Want {

@@ -265,6 +265,19 @@ fn what_nobody_knows_the_outcome_of_is_read_by_its_id_before_anything_is_said_of
 }
 
 #[test]
+fn a_network_is_read_again_after_a_write_to_what_lies_in_it() {
+    let mut world = World::empty();
+    world.look(&id(NETWORK));
+    world.get(&id(NETWORK), Some(in_state("Succeeded")));
+    world.later(1);
+    let subnet = id(NETWORK).child("subnets", "default").unwrap();
+    world.wrote(&subnet, Wrote::Resource(in_state("Succeeded")));
+    assert!(world.look(&subnet).is_some());
+    assert_eq!(world.look(&id(NETWORK)), None);
+    assert!(world.is_due(&one(&id(NETWORK))));
+}
+
+#[test]
 fn what_a_list_leaves_out_is_gone_only_when_its_id_says_so() {
     let mut world = World::empty();
     let head = job(&cluster("noaa"), "head-1");

@@ -3,9 +3,11 @@
 use super::Outcome;
 use super::conditions::{Verdict, held};
 use crate::api::{ConditionType, DaskClusterStatus, DeletionPolicy, Reason};
+use crate::azure_resources::KINDS;
 use crate::cluster::Place;
 use crate::kubernetes::ABANDON_ANNOTATION;
-use crate::reconcile::plan::{Action, is_about_credentials};
+use crate::reconcile::observed::Observed;
+use crate::reconcile::plan::{Action, Finding, Response, is_about_credentials};
 use crate::reconcile::validate::Wanted;
 
 /// Something to tell once, as an event of `events.k8s.io`.
@@ -31,8 +33,12 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
             .conditions
             .iter()
             .find(|held| held.type_ == condition.type_);
-        let same = known
-            .is_some_and(|held| held.status == condition.status && held.reason == condition.reason);
+        let same = known.is_some_and(|held| {
+            held.status == condition.status
+                    && held.reason == condition.reason
+                    // Other fields are another drift.
+                    && (verdict.reason != Reason::Drifted || held.message == condition.message)
+        });
         let waits = [
             Reason::Pending,
             Reason::Progressing,
@@ -72,7 +78,7 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
         events.push(if outcome.observed.is_abandoned {
             abandonment(outcome, place)
         } else {
-            farewell(outcome.before, place)
+            farewell(outcome, place)
         });
     }
     events.extend(locked_out(outcome, status));
@@ -80,6 +86,31 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
         events.push(event);
     }
     events
+}
+
+/// What somebody did in Azure and the operator undoes at once, so that no condition may come to show it. One event for
+/// all of a kind: Kubernetes counts further ones of the same reason, and drops what they say.
+pub(super) fn occurrences(findings: &[Finding]) -> Vec<Event> {
+    // Conditions show the other responses until somebody acts.
+    let told = [
+        (Response::SetBack, Reason::Drifted, "SetBack"),
+        (Response::MadeAgain, Reason::DeletedInAzure, "MakeAgain"),
+    ];
+    told.into_iter()
+        .filter_map(|(response, reason, action)| {
+            let notes: Vec<_> = findings
+                .iter()
+                .filter(|found| found.response == response)
+                .map(Finding::to_string)
+                .collect();
+            (!notes.is_empty()).then(|| Event {
+                warning: true,
+                reason,
+                action,
+                note: notes.join("; "),
+            })
+        })
+        .collect()
 }
 
 fn action_word(condition: &str) -> &'static str {
@@ -100,15 +131,20 @@ fn is_told_by_another(status: &DaskClusterStatus, reason: Reason) -> bool {
 }
 
 /// The last event names what stays in Azure.
-fn farewell(before: &DaskClusterStatus, place: &Place) -> Event {
+fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
+    let others = not_taken_along(outcome.observed, place);
     let left = match place.deletion_policy {
+        DeletionPolicy::Delete if !others.is_empty() => format!(
+            "everything that was proven to be this cluster's own is gone; {} stays, as its tags do not name this cluster or others have something in it",
+            others.join(", ")
+        ),
         DeletionPolicy::Delete => "nothing that costs money is left in Azure".to_owned(),
         DeletionPolicy::Retain => format!(
             "the jobs have ended; pool {} and its network stay, as deletionPolicy is Retain",
             place.compute.name()
         ),
     };
-    let note = match registered_versions(before, place).as_slice() {
+    let note = match registered_versions(outcome.before, place).as_slice() {
         [] => left,
         [only] => format!("{left}; {only} stays in the workspace, as it is shared"),
         [others @ .., last] => format!(
@@ -122,6 +158,18 @@ fn farewell(before: &DaskClusterStatus, place: &Place) -> Event {
         action: "Delete",
         note,
     }
+}
+
+/// What is still there under the names that the cluster would have taken along.
+fn not_taken_along(observed: &Observed, place: &Place) -> Vec<String> {
+    let places = KINDS.iter().flat_map(|kind| {
+        let ids = (kind.places)(place);
+        ids.into_iter().map(|id| (kind.name, id))
+    });
+    places
+        .filter(|(_, id)| observed.resource(id).present().is_some())
+        .map(|(kind, id)| format!("{kind} {}", id.title()))
+        .collect()
 }
 
 /// Says once, and anew when it changes, what a cluster lacks that wants to leave and is not let into Azure.

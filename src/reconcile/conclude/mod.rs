@@ -19,13 +19,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::conditions::{Verdict, conditions, held};
-use self::events::events;
+use self::events::{events, occurrences};
 use self::next::next;
 use self::stages::stage_verdict;
 use self::summary::summarize;
 use super::act::Acted;
 use super::observed::Observed;
-use super::plan::{Plan, is_about_credentials};
+use super::plan::{Finding, Plan, is_about_credentials};
 use super::status::{Facts, details};
 use super::validate::Wanted;
 use crate::api::{ConditionStatus, ConditionType, DaskClusterStatus, Phase, Reason};
@@ -35,7 +35,10 @@ use crate::lookup::Trouble;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conclusion {
     pub status: DaskClusterStatus,
+    /// What changed in the status; told with it.
     pub events: Vec<Event>,
+    /// What happened, whether or not the status comes to show it.
+    pub occurrences: Vec<Event>,
     pub next: Next,
 }
 
@@ -50,6 +53,8 @@ pub(super) struct Outcome<'a> {
     pub now: Timestamp,
     /// When anything of this cluster last changed.
     pub changed_at: Timestamp,
+    /// What the plan found and no plan before it had.
+    pub new_findings: &'a [Finding],
     /// The last look led to another plan.
     pub plan_is_new: bool,
     /// How long a settled cluster goes unlooked at.
@@ -144,10 +149,12 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         ..details(outcome, &facts)
     };
     let events = events(outcome, &status);
+    let occurrences = occurrences(outcome.new_findings);
     let next = next(outcome, &status);
     Conclusion {
         status,
         events,
+        occurrences,
         next,
     }
 }

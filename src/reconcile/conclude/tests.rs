@@ -4,6 +4,7 @@
 mod acknowledgement;
 mod conditions;
 mod events;
+mod findings;
 mod next;
 mod spacing;
 mod stages;
@@ -101,6 +102,7 @@ impl Round {
             before: &self.before,
             now: self.now,
             changed_at: self.changed_at,
+            new_findings: &plan.findings,
             plan_is_new: self.plan_is_new,
             resync: RESYNC,
         })

@@ -63,11 +63,12 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
             id: cluster.place.job(name.job),
             api_version: Job::API_VERSION,
         };
-        plan.steps.push(Step::new(
-            action,
-            ConditionType::WorkersReady,
-            name.why.clone(),
-        ));
+        // A pool that is replaced lets all of its jobs go.
+        if plan.steps.iter().all(|step| step.action != action) {
+            let why = name.why.clone();
+            plan.steps
+                .push(Step::new(action, ConditionType::WorkersReady, why));
+        }
     }
     if going.retire > 0 {
         let why = format!("{} workers are wanted", cluster.worker.replicas);
@@ -233,7 +234,7 @@ fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
         }
         let is_the_clusters_own = matches!(
             kind.leaving,
-            LeavingRule::Delete | LeavingRule::DeleteWithParent
+            LeavingRule::Delete | LeavingRule::DeleteWithParent | LeavingRule::DeleteByName
         );
         refused |= is_the_clusters_own && share.blocked.iter().any(is_not_ours);
         plan.add(share);
@@ -244,7 +245,7 @@ fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
 }
 
 fn is_not_ours(blocked: &Blocked) -> bool {
-    blocked.trouble.reason == Reason::NotOurs
+    [Reason::NotOurs, Reason::AlreadyOwned].contains(&blocked.trouble.reason)
 }
 
 /// A cluster whose network or pool is refused never runs: what else were made for it would only be left behind.

@@ -2,6 +2,7 @@
 
 mod children;
 mod cluster;
+mod finding;
 mod leaving;
 mod stages;
 mod step;
@@ -9,6 +10,7 @@ mod step;
 mod tests;
 
 pub(crate) use cluster::CONNECTION;
+pub use finding::{Finding, Response};
 pub(crate) use leaving::is_about_credentials;
 pub use stages::SchedulerStage;
 pub(crate) use stages::registered_workers;
@@ -20,8 +22,8 @@ use std::fmt;
 use super::observed::Observed;
 use super::validate::Wanted;
 use crate::api::{ConditionType, Reason};
-use crate::azure::Retry;
-use crate::azure_resources::KindPlan;
+use crate::azure::{ResourceId, Retry};
+use crate::azure_resources::{Gone, KindPlan};
 use crate::dask::Target;
 use crate::lookup::Trouble;
 
@@ -36,6 +38,12 @@ pub struct Plan {
     /// Stages of which this look says nothing: what was told of them last still stands.
     pub unseen: BTreeSet<ConditionType>,
     pub follow: Follow,
+    /// What somebody did in Azure, and what is done about it. It stands in the way of nothing.
+    pub findings: Vec<Finding>,
+    /// What is as the spec asks for, with the fingerprint of what that is.
+    pub as_wanted: Vec<(ResourceId, String)>,
+    /// What is about to be deleted to be made again, or is gone by now.
+    pub replaced: Vec<(ResourceId, Gone)>,
     /// What has become of writes that Azure had accepted.
     pub aftermaths: Vec<Aftermath>,
 }
@@ -97,6 +105,9 @@ impl Plan {
         self.waits.extend(share.waits);
         self.blocked.extend(share.blocked);
         self.aftermaths.extend(share.aftermaths);
+        self.findings.extend(share.findings);
+        self.as_wanted.extend(share.as_wanted);
+        self.replaced.extend(share.replaced);
     }
 
     /// Nothing to do, nothing to wait for, nothing in the way.
@@ -153,8 +164,11 @@ pub fn plan(wanted: &Wanted, observed: &Observed) -> Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_settled() {
+        if self.is_settled() && self.findings.is_empty() {
             return f.write_str("nothing to do\n");
+        }
+        for finding in &self.findings {
+            writeln!(f, "found {} {finding}", finding.stage)?;
         }
         for step in &self.steps {
             writeln!(f, "do    {step}")?;

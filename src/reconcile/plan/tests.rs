@@ -4,6 +4,8 @@ mod children;
 mod leaving;
 mod lifecycle;
 mod operations;
+mod owning;
+mod peerings;
 mod trouble;
 
 use std::path::Path;
