@@ -98,7 +98,9 @@ impl ClusterMemory {
 #[derive(Clone, Debug)]
 pub struct Begun {
     pub operation: Operation,
-    /// Why it failed, once that was asked.
+    /// Whether it was asked why it failed.
+    pub was_asked: bool,
+    /// Why it failed, as far as that was told.
     pub error: Option<ErrorBody>,
 }
 

@@ -161,8 +161,12 @@ async fn pipeline(
     memory
         .operations
         .extend(named.into_iter().map(|(id, operation)| {
-            let error = None;
-            (id, Begun { operation, error })
+            let begun = Begun {
+                operation,
+                was_asked: false,
+                error: None,
+            };
+            (id, begun)
         }));
     memory
         .operations

@@ -344,9 +344,10 @@ impl Reader<'_> {
                 .is_some_and(|body| {
                     body.pointer("/properties/provisioningState") == Some(&"Failed".into())
                 });
-            if !has_failed || begun.error.is_some() {
+            if !has_failed || begun.was_asked {
                 continue;
             }
+            begun.was_asked = true;
             match self.access.client.poll(&begun.operation).await {
                 Ok(OperationState::Failed(error)) => begun.error = Some(error),
                 Ok(OperationState::InProgress { .. } | OperationState::Succeeded) => {}
