@@ -213,7 +213,8 @@ fn plan_one<K: AzureKind>(
             return operations::settling::<K>(one, &standing, message, plan);
         }
         Health::Failed { verdict, message } => {
-            if operations::failed::<K>(one, &standing, &decoded, verdict, &message, plan) {
+            if operations::failed::<K>(one, &standing, (have, &decoded), (verdict, &message), plan)
+            {
                 return;
             }
         }

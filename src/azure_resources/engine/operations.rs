@@ -42,9 +42,8 @@ pub(super) fn holds<K: AzureKind>(one: &One<'_>, plan: &mut KindPlan) {
 pub(super) fn failed<K: AzureKind>(
     one: &One<'_>,
     standing: &Standing<K::Want>,
-    have: &K::Have,
-    verdict: Verdict,
-    message: &str,
+    (have, decoded): (&Value, &K::Have),
+    (verdict, message): (Verdict, &str),
     plan: &mut KindPlan,
 ) -> bool {
     let (verdict, told) = cause(one, verdict, format!("{}: {message}", one.what));
@@ -56,15 +55,16 @@ pub(super) fn failed<K: AzureKind>(
             return true;
         }
     };
-    if matches!(K::drift(want, have), Drift::Replace { .. }) {
+    if matches!(K::drift(want, decoded), Drift::Replace { .. }) {
         return false;
     }
-    let Some(body) = K::again(want, have) else {
+    let Some(body) = K::again(want, decoded) else {
         plan.block(one.stage, trouble.not_lasting());
         return true;
     };
     let why = "Azure did not carry the last write through";
-    let step = Step::put::<K>(one.id.clone(), body, why);
+    // Whoever put something in since would lose it.
+    let step = Step::put::<K>(one.id.clone(), body, why).if_unchanged(have);
     match one.scene.observed.setbacks.get(&step.key()) {
         Some(setback) if setback.course != Course::TriedAgain => plan.steps.push(step),
         _ => {
