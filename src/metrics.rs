@@ -8,6 +8,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::api::Reason;
 use crate::azure::{AdmittedRequest, Budgets, EndedRequest, Lane, OperationType, RequestObserver};
 use crate::reconcile::Finding;
 
@@ -19,6 +20,7 @@ pub struct Metrics {
     pub reconciles: IntCounterVec,
     pub reconcile_seconds: HistogramVec,
     pub status_writes: IntCounter,
+    setbacks: IntCounterVec,
     orphans: IntGaugeVec,
     findings: IntCounterVec,
     azure_requests: IntCounterVec,
@@ -55,6 +57,13 @@ impl Metrics {
             status_writes: IntCounter::new(
                 "dask_azureml_status_writes_total",
                 "Writes of a DaskCluster's status",
+            )?,
+            setbacks: IntCounterVec::new(
+                Opts::new(
+                    "dask_azureml_setbacks_total",
+                    "Steps that failed, by the reason that the condition gives",
+                ),
+                &["reason"],
             )?,
             orphans: IntGaugeVec::new(
                 Opts::new(
@@ -109,11 +118,12 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 10] = [
+        let all: [Box<dyn Collector>; 11] = [
             Box::new(metrics.findings.clone()),
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.reconcile_seconds.clone()),
             Box::new(metrics.status_writes.clone()),
+            Box::new(metrics.setbacks.clone()),
             Box::new(metrics.orphans.clone()),
             Box::new(metrics.azure_requests.clone()),
             Box::new(metrics.azure_request_seconds.clone()),
@@ -125,6 +135,12 @@ impl Metrics {
             metrics.registry.register(collector)?;
         }
         Ok(metrics)
+    }
+
+    pub fn count_setbacks(&self, reasons: &[Reason]) {
+        for reason in reasons {
+            self.setbacks.with_label_values(&[reason.as_str()]).inc();
+        }
     }
 
     /// Tells the kinds of all orphans that the last sweep has found.

@@ -21,6 +21,7 @@ const PURE: &[&str] = &[
     "src/reconcile/conclude",
     "src/reconcile/observed.rs",
     "src/reconcile/plan",
+    "src/reconcile/setbacks.rs",
     "src/reconcile/status.rs",
     "src/reconcile/told.rs",
     "src/reconcile/trouble.rs",

@@ -80,6 +80,9 @@ pub enum Reason {
     /// The subscription's or the workspace's quota of cores is used up. Ask Azure for more, or ask
     /// for fewer nodes.
     QuotaExceeded,
+    /// Azure has no machines of that size to give, or the subnet has no address left. Wait, or choose another size,
+    /// region or subnet.
+    NoCapacity,
     /// Azure asked the operator to slow down. Wait: it goes on by itself.
     Throttled,
     /// It is not the cluster's turn within Azure's rate limit, which it shares with others. Wait:
@@ -98,6 +101,11 @@ pub enum Reason {
     PolicyDenied,
     /// A lock on the subscription, resource group or resource forbids the change. Remove the lock.
     ScopeLocked,
+    /// Azure works on a resource for longer than that ever takes. The message names the operation for a support case,
+    /// and the way out.
+    OperationStuck,
+    /// Azure was told to cancel a job and has not ended it in time. The message says what holds on to it.
+    CancelStuck,
     /// The pool that `UseExisting` names does not exist. Mend `spec.compute.name`, or use
     /// `creationPolicy: Create`.
     PoolNotFound,
@@ -181,7 +189,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 59] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -210,6 +218,7 @@ impl Reason {
         Self::AuthorizationFailed,
         Self::VmSizeUnknown,
         Self::QuotaExceeded,
+        Self::NoCapacity,
         Self::Throttled,
         Self::WaitingForBudget,
         Self::AzureError,
@@ -217,6 +226,8 @@ impl Reason {
         Self::RejectedByAzure,
         Self::PolicyDenied,
         Self::ScopeLocked,
+        Self::OperationStuck,
+        Self::CancelStuck,
         Self::PoolNotFound,
         Self::NetworkNotFound,
         Self::DatasetNotFound,
@@ -271,6 +282,7 @@ impl Reason {
             Self::AuthorizationFailed => "AuthorizationFailed",
             Self::VmSizeUnknown => "VmSizeUnknown",
             Self::QuotaExceeded => "QuotaExceeded",
+            Self::NoCapacity => "NoCapacity",
             Self::Throttled => "Throttled",
             Self::WaitingForBudget => "WaitingForBudget",
             Self::AzureError => "AzureError",
@@ -278,6 +290,8 @@ impl Reason {
             Self::RejectedByAzure => "RejectedByAzure",
             Self::PolicyDenied => "PolicyDenied",
             Self::ScopeLocked => "ScopeLocked",
+            Self::OperationStuck => "OperationStuck",
+            Self::CancelStuck => "CancelStuck",
             Self::PoolNotFound => "PoolNotFound",
             Self::NetworkNotFound => "NetworkNotFound",
             Self::DatasetNotFound => "DatasetNotFound",

@@ -4,53 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::class::{Class, Retry};
 use super::error_body::{ErrorBody, presentable};
 use super::error_codes::{Verdict, classify};
-
-/// What kind of trouble it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Class {
-    /// Azure says that the resource, or one that it lies in, does not exist.
-    NotFound,
-    /// Another write is under way, or something holds on to the resource; it passes by itself.
-    Conflict,
-    /// Too many requests.
-    Throttled,
-    /// It was not the request's turn within Azure's rate limit, so it was not sent.
-    OutOfBudget,
-    /// Azure did not accept the token, nor a new one.
-    Unauthenticated,
-    /// The identity may not do this, or a policy or lock forbids it.
-    Denied,
-    /// Quota or capacity does not suffice.
-    QuotaExceeded,
-    /// Azure refuses this as things stand, or for a reason unknown here.
-    Rejected,
-    /// The request is wrong in itself: the same one can never succeed.
-    Invalid,
-    /// Azure answered that it cannot serve now.
-    Unavailable,
-    /// There was no answer, or not in time. The request may have taken effect.
-    Unreachable,
-    /// There was an answer that does not read as one of Azure's. The request may have taken
-    /// effect.
-    Undecodable,
-    /// Entra does not give a token for these credentials.
-    CredentialsRefused,
-}
-
-/// When a failed request is worth another try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// Soon, with growing pauses.
-    Backoff,
-    /// When Azure asked to come back, not earlier.
-    After(Duration),
-    /// At a slow pace: someone has to do something first, but we are not told when it is done.
-    Slow,
-    /// When what is asked for has changed.
-    OnChange,
-}
 
 /// A request to Azure, or to Entra for a token, that did not succeed.
 ///
@@ -121,7 +77,7 @@ impl Error {
     /// from a proxy, so it does not say that the resource is absent.
     pub(super) fn answered_without_body(attempt: &Attempt, facts: AnswerFacts) -> Self {
         let mut verdict = classify([], "", facts.status);
-        if matches!(verdict.class, Class::NotFound | Class::Rejected) {
+        if verdict.class.is_not_found() || verdict.class == Class::Rejected {
             verdict.class = Class::Undecodable;
         }
         let message = "the answer has no error body".to_owned();
@@ -191,6 +147,12 @@ impl Error {
         self.0.verdict.class
     }
 
+    /// What it means.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.0.verdict
+    }
+
     /// The HTTP status, where there was an answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
@@ -237,7 +199,7 @@ impl Error {
     /// Whether Azure itself said that it is not there. Every other error leaves that open.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.class() == Class::NotFound
+        self.class().is_not_found()
     }
 
     /// What Azure wants the next token to be asked with, as JSON text.
@@ -255,46 +217,6 @@ impl Error {
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.class().retry(self.retry_after())
-    }
-}
-
-impl Class {
-    /// The class as a label of metrics.
-    #[must_use]
-    pub fn category(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Conflict => "conflict",
-            Self::Throttled => "throttled",
-            Self::OutOfBudget => "waiting_for_budget",
-            Self::Unauthenticated => "unauthenticated",
-            Self::Denied => "denied",
-            Self::QuotaExceeded => "quota_exceeded",
-            Self::Rejected => "rejected",
-            Self::Invalid => "invalid",
-            Self::Unavailable => "unavailable",
-            Self::Unreachable => "unreachable",
-            Self::Undecodable => "undecodable",
-            Self::CredentialsRefused => "credentials_refused",
-        }
-    }
-
-    /// When to try again, given how long Azure `asked` to wait.
-    #[must_use]
-    pub fn retry(self, asked: Option<Duration>) -> Retry {
-        match self {
-            Self::Throttled | Self::OutOfBudget | Self::Conflict | Self::Unavailable => {
-                asked.map_or(Retry::Backoff, Retry::After)
-            }
-            Self::Unreachable | Self::Undecodable => Retry::Backoff,
-            Self::NotFound
-            | Self::Unauthenticated
-            | Self::Denied
-            | Self::QuotaExceeded
-            | Self::Rejected
-            | Self::CredentialsRefused => Retry::Slow,
-            Self::Invalid => Retry::OnChange,
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What Azure's error bodies say (contract §3).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde_json::Value;
 
@@ -62,6 +63,12 @@ impl ErrorBody {
     /// What it means, where it is the answer to a request.
     pub(super) fn verdict_of_answer(&self, status: Option<u16>) -> Verdict {
         classify(self.codes.iter().map(String::as_str), &self.message, status)
+    }
+}
+
+impl fmt::Display for ErrorBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.code, self.message)
     }
 }
 

@@ -1,8 +1,10 @@
-//! The one table from Azure's error codes to what they mean here. Sources: contract §3, and the
-//! tables of Azure Service Operator, whose users' reports say to retry slowly rather than to
-//! give up: only a request that is wrong in itself is `Invalid`.
+//! The one table from Azure's error codes to what they mean here: code to class and hint, and by
+//! the class ([`class`](super::class)) to retry and to whether the user has to act; what each class
+//! is called in conditions is `reconcile::trouble`'s one exhaustive match. Sources: contract §3,
+//! and the tables of Azure Service Operator, whose users' reports say to retry slowly rather than
+//! to give up: only a request that is wrong in itself is `Invalid`.
 
-use super::error::Class;
+use super::class::Class;
 
 /// What a code means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,7 @@ const CODES: &[(&str, Class, Option<&str>)] = &[
     // What is not there.
     ("ResourceNotFound", Class::NotFound, None),
     ("NotFound", Class::NotFound, None),
-    ("ResourceGroupNotFound", Class::NotFound, Some("create the resource group, or correct its name")),
+    ("ResourceGroupNotFound", Class::GroupNotFound, Some("create the resource group, or correct its name")),
     ("ParentResourceNotFound", Class::NotFound, None),
     ("RESOURCE_DOES_NOT_EXIST", Class::NotFound, None),
 
@@ -57,13 +59,13 @@ const CODES: &[(&str, Class, Option<&str>)] = &[
     // Roles, policies, locks.
     ("AuthorizationFailed", Class::Denied, Some("give the identity a role with the action that the message names; a new role takes up to ten minutes to be seen")),
     ("LinkedAuthorizationFailed", Class::Denied, Some("give the identity the action on the linked resource too: a pool needs Microsoft.Network/virtualNetworks/subnets/join/action on its subnet")),
-    ("RequestDisallowedByPolicy", Class::Denied, Some("an Azure Policy forbids it: change the manifest so that it complies, or ask for an exemption")),
-    ("RequestDisallowedByAzure", Class::Denied, Some("Azure does not allow this here for the subscription: choose another region or another size")),
-    ("ScopeLocked", Class::Denied, Some("a lock on the resource, its group or the subscription forbids it: remove the lock")),
-    ("SubscriptionNotFound", Class::Denied, Some("correct the subscription id, or give the identity a role in that subscription")),
+    ("RequestDisallowedByPolicy", Class::PolicyDenied, Some("an Azure Policy forbids it: change the manifest so that it complies, or ask for an exemption")),
+    ("RequestDisallowedByAzure", Class::PolicyDenied, Some("Azure does not allow this here for the subscription: choose another region or another size")),
+    ("ScopeLocked", Class::Locked, Some("a lock on the resource, its group or the subscription forbids it: remove the lock")),
+    ("SubscriptionNotFound", Class::SubscriptionNotFound, Some("correct the subscription id, or give the identity a role in that subscription")),
     ("DisabledSubscription", Class::Denied, Some("enable the subscription")),
     ("ReadOnlyDisabledSubscription", Class::Denied, Some("enable the subscription")),
-    ("PrincipalNotFound", Class::Denied, None),
+    ("PrincipalNotFound", Class::Denied, Some("a new identity takes minutes to be seen everywhere")),
 
     // Quota and capacity.
     ("ClusterMinNodesExceedCoreQuota", Class::QuotaExceeded, Some(QUOTA)),
@@ -71,10 +73,10 @@ const CODES: &[(&str, Class, Option<&str>)] = &[
     ("JobNodeCountExceedsCoreQuota", Class::QuotaExceeded, Some(QUOTA)),
     ("QuotaExceeded", Class::QuotaExceeded, Some(QUOTA)),
     ("ResourceQuotaExceeded", Class::QuotaExceeded, Some(QUOTA)),
-    ("SkuNotAvailable", Class::QuotaExceeded, Some(CAPACITY)),
-    ("AllocationFailed", Class::QuotaExceeded, Some(CAPACITY)),
-    ("RegionIsOfferRestricted", Class::QuotaExceeded, Some(CAPACITY)),
-    ("SubnetIsFull", Class::QuotaExceeded, Some("choose a larger subnet: every node takes one address, and Azure keeps five")),
+    ("SkuNotAvailable", Class::NoCapacity, Some(CAPACITY)),
+    ("AllocationFailed", Class::NoCapacity, Some(CAPACITY)),
+    ("RegionIsOfferRestricted", Class::NoCapacity, Some(CAPACITY)),
+    ("SubnetIsFull", Class::NoCapacity, Some("choose a larger subnet: every node takes one address, and Azure keeps five")),
 
     // What Azure does not take as things stand.
     ("MissingSubscriptionRegistration", Class::Rejected, Some(REGISTER)),
@@ -83,6 +85,10 @@ const CODES: &[(&str, Class, Option<&str>)] = &[
     ("InvalidSubscriptionRegistrationState", Class::Rejected, Some(REGISTER)),
     ("NoRegisteredProviderFound", Class::Rejected, Some("the region or the api-version is not offered for this resource type; the message lists those that are")),
     ("InvalidResourceReference", Class::Rejected, None),
+    ("FailedIdentityOperation", Class::Rejected, None),
+    ("InvalidParameter", Class::Rejected, Some(REQUEST)),
+    ("InvalidParameterValue", Class::Rejected, Some(REQUEST)),
+    ("ReservedResourceName", Class::Rejected, Some("choose another name")),
     ("NetcfgSubnetRangesOverlap", Class::Rejected, Some("choose an address range that no other subnet of the network has")),
     ("NetcfgSubnetRangeOutsideVnet", Class::Rejected, Some("choose an address range inside the network's")),
 
@@ -113,6 +119,7 @@ const QUOTA: &str =
     "ask for more quota of that VM family in the region, or ask for fewer or smaller nodes";
 const CAPACITY: &str = "choose another VM size or another region, or wait until Azure has capacity";
 const REGISTER: &str = "register the resource provider that the message names: az provider register --namespace <namespace>";
+const REQUEST: &str = "change what the message names in the manifest";
 const BUG: &str = "this is an error of the operator: report it with the request id";
 
 /// What only the message tells, as some answers wrap a quota in a general code (contract §3).
@@ -134,7 +141,7 @@ pub(super) fn classify<'a>(
     if let Some(&(_, class, hint)) = known {
         // A refusal may name something else that is missing; that does not make the resource absent.
         let class = match (class, status) {
-            (Class::NotFound, Some(status)) if status != 404 => Class::Rejected,
+            (class, Some(status)) if class.is_not_found() && status != 404 => Class::Rejected,
             (class, _) => class,
         };
         return Verdict { class, hint };
@@ -153,9 +160,11 @@ pub(super) fn classify<'a>(
         Some(409 | 412) => Class::Conflict,
         Some(429) => Class::Throttled,
         Some(408 | 500..) => Class::Unavailable,
+        // `BadRequest`, `UserError`, `ValidationError` and all that is not known here.
         _ => Class::Rejected,
     };
-    class.into()
+    let hint = matches!((class, status), (Class::Rejected, Some(400))).then_some(REQUEST);
+    Verdict { class, hint }
 }
 
 #[cfg(test)]
@@ -179,7 +188,12 @@ mod tests {
         for (codes, message, status, expected) in [
             (&["ResourceNotFound"][..], "", Some(404), Class::NotFound),
             (&["resourcenotfound"], "", Some(404), Class::NotFound),
-            (&["SubscriptionNotFound"], "", Some(404), Class::Denied),
+            (
+                &["SubscriptionNotFound"],
+                "",
+                Some(404),
+                Class::SubscriptionNotFound,
+            ),
             (&["NotFound", "UserError"], "", Some(400), Class::Rejected),
             (
                 &["JobPropertyImmutable", "UserError"],

@@ -4,6 +4,7 @@
 
 mod budget;
 mod challenge;
+mod class;
 mod client;
 mod credential;
 mod data_plane;

@@ -67,6 +67,17 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// What Azure's support finds it by: the last part of the link's path, which is not signed.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.url
+            .path_segments()?
+            .next_back()
+            .filter(|id| !id.is_empty())
+    }
+}
+
 impl fmt::Debug for Operation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -158,6 +169,12 @@ mod tests {
             of(StatusCode::ACCEPTED, &[("location", "operations/1")]),
             None
         );
+    }
+
+    #[test]
+    fn an_operation_is_named_without_its_signature() {
+        let operation = of(StatusCode::ACCEPTED, &[("location", SIGNED)]).unwrap();
+        assert_eq!(operation.id(), Some("1"));
     }
 
     #[test]

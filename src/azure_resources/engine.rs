@@ -2,6 +2,7 @@
 
 mod adoption;
 mod leaving;
+mod operations;
 mod replacement;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use crate::api::{ConditionType, DriftPolicy, Reason};
 use crate::azure::ResourceId;
 use crate::cluster::Place;
 use crate::lookup::{Lookup, Trouble};
-use crate::reconcile::{Blocked, Finding, Observed, Response, Step, ValidCluster, Wait};
+use crate::reconcile::{Aftermath, Blocked, Finding, Observed, Response, Step, ValidCluster, Wait};
 
 /// What a kind plans from.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,7 @@ pub struct KindPlan {
     pub steps: Vec<Step>,
     pub waits: Vec<Wait>,
     pub blocked: Vec<Blocked>,
+    pub aftermaths: Vec<Aftermath>,
     pub findings: Vec<Finding>,
     /// What is as the spec asks for, with the fingerprint of what that is.
     pub as_wanted: Vec<(ResourceId, String)>,
@@ -66,6 +68,7 @@ impl KindPlan {
     }
 }
 
+pub(crate) use operations::overdue;
 pub use replacement::Gone;
 pub(super) use replacement::POOL_PAUSE;
 
@@ -205,11 +208,15 @@ fn plan_one<K: AzureKind>(
         }
     };
     match K::health(&decoded) {
-        Health::Ready => {}
-        Health::Settling(message) => return plan.wait(stage, Reason::Provisioning, message),
-        Health::Failed { reason, message } => {
-            let message = format!("{what}: {message}");
-            return plan.block(stage, Trouble::passing(reason, message));
+        Health::Ready => operations::holds::<K>(one, plan),
+        Health::Settling(message) => {
+            return operations::settling::<K>(one, &standing, message, plan);
+        }
+        Health::Failed { verdict, message } => {
+            if operations::failed::<K>(one, &standing, (have, &decoded), (verdict, &message), plan)
+            {
+                return;
+            }
         }
         Health::Unfit { reason, message } => {
             let trouble = Trouble {

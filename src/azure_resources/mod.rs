@@ -14,8 +14,11 @@ mod tests;
 mod virtual_network;
 mod virtual_network_peering;
 
-pub use compute_cluster::{ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
+pub use compute_cluster::{
+    ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes, Shortage, Usage,
+};
 pub use data_asset::DataAsset;
+pub(crate) use engine::overdue;
 pub use engine::{Echo, Gone, KindPlan, Leaving, Registration, Scene};
 pub use environment::Environment;
 pub use job::Job;
@@ -29,7 +32,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::{ConditionType, Reason};
-use crate::azure::ResourceId;
+use crate::azure::{Class, ErrorBody, ResourceId, Verdict};
 use crate::cluster::Place;
 
 /// The newest api-version that the contract describes (section 0, 1).
@@ -61,6 +64,10 @@ pub trait AzureKind: 'static {
     const DELETE_QUERY: &'static [(&'static str, &'static str)] = &[];
     /// How this kind leaves with its cluster.
     const LEAVING: LeavingRule;
+    /// What Azure has not made or changed by then is stuck.
+    const SETTLES_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+    /// What Azure has not deleted by then is stuck.
+    const GOES_WITHIN: SignedDuration = SignedDuration::from_mins(15);
     /// What it is called when something of this name differs where Azure changes nothing in place.
     const CONFLICT: Refusal = Refusal {
         reason: Reason::NotOurs,
@@ -97,6 +104,11 @@ pub trait AzureKind: 'static {
     fn drift(want: &Self::Want, have: &Self::Have) -> Drift;
 
     fn health(have: &Self::Have) -> Health;
+
+    /// The PUT body for one whose last write Azure did not carry through.
+    fn again(want: &Self::Want, _have: &Self::Have) -> Option<Value> {
+        serde_json::to_value(want).ok()
+    }
 
     /// What else lies in it and would go with it: then it is left behind. Names it, as `subnets of others (web) are`.
     fn held_by_others(_: &Place, _have: &Value) -> Option<String> {
@@ -209,7 +221,7 @@ pub enum Health {
     /// Never well again, by Azure's rules: deleted and made again where it is ours. Says why.
     Spent(String),
     Failed {
-        reason: Reason,
+        verdict: Verdict,
         message: String,
     },
     /// Well, but of no use to a cluster; for what the manifest asks to use as it is, waiting mends nothing.
@@ -221,17 +233,31 @@ pub enum Health {
 
 impl Health {
     /// Reads ARM's `provisioningState` (contract section 6); a missing one means `Succeeded` (section 4).
-    fn of_provisioning_state(state: Option<&str>, what: &str, errors: &str) -> Self {
+    fn of_provisioning_state(state: Option<&str>, what: &str, errors: &[ErrorBody]) -> Self {
         match state {
             None | Some("Succeeded") => Self::Ready,
             Some("Failed" | "Canceled") => Self::Failed {
-                reason: Reason::AzureError,
+                verdict: verdict_of(errors),
                 message: format!(
-                    "{what} failed to provision{}{errors}",
-                    if errors.is_empty() { "" } else { ": " }
+                    "{what} failed to provision{}{}",
+                    if errors.is_empty() { "" } else { ": " },
+                    told(errors)
                 ),
             },
             Some(other) => Self::Settling(format!("{what} is {other}")),
         }
     }
+}
+
+/// The first error that Azure tells says what it means; without any it is Azure's own trouble.
+pub(crate) fn verdict_of(errors: &[ErrorBody]) -> Verdict {
+    errors
+        .first()
+        .map_or_else(|| Class::Unavailable.into(), ErrorBody::verdict)
+}
+
+/// Azure's own words.
+pub(crate) fn told(errors: &[ErrorBody]) -> String {
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    errors.join("; ")
 }

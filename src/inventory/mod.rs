@@ -5,6 +5,7 @@
 mod pace;
 mod picture;
 mod questions;
+mod usages;
 mod view;
 mod vm_sizes;
 mod wrote;
@@ -29,6 +30,7 @@ use crate::names::ClusterIdentity;
 use crate::reconcile::JobFailure;
 
 pub use pace::Pace;
+pub use usages::Usages;
 pub use vm_sizes::VmSizes;
 pub use wrote::Wrote;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::azure::Retry;
-use crate::reconcile::trouble;
 
 /// Whether anything of the cluster that asks is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +62,9 @@ pub(super) fn of_resource(
 /// Until the next try after so many failures in a row. What somebody mends is noticed soon: a read costs little.
 pub(super) fn after_failure(retry: Retry, failures: u32) -> Duration {
     match retry {
-        Retry::After(_) => trouble::delay(retry, failures),
+        Retry::After(_) => retry.delay(failures, 0.0),
         Retry::Backoff | Retry::Slow | Retry::OnChange => {
-            trouble::delay(retry, failures).min(SLOWEST_WHILE_MOVING)
+            retry.delay(failures, 0.0).min(SLOWEST_WHILE_MOVING)
         }
     }
 }

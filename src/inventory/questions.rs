@@ -106,7 +106,7 @@ impl Questions {
                 State::Failed {
                     trouble: trouble::of_azure(&error),
                     times,
-                    not_before: now + trouble::delay(error.retry(), times),
+                    not_before: now + error.retry().delay(times, 0.0),
                 }
             }
         };

@@ -1,6 +1,7 @@
 //! Step 4: [`Plan`] → [`Acted`]. Executes and decides nothing; what fails becomes a fact.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use futures::StreamExt as _;
 use http::StatusCode;
@@ -10,7 +11,7 @@ use super::observe::Azure;
 use super::plan::{Action, Follow, Plan, Step};
 use super::trouble;
 use crate::api::Reason;
-use crate::azure::{ArmClient, Class, Errand, Error, Response, Retry};
+use crate::azure::{ArmClient, Class, Errand, Error, Operation, ResourceId, Response, Retry};
 use crate::inventory::Wrote;
 use crate::kubernetes::ClusterWriter;
 use crate::lookup::Trouble;
@@ -36,6 +37,28 @@ pub(super) struct Failure {
 }
 
 impl Acted {
+    #[cfg(test)]
+    pub(crate) fn taken(steps: Vec<Step>) -> Self {
+        Self {
+            done: steps,
+            failed: Vec::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn failed_at(step: Step, trouble: Trouble, retry: Retry) -> Self {
+        let failure = Failure {
+            step,
+            trouble,
+            retry,
+            next_try: None,
+        };
+        Self {
+            done: Vec::new(),
+            failed: vec![failure],
+        }
+    }
+
     pub fn done(&self) -> impl Iterator<Item = &Step> {
         self.done.iter()
     }
@@ -66,6 +89,8 @@ pub(super) struct Hands<'a> {
     pub kubernetes: &'a ClusterWriter<'a>,
     pub azure: Option<&'a Azure>,
     pub poller: &'a crate::dask::Poller,
+    /// Takes the operations that writes begin.
+    pub operations: &'a Mutex<BTreeMap<ResourceId, Operation>>,
 }
 
 /// Gates one after the other, then everything else in order, with Azure writes of one kind side by side.
@@ -230,6 +255,14 @@ impl Hands<'_> {
             ),
             _ => return Ok(()),
         };
+        if let Ok(answer) = &answer
+            && let Some(operation) = &answer.operation
+        {
+            self.operations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id.clone(), operation.clone());
+        }
         // One that was not sent changed nothing.
         let is_unsent = |error: &Error| error.class() == Class::OutOfBudget;
         if !answer.as_ref().is_err_and(is_unsent) {
@@ -257,128 +290,5 @@ fn what_is_left(action: &Action, answer: &Result<Response, Error>) -> Wrote {
         (Action::DeleteAzure { .. }, Err(error)) if error.is_not_found() => Wrote::Gone,
         (Action::CancelJob { .. }, Ok(answer)) if accepted(answer) => Wrote::Cancelling,
         _ => Wrote::Unknown,
-    }
-}
-
-/// Failures in a row, by step: what a later plan respects.
-#[derive(Clone, Debug, Default)]
-pub struct Setbacks(pub std::collections::BTreeMap<String, super::observed::Setback>);
-
-impl Setbacks {
-    /// Counts what failed, forgets what was done, and tells the failures when they are tried again. What waits for
-    /// its turn within Azure's rate limit has not failed. `jitter` is drawn from 0 to 1.
-    pub fn learn(&mut self, acted: &mut Acted, now: Timestamp, jitter: f64) {
-        for step in acted.done() {
-            self.0.remove(&step.key());
-        }
-        for failure in acted.failed_mut() {
-            let before = self
-                .0
-                .get(&failure.step.key())
-                .map_or(0, |setback| setback.failures);
-            let asked = failure.trouble.retry_after;
-            let (failures, delay) = if failure.trouble.reason == Reason::WaitingForBudget {
-                (before, asked.unwrap_or_default())
-            } else {
-                let failures = before.saturating_add(1);
-                let own = trouble::delay(failure.retry, failures);
-                let asked = asked.map(|asked| asked.mul_f64(1.0 + JITTER * jitter));
-                (failures, own.max(asked.unwrap_or_default()))
-            };
-            let delay = delay.max(Duration::from_millis(250));
-            let not_before = now
-                .saturating_add(
-                    jiff::SignedDuration::try_from(delay).unwrap_or(jiff::SignedDuration::ZERO),
-                )
-                .unwrap_or(now);
-            failure.next_try = Some(not_before);
-            let setback = super::observed::Setback {
-                trouble: failure.trouble.clone(),
-                failures,
-                not_before,
-            };
-            self.0.insert(failure.step.key(), setback);
-        }
-    }
-}
-
-/// By how much a wait that Azure asked for is made longer at most, so that not all come back at once.
-const JITTER: f64 = 0.1;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::ConditionType;
-
-    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
-    fn step() -> Step {
-        let action = Action::RetireWorkers { count: 1 };
-        Step::new(action, ConditionType::WorkersReady, "fewer are wanted")
-    }
-
-    /// Failures that are counted, and milliseconds until the next try.
-    fn learnt(
-        setbacks: &mut Setbacks,
-        reason: Reason,
-        retry: Retry,
-        asked: Option<u64>,
-    ) -> (u32, i64) {
-        let mut acted = Acted::default();
-        acted.failed.push(Failure {
-            step: step(),
-            trouble: Trouble {
-                retry_after: asked.map(Duration::from_millis),
-                ..Trouble::passing(reason, "because")
-            },
-            retry,
-            next_try: None,
-        });
-        setbacks.learn(&mut acted, NOW, 0.5);
-        let setback = &setbacks.0[&step().key()];
-        assert_eq!(acted.failed[0].next_try, Some(setback.not_before));
-        (setback.failures, setback.not_before.as_millisecond())
-    }
-
-    #[test]
-    fn waiting_for_a_turn_neither_counts_as_a_failure_nor_makes_the_next_wait_longer() {
-        let mut setbacks = Setbacks::default();
-        let mut wait = |asked| {
-            let turn = Duration::from_millis(asked);
-            learnt(
-                &mut setbacks,
-                Reason::WaitingForBudget,
-                Retry::After(turn),
-                Some(asked),
-            )
-        };
-        for asked in [4000, 4000, 300] {
-            assert_eq!(wait(asked), (0, asked as i64));
-        }
-        assert_eq!(
-            learnt(&mut setbacks, Reason::AzureError, Retry::Backoff, None),
-            (1, 1000)
-        );
-        let turn = Retry::After(Duration::from_secs(3));
-        let waits = learnt(&mut setbacks, Reason::WaitingForBudget, turn, Some(3000));
-        assert_eq!(waits, (1, 3000));
-        assert_eq!(
-            learnt(&mut setbacks, Reason::AzureError, Retry::Backoff, None),
-            (2, 2000)
-        );
-    }
-
-    #[test]
-    fn what_azure_asks_to_wait_is_kept_to_whatever_the_error_and_stretched() {
-        for (retry, asked, expected) in [
-            (Retry::After(Duration::from_secs(20)), 20_000, 21_000),
-            (Retry::Backoff, 20_000, 21_000),
-            (Retry::Slow, 20_000, 30_000),
-            (Retry::Slow, 100_000, 105_000),
-        ] {
-            let mut setbacks = Setbacks::default();
-            let learnt = learnt(&mut setbacks, Reason::AzureError, retry, Some(asked));
-            assert_eq!(learnt, (1, expected), "{retry:?}");
-        }
     }
 }

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Credentials, Defaults, EnvironmentDefinition, Observed, Plan, PlannedAction, SecretReference,
-    Told, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan, validate,
+    Credentials, Defaults, EnvironmentDefinition, Observed, OperationFacts, Plan, PlannedAction,
+    SecretReference, Told, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan,
+    validate,
 };
 use crate::api::DaskCluster;
 use crate::azure::ResourceId;
@@ -118,6 +119,9 @@ impl World {
             scheduler: SchedulerSight::default(),
             told: Told::default(),
             setbacks: BTreeMap::new(),
+            since: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            usages: Lookup::NotAsked,
             fresh_token: fresh_token(),
         };
         let scene = Scene {
@@ -392,4 +396,12 @@ pub(crate) fn secret(name: &str) -> SecretReference {
 
 pub(crate) fn our_tags() -> Value {
     json!({"dask-azureml-owner": UID, "dask-azureml-instance": "i1", "dask-azureml-cluster": "weather/noaa-isd"})
+}
+
+/// An operation that nothing is known of but its id.
+pub(crate) fn operation(id: &str) -> OperationFacts {
+    OperationFacts {
+        id: id.into(),
+        error: None,
+    }
 }

@@ -1,12 +1,18 @@
 //! What one process remembers of a cluster between two reconciles. All of it may be lost: it saves requests and spaces
 //! tries, and no decision about what exists rests on it.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
 
-use super::act::Setbacks;
+use jiff::Timestamp;
+use serde_json::Value;
+
 use super::conclude::Next;
+use super::observed::OperationFacts;
 use super::plan::Finding;
+use super::setbacks::Setbacks;
+use crate::azure::{ErrorBody, Operation, ResourceId};
 use crate::inventory::Pace;
+use crate::lookup::Lookup;
 
 #[derive(Clone, Debug)]
 pub struct ClusterMemory {
@@ -19,6 +25,9 @@ pub struct ClusterMemory {
     /// Who asked Azure last.
     principal: Option<String>,
     pub last_status_write: Option<Timestamp>,
+    pub waits: Waits,
+    /// The last operation of each resource that a write of ours began.
+    pub operations: BTreeMap<ResourceId, Begun>,
     /// What the last plan found, so that it is counted and told once.
     pub findings: Vec<Finding>,
 }
@@ -33,6 +42,8 @@ impl ClusterMemory {
             generation: 0,
             principal: None,
             last_status_write: None,
+            waits: Waits::default(),
+            operations: BTreeMap::new(),
             findings: Vec::new(),
         }
     }
@@ -83,23 +94,110 @@ impl ClusterMemory {
     }
 }
 
+/// An operation that a write of ours began.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    pub operation: Operation,
+    /// Whether it was asked why it failed.
+    pub was_asked: bool,
+    /// Why it failed, as far as that was told.
+    pub error: Option<ErrorBody>,
+}
+
+impl ClusterMemory {
+    pub fn operation_facts(&self) -> BTreeMap<ResourceId, OperationFacts> {
+        let facts = |begun: &Begun| {
+            Some(OperationFacts {
+                id: begun.operation.id()?.to_owned(),
+                error: begun.error.clone(),
+            })
+        };
+        self.operations
+            .iter()
+            .filter_map(|(id, begun)| Some((id.clone(), facts(begun)?)))
+            .collect()
+    }
+}
+
+/// Since when what is on its way has been seen in the state that it is in. Azure does not tell.
+#[derive(Clone, Debug, Default)]
+pub struct Waits(BTreeMap<ResourceId, (String, Timestamp)>);
+
+impl Waits {
+    /// Takes note of the states of a look that came through, and says since when each of them lasts.
+    pub fn see<'a>(
+        &mut self,
+        resources: impl Iterator<Item = (&'a ResourceId, &'a Lookup<Value>)>,
+        now: Timestamp,
+    ) -> BTreeMap<ResourceId, Timestamp> {
+        for (id, found) in resources {
+            let state = match found {
+                Lookup::Present(body) => on_its_way(body),
+                Lookup::Absent => None,
+                Lookup::NotAsked | Lookup::Unavailable(_) => continue,
+            };
+            match state {
+                None => {
+                    self.0.remove(id);
+                }
+                Some(state) if self.0.get(id).is_some_and(|(held, _)| held == state) => {}
+                Some(state) => {
+                    self.0.insert(id.clone(), (state.to_owned(), now));
+                }
+            }
+        }
+        let since = self.0.iter().map(|(id, (_, since))| (id.clone(), *since));
+        since.collect()
+    }
+}
+
+/// The word for a state that Azure means to leave by itself (contract sections 6 and 7).
+fn on_its_way(body: &Value) -> Option<&str> {
+    let word = |pointer| body.pointer(pointer).and_then(Value::as_str);
+    word("/properties/provisioningState")
+        .filter(|state| !["Succeeded", "Failed", "Canceled"].contains(state))
+        .or_else(|| word("/properties/status").filter(|status| *status == "CancelRequested"))
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::api::Reason;
     use crate::lookup::Trouble;
     use crate::reconcile::Setback;
-    use crate::reconcile::fixtures::noon;
+    use crate::reconcile::fixtures::{noon, seconds_after_noon};
+
+    #[test]
+    fn a_state_lasts_since_it_was_first_seen_and_a_failed_look_ends_nothing() {
+        let id: ResourceId = "/subscriptions/0/resourceGroups/rg".parse().unwrap();
+        let pool =
+            |state: &str| Lookup::Present(json!({"properties": {"provisioningState": state}}));
+        let mut waits = Waits::default();
+        let mut see = |found: Lookup<Value>, seconds| {
+            let since = waits.see([(&id, &found)].into_iter(), seconds_after_noon(seconds));
+            since.get(&id).copied()
+        };
+        assert_eq!(see(pool("Creating"), 0), Some(noon()));
+        assert_eq!(see(pool("Creating"), 60), Some(noon()));
+        assert_eq!(see(Lookup::NotAsked, 61), Some(noon()));
+        assert_eq!(see(pool("Deleting"), 62), Some(seconds_after_noon(62)));
+        assert_eq!(see(pool("Succeeded"), 63), None);
+        let job = Lookup::Present(json!({"properties": {"status": "CancelRequested"}}));
+        assert_eq!(see(job, 64), Some(seconds_after_noon(64)));
+        assert_eq!(see(Lookup::Absent, 65), None);
+    }
 
     fn after_a_setback() -> ClusterMemory {
         let mut memory = ClusterMemory::new(noon());
         memory.see_generation(1);
         memory.see_principal(Some("tenant/client old"));
-        let setback = Setback {
-            trouble: Trouble::passing(Reason::AuthorizationFailed, "may not"),
-            failures: 9,
-            not_before: noon(),
-        };
+        let setback = Setback::refused(
+            Trouble::passing(Reason::AuthorizationFailed, "may not"),
+            9,
+            noon(),
+        );
         memory.setbacks.0.insert("PUT".to_owned(), setback);
         memory
     }

@@ -12,6 +12,7 @@ mod observe;
 mod observed;
 mod plan;
 mod report;
+mod setbacks;
 mod status;
 mod told;
 pub mod trouble;
@@ -20,18 +21,20 @@ mod validate;
 pub use act::Acted;
 pub use conclude::{Conclusion, Next};
 pub use error::Error;
+use memory::Begun;
 pub use memory::ClusterMemory;
 pub use observe::identity;
 pub use observed::{
-    Credentials, JobFailure, Observed, SecretReference, Setback, VmSize, WorkerSubmission,
+    Credentials, JobFailure, Observed, OperationFacts, SecretReference, VmSize, WorkerSubmission,
     Workspace,
 };
 pub(crate) use plan::CONNECTION;
 pub use plan::{
-    Action as PlannedAction, Blocked, Child, Finding, Follow, Plan, Response, SchedulerStage, Step,
-    Wait, plan,
+    Action as PlannedAction, Aftermath, Blocked, Child, Finding, Follow, Plan, Response,
+    SchedulerStage, Step, Wait, plan,
 };
 pub(crate) use report::as_long_as_kubernetes_takes;
+pub use setbacks::{Course, Setback, Setbacks, USAGES_LAST};
 pub use told::Told;
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
@@ -50,7 +53,7 @@ use crate::api::DaskCluster;
 use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
-use crate::inventory::{Inventory, VmSizes};
+use crate::inventory::{Inventory, Usages, VmSizes};
 use crate::kubernetes::{ClusterWriter, Sight};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
@@ -63,6 +66,7 @@ pub struct Context {
     pub access: AccessPool,
     pub inventory: Inventory,
     pub vm_sizes: VmSizes,
+    pub usages: Usages,
     pub poller: Poller,
     pub recorder: Recorder,
     pub metrics: Metrics,
@@ -142,15 +146,36 @@ async fn pipeline(
     for finding in &new_findings {
         context.metrics.count_finding(finding);
     }
+    let operations = Mutex::default();
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
         azure: look.azure.as_ref(),
         poller: &context.poller,
+        operations: &operations,
     };
     let mut acted = act::act(&plan, &hands).await;
+    let named = operations
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    memory
+        .operations
+        .extend(named.into_iter().map(|(id, operation)| {
+            let begun = Begun {
+                operation,
+                was_asked: false,
+                error: None,
+            };
+            (id, begun)
+        }));
+    memory
+        .operations
+        .retain(|id, _| look.observed.resources.contains_key(id));
     let now = context.clock.now();
-    memory.setbacks.learn(&mut acted, now, rand::random());
+    let reasons = memory
+        .setbacks
+        .learn(&plan.aftermaths, &mut acted, now, rand::random::<f64>);
+    context.metrics.count_setbacks(&reasons);
     let conclusion = conclude::conclude(&conclude::Outcome {
         generation,
         wanted: &wanted,

@@ -13,7 +13,7 @@ use super::trouble;
 use super::validate::{ValidCluster, Wanted};
 use crate::access::{AzureAccess, Granted, Source};
 use crate::api::{DaskCluster, Reason};
-use crate::azure::{ArmClient, ResourceId};
+use crate::azure::{ArmClient, OperationState, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, KINDS, Scene, Subnet};
 use crate::cluster::Place;
@@ -73,6 +73,7 @@ pub(super) async fn observe(
         context,
         access: &access,
         sight: &azure.sight,
+        memory,
     };
     match wanted {
         Wanted::Cluster(valid) => reader.look_at_cluster(valid, &mut observed).await,
@@ -81,6 +82,9 @@ pub(super) async fn observe(
         Wanted::Nothing(place) => reader.look_at_place(place, &mut observed).await,
         Wanted::Unknown(_) => {}
     }
+    observed.since = memory
+        .waits
+        .see(observed.resources.iter(), observed.seen_at);
     Look {
         observed,
         azure: Some(azure),
@@ -181,7 +185,10 @@ fn kubernetes_sight(
         }),
         scheduler: context.poller.sight(identity),
         told: Told::by(cluster),
-        setbacks: memory.setbacks.0.clone(),
+        setbacks: memory.setbacks.by_step().clone(),
+        since: BTreeMap::new(),
+        operations: memory.operation_facts(),
+        usages: Lookup::NotAsked,
         fresh_token: Token::draw(),
     }
 }
@@ -202,10 +209,11 @@ struct Reader<'a> {
     context: &'a Context,
     access: &'a AzureAccess,
     sight: &'a AzureSight,
+    memory: &'a mut ClusterMemory,
 }
 
 impl Reader<'_> {
-    async fn look_at_cluster(self, cluster: &ValidCluster, observed: &mut Observed) {
+    async fn look_at_cluster(mut self, cluster: &ValidCluster, observed: &mut Observed) {
         let place = &cluster.place;
         self.look_at_workspace(place, observed).await;
         if observed.workspace.present().is_none() {
@@ -213,6 +221,7 @@ impl Reader<'_> {
         }
         if place.compute_is_ours {
             self.look_at_vm_sizes(place, observed).await;
+            self.look_at_usages(place, observed).await;
         }
         let scene = Scene {
             cluster,
@@ -234,6 +243,7 @@ impl Reader<'_> {
             self.look_at(vec![(subnet, Subnet::API_VERSION)], observed)
                 .await;
         }
+        self.look_at_failed_operations(observed).await;
         self.look_at_jobs(observed).await;
         let Ok(lineup) = observed.lineup(place, cluster.worker.replicas) else {
             return;
@@ -292,6 +302,29 @@ impl Reader<'_> {
         );
     }
 
+    /// Quota is looked at only while something waits for it.
+    async fn look_at_usages(&mut self, place: &Place, observed: &mut Observed) {
+        let Some(location) = observed
+            .location()
+            .filter(|_| self.memory.setbacks.want_usages())
+        else {
+            return;
+        };
+        let usages = self
+            .context
+            .usages
+            .of(self.access, &place.workspace, location)
+            .await;
+        observed.usages = match usages {
+            Ok(usages) => {
+                self.memory.setbacks.see_usages(&usages);
+                observed.setbacks = self.memory.setbacks.by_step().clone();
+                Lookup::Present(usages)
+            }
+            Err(error) => Lookup::Unavailable(trouble::of_azure(&error)),
+        };
+    }
+
     async fn look_at(&self, ids: Vec<(ResourceId, &'static str)>, observed: &mut Observed) {
         let looks = ids.into_iter().map(|(id, api_version)| async move {
             let found = self.sight.resource(&id, api_version).await;
@@ -299,6 +332,29 @@ impl Reader<'_> {
         });
         let found = futures::future::join_all(looks).await;
         observed.resources.extend(found);
+    }
+
+    /// Asks why Azure did not carry a write through, once an operation: networks tell it nowhere else.
+    async fn look_at_failed_operations(&mut self, observed: &mut Observed) {
+        for (id, begun) in &mut self.memory.operations {
+            let has_failed = observed
+                .resources
+                .get(id)
+                .and_then(Lookup::present)
+                .is_some_and(|body| {
+                    body.pointer("/properties/provisioningState") == Some(&"Failed".into())
+                });
+            if !has_failed || begun.was_asked {
+                continue;
+            }
+            begun.was_asked = true;
+            match self.access.client.poll(&begun.operation).await {
+                Ok(OperationState::Failed(error)) => begun.error = Some(error),
+                Ok(OperationState::InProgress { .. } | OperationState::Succeeded) => {}
+                Err(error) => tracing::warn!(%error, "why an operation failed could not be read"),
+            }
+        }
+        observed.operations = self.memory.operation_facts();
     }
 
     async fn look_at_jobs(&self, observed: &mut Observed) {

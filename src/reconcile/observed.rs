@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::Ipv4Net;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::setbacks::Setback;
 use super::told::Told;
 use super::validate::ValidCluster;
 use crate::api::Reason;
-use crate::azure::ResourceId;
-use crate::azure_resources::PoolNode;
+use crate::azure::{ErrorBody, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup};
+use crate::azure_resources::{PoolNode, Usage};
 use crate::cluster::Place;
 use crate::dask::SchedulerSight;
 use crate::kubernetes_children::HeldConnection;
@@ -51,8 +52,23 @@ pub struct Observed {
     pub told: Told,
     /// What failed before and is not tried again before its time, by step.
     pub setbacks: BTreeMap<String, Setback>,
+    /// Since when each resource that is on its way has been seen in the state that it is in.
+    pub since: BTreeMap<ResourceId, Timestamp>,
+    /// The operations that Azure named for writes of ours, by resource.
+    pub operations: BTreeMap<ResourceId, OperationFacts>,
+    /// How much of the region's quotas is used; asked for while something waits for quota.
+    pub usages: Lookup<Vec<Usage>>,
     /// A drawn token, should one be needed: a drawing is a fact, not a decision.
     pub fresh_token: Token,
+}
+
+/// An operation of Azure, without its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationFacts {
+    /// What Azure's support finds it by.
+    pub id: String,
+    /// Why it failed, where it did.
+    pub error: Option<ErrorBody>,
 }
 
 /// Whether worker jobs are submitted with the head's or after it.
@@ -149,14 +165,6 @@ impl fmt::Display for JobFailure {
     }
 }
 
-/// A step that failed and waits for its next try.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Setback {
-    pub trouble: Trouble,
-    pub failures: u32,
-    pub not_before: Timestamp,
-}
-
 impl Observed {
     pub fn resource(&self, id: &ResourceId) -> Lookup<&Value> {
         match self.resources.get(id) {
@@ -171,6 +179,12 @@ impl Observed {
             },
             None => Lookup::NotAsked,
         }
+    }
+
+    /// How long it has been in the state that it is in, as far as this process has seen.
+    pub fn age(&self, id: &ResourceId) -> Option<(Timestamp, SignedDuration)> {
+        let since = *self.since.get(id)?;
+        Some((since, self.seen_at.duration_since(since)))
     }
 
     pub fn location(&self) -> Option<&str> {

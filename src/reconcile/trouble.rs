@@ -1,64 +1,47 @@
-//! Errors of Azure and Kubernetes in the words that a user reads, and how long to wait after them. Pure.
-
-use std::time::Duration;
+//! Errors of Azure and Kubernetes in the words that a user reads. Pure.
 
 use crate::api::Reason;
-use crate::azure::{Class, Error, Retry};
+use crate::azure::{Class, Error, Verdict};
 use crate::lookup::Trouble;
 
-/// One exhaustive match from a class of error to a reason.
-pub fn of_azure(error: &Error) -> Trouble {
-    let code = error.code().unwrap_or_default();
-    let (reason, lasting) = match error.class() {
-        Class::NotFound if code == "ResourceGroupNotFound" => (Reason::ResourceGroupNotFound, true),
+/// What a class of error is called in conditions, events and metrics: the one place where that is said.
+pub fn reason_of(class: Class) -> Reason {
+    match class {
+        Class::GroupNotFound => Reason::ResourceGroupNotFound,
+        Class::SubscriptionNotFound => Reason::SubscriptionNotFound,
         Class::NotFound | Class::Conflict | Class::Unavailable | Class::Undecodable => {
-            (Reason::AzureError, false)
+            Reason::AzureError
         }
-        Class::Throttled => (Reason::Throttled, false),
-        Class::OutOfBudget => (Reason::WaitingForBudget, false),
-        Class::Unauthenticated | Class::CredentialsRefused => (Reason::CredentialsRefused, true),
-        Class::Denied => match code {
-            "RequestDisallowedByPolicy" | "RequestDisallowedByAzure" => {
-                (Reason::PolicyDenied, true)
-            }
-            "ScopeLocked" => (Reason::ScopeLocked, false),
-            "SubscriptionNotFound" => (Reason::SubscriptionNotFound, true),
-            // Roles take minutes to be seen everywhere.
-            _ => (Reason::AuthorizationFailed, false),
-        },
-        Class::QuotaExceeded => (Reason::QuotaExceeded, false),
-        Class::Rejected => (Reason::RejectedByAzure, false),
-        Class::Invalid => (Reason::RejectedByAzure, true),
-        Class::Unreachable => (Reason::AzureUnreachable, false),
-    };
-    let hint = error
-        .hint()
-        .map_or_else(String::new, |hint| format!("; {hint}"));
-    Trouble {
-        reason,
-        message: format!("{error}{hint}"),
-        lasting,
-        retry_after: error.retry_after(),
+        Class::Throttled => Reason::Throttled,
+        Class::OutOfBudget => Reason::WaitingForBudget,
+        Class::Unauthenticated | Class::CredentialsRefused => Reason::CredentialsRefused,
+        Class::Denied => Reason::AuthorizationFailed,
+        Class::PolicyDenied => Reason::PolicyDenied,
+        Class::Locked => Reason::ScopeLocked,
+        Class::QuotaExceeded => Reason::QuotaExceeded,
+        Class::NoCapacity => Reason::NoCapacity,
+        Class::Rejected | Class::Invalid => Reason::RejectedByAzure,
+        Class::Unreachable => Reason::AzureUnreachable,
     }
 }
 
-const QUICK: Duration = Duration::from_secs(1);
-const QUICK_AT_MOST: Duration = Duration::from_secs(60);
-const SLOW: Duration = Duration::from_secs(30);
-const SLOW_AT_MOST: Duration = Duration::from_secs(600);
+/// A request that did not succeed.
+pub fn of_azure(error: &Error) -> Trouble {
+    Trouble {
+        retry_after: error.retry_after(),
+        ..of_verdict(error.verdict(), &error.to_string())
+    }
+}
 
-/// How long to wait before the next try after so many failures in a row, the last one included.
-pub fn delay(retry: Retry, failures: u32) -> Duration {
-    let doubled = |first: Duration, most: Duration| {
-        first
-            .saturating_mul(1 << failures.saturating_sub(1).min(16))
-            .min(most)
-    };
-    match retry {
-        Retry::Backoff => doubled(QUICK, QUICK_AT_MOST),
-        Retry::After(asked) => asked.max(doubled(QUICK, QUICK_AT_MOST).min(asked)),
-        Retry::Slow => doubled(SLOW, SLOW_AT_MOST),
-        Retry::OnChange => SLOW_AT_MOST,
+/// An error that Azure tells somewhere else than in an answer: as the state of a resource.
+pub fn of_verdict(verdict: Verdict, told: &str) -> Trouble {
+    let Verdict { class, hint } = verdict;
+    let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+    Trouble {
+        reason: reason_of(class),
+        message: format!("{told}{hint}"),
+        lasting: class.is_lasting(),
+        retry_after: None,
     }
 }
 
@@ -87,17 +70,51 @@ pub fn of_kubernetes(doing: &str, error: &kube::Error) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::azure::ErrorBody;
+
+    fn trouble_of(code: &str) -> Trouble {
+        let body = ErrorBody {
+            codes: vec![code.to_owned()],
+            ..ErrorBody::default()
+        };
+        of_verdict(body.verdict(), code)
+    }
 
     #[test]
-    fn delays_double_up_to_a_limit_and_never_undercut_what_azure_asks() {
-        assert_eq!(delay(Retry::Backoff, 1), Duration::from_secs(1));
-        assert_eq!(delay(Retry::Backoff, 4), Duration::from_secs(8));
-        assert_eq!(delay(Retry::Backoff, u32::MAX), QUICK_AT_MOST);
-        assert_eq!(delay(Retry::Slow, 2), Duration::from_secs(60));
+    fn only_what_the_user_has_to_mend_is_lasting() {
+        for (code, reason, lasting) in [
+            ("AnotherOperationInProgress", Reason::AzureError, false),
+            ("TooManyRequests", Reason::Throttled, false),
+            ("AuthorizationFailed", Reason::AuthorizationFailed, false),
+            ("ScopeLocked", Reason::ScopeLocked, false),
+            ("RequestDisallowedByPolicy", Reason::PolicyDenied, true),
+            ("SubscriptionNotFound", Reason::SubscriptionNotFound, true),
+            ("ResourceGroupNotFound", Reason::ResourceGroupNotFound, true),
+            (
+                "ClusterMinNodesExceedCoreQuota",
+                Reason::QuotaExceeded,
+                false,
+            ),
+            ("SkuNotAvailable", Reason::NoCapacity, false),
+            ("SubnetIsFull", Reason::NoCapacity, false),
+            ("JobPropertyImmutable", Reason::RejectedByAzure, true),
+            ("NeverHeardOf", Reason::RejectedByAzure, false),
+            ("InternalServerError", Reason::AzureError, false),
+        ] {
+            let trouble = trouble_of(code);
+            assert_eq!(
+                (trouble.reason, trouble.lasting),
+                (reason, lasting),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_to_do_next_follows_azures_own_words() {
         assert_eq!(
-            delay(Retry::After(Duration::from_secs(17)), 1),
-            Duration::from_secs(17)
+            trouble_of("ScopeLocked").message,
+            "ScopeLocked; a lock on the resource, its group or the subscription forbids it: remove the lock"
         );
-        assert_eq!(delay(Retry::OnChange, 1), SLOW_AT_MOST);
     }
 }

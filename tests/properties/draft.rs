@@ -380,6 +380,9 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
         scheduler: SchedulerSight::default(),
         told: Told::default(),
         setbacks: BTreeMap::new(),
+        since: BTreeMap::new(),
+        operations: BTreeMap::new(),
+        usages: Lookup::NotAsked,
         fresh_token: token("f0"),
     };
     let scene = Scene {

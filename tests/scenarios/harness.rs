@@ -7,12 +7,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use azure_simulator::{Simulator, World};
 use dask_azureml_operator::api::{DaskCluster, DaskClusterStatus};
 use dask_azureml_operator::azure::{Endpoint, HttpSettings, Identity, Roots};
-use dask_azureml_operator::clock::Clock;
+use dask_azureml_operator::clock::{Clock, ManualClock};
 use dask_azureml_operator::controller;
 use dask_azureml_operator::reconcile::{EnvironmentDefinition, WorkerSubmission};
 use dask_azureml_operator::settings::Settings;
@@ -46,6 +48,8 @@ pub(crate) struct Line {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     resync: Duration,
+    clock: Clock,
+    hurry: Option<Hurry>,
     sweep: SweepSettings,
     operator_identity: Option<Identity>,
     operator_lends_itself: bool,
@@ -65,6 +69,36 @@ impl Drop for Operator {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// Moves a clock on, in steps that are small against what is waited for.
+struct Hurry {
+    times: Arc<AtomicU32>,
+    moving: JoinHandle<()>,
+}
+
+impl Hurry {
+    fn with(hand: ManualClock) -> Self {
+        let times = Arc::new(AtomicU32::new(1));
+        let own = Arc::clone(&times);
+        let moving = tokio::spawn(async move {
+            let real = Clock::system();
+            let mut seen = real.elapsed();
+            loop {
+                real.sleep(Duration::from_millis(5)).await;
+                let now = real.elapsed();
+                hand.advance((now - seen) * own.load(Ordering::Relaxed));
+                seen = now;
+            }
+        });
+        Self { times, moving }
+    }
+}
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        self.moving.abort();
     }
 }
 
@@ -102,6 +136,8 @@ impl Line {
             client,
             namespace,
             resync: Duration::from_secs(60),
+            clock: Clock::system(),
+            hurry: None,
             sweep: SweepSettings {
                 interval: Duration::from_secs(600),
                 orphans: OrphanPolicy::Report,
@@ -140,6 +176,46 @@ impl Line {
         self.resync = resync;
     }
 
+    /// The time of operators that are started from now on is ours to [hurry](Self::hurry).
+    pub(crate) fn take_time_into_our_hands(&mut self) {
+        let hand = ManualClock::starting_at(Clock::system().now());
+        self.clock = hand.clock();
+        self.hurry = Some(Hurry::with(hand));
+    }
+
+    /// The operator's time runs so many times as fast as Azure's; 1 time at first.
+    pub(crate) fn hurry(&self, times: u32) {
+        let hurry = self.hurry.as_ref().expect("time is in our hands");
+        hurry.times.store(times, Ordering::Relaxed);
+    }
+
+    /// Waits until so much of the operator's time has passed since the line began.
+    pub(crate) async fn wait_until_elapsed(&self, time: Duration) {
+        wait_for("time has passed", async || {
+            let elapsed = self.clock.elapsed();
+            (elapsed >= time)
+                .then_some(())
+                .ok_or(format!("{elapsed:?}"))
+        })
+        .await;
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Whether an event with this reason was told of anything in the namespace.
+    pub(crate) async fn was_told(&self, reason: &str) -> bool {
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        let events = events
+            .list(&ListParams::default())
+            .await
+            .expect("events are served");
+        events
+            .iter()
+            .any(|event| event.reason.as_deref() == Some(reason))
+    }
+
     /// How operators that are started from now on sweep.
     pub(crate) fn set_sweep(&mut self, sweep: SweepSettings) {
         self.sweep = sweep;
@@ -162,10 +238,11 @@ impl Line {
             .build()
             .expect("a runtime");
         let calls = self.calls.clone();
+        let clock = self.clock.clone();
         let config = self.control_plane.config();
         let running = runtime.spawn(async move {
             let client = calls.client(config);
-            controller::run(settings, client, Clock::system(), std::future::pending())
+            controller::run(settings, client, clock, std::future::pending())
                 .await
                 .expect("the operator runs until it is killed");
         });

@@ -14,6 +14,7 @@
 //! | `peerings.rs` | both sides of a peering |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
+//! | `weather.rs` | requests that Azure refuses, loses or forgets, and operations that fail or hang: how often each is written |
 //! | `throttled.rs` | what an answer that there are too many requests does to all others |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
@@ -43,3 +44,4 @@ mod peerings;
 mod restart;
 mod scale;
 mod throttled;
+mod weather;

@@ -2,7 +2,10 @@
 
 #![allow(dead_code, reason = "what only some need stays in one place")]
 
+use std::time::Duration;
+
 use dask_azureml_operator::azure::{HttpSettings, Roots, http_client};
+use dask_azureml_operator::clock::Clock;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -84,7 +87,7 @@ impl Owner {
                     .bearer_auth(&self.token);
                 let _ = read.send().await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            Clock::system().sleep(Duration::from_millis(200)).await;
         }
     }
 

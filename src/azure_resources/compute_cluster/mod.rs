@@ -1,9 +1,11 @@
 //! The pool of nodes: an AmlCompute, `Microsoft.MachineLearningServices/workspaces/computes` (contract section 6).
 
+mod quota;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+pub use quota::{Shortage, Usage};
 use wire::{Have, Identities, Inner, InnerWant, OuterWant, ScaleSettings, SubnetReference, Want};
 pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 
@@ -29,6 +31,9 @@ impl AzureKind for ComputeCluster {
     const DELETE_QUERY: &'static [(&'static str, &'static str)] =
         &[("underlyingResourceAction", "Delete")];
     const LEAVING: LeavingRule = LeavingRule::Delete;
+    // Ten seconds as recorded; deleting one with nodes up to five minutes (contract section 6).
+    const SETTLES_WITHIN: SignedDuration = SignedDuration::from_mins(30);
+    const GOES_WITHIN: SignedDuration = SignedDuration::from_mins(60);
     const MADE_AGAIN_AFTER: Option<SignedDuration> = Some(POOL_PAUSE);
     type Want = Want;
     type Have = Have;
@@ -120,20 +125,12 @@ impl AzureKind for ComputeCluster {
                 ),
             };
         }
-        let errors = properties
-            .provisioning_errors
-            .iter()
-            .flatten()
-            .map(wire::ProvisioningError::to_string)
-            .collect::<Vec<_>>()
-            .join("; ");
         let health = Health::of_provisioning_state(
             properties.provisioning_state.as_deref(),
             "the pool",
-            &errors,
+            &wire::told(properties.provisioning_errors.as_ref()),
         );
         match health {
-            Health::Failed { message, .. } if errors.contains("Quota") => Health::Failed { reason: Reason::QuotaExceeded, message },
             Health::Failed { .. } | Health::Unfit { .. } | Health::Settling(_) | Health::Spent(_) => health,
             Health::Ready if properties.properties.as_ref().is_some_and(|inner| inner.subnet.is_none()) => Health::Unfit {
                 reason: Reason::NoSubnet,

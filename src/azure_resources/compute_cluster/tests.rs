@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::azure::ErrorBody;
 
 fn want() -> Want {
     Want {
@@ -200,7 +201,11 @@ fn health_names_the_cause_in_azures_own_words() {
                 body["properties"]["provisioningErrors"] = json!([{"error": {"code": "ClusterMinNodesExceedCoreQuota", "message": "quota of 6"}}]);
             }),
             Health::Failed {
-                reason: Reason::QuotaExceeded,
+                verdict: ErrorBody {
+                    codes: vec!["ClusterMinNodesExceedCoreQuota".into()],
+                    ..ErrorBody::default()
+                }
+                .verdict(),
                 message: "the pool failed to provision: ClusterMinNodesExceedCoreQuota: quota of 6"
                     .into(),
             },

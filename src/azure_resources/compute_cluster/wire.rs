@@ -1,11 +1,11 @@
 //! The bodies of an AmlCompute (contract section 6; recorded exchange `compute-put-get-patch`).
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::azure::ErrorBody;
 use crate::azure_resources::ownership::Tags;
 
 #[derive(Clone, Debug, Serialize)]
@@ -112,34 +112,15 @@ pub struct Outer {
     #[serde(default)]
     pub provisioning_state: Option<String>,
     #[serde(default)]
-    pub provisioning_errors: Option<Vec<ProvisioningError>>,
+    pub provisioning_errors: Option<Vec<Value>>,
     #[serde(default)]
     pub properties: Option<Inner>,
 }
 
-/// An entry of `provisioningErrors` and of the inner `errors`: ARM's error, wrapped or bare.
-#[derive(Clone, Debug, Deserialize)]
-pub struct ProvisioningError {
-    #[serde(default)]
-    error: Option<Box<ProvisioningError>>,
-    #[serde(default)]
-    code: Option<String>,
-    #[serde(default)]
-    message: Option<String>,
-}
-
-impl fmt::Display for ProvisioningError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(error) = &self.error {
-            return error.fmt(f);
-        }
-        write!(
-            f,
-            "{}: {}",
-            self.code.as_deref().unwrap_or("no code"),
-            self.message.as_deref().unwrap_or("no message")
-        )
-    }
+/// The entries of `provisioningErrors` or of the inner `errors`: ARM's error, wrapped or bare.
+pub(super) fn told(errors: Option<&Vec<Value>>) -> Vec<ErrorBody> {
+    let errors = errors.into_iter().flatten();
+    errors.filter_map(ErrorBody::read).collect()
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -156,13 +137,20 @@ pub struct Inner {
     #[serde(default)]
     pub allocation_state: Option<String>,
     #[serde(default)]
-    pub errors: Option<Vec<ProvisioningError>>,
+    errors: Option<Vec<Value>>,
     #[serde(default)]
     pub current_node_count: Option<u32>,
     #[serde(default)]
     pub target_node_count: Option<u32>,
     #[serde(default)]
     pub node_state_counts: Option<NodeStateCounts>,
+}
+
+impl Inner {
+    /// Why the pool gets no more nodes.
+    pub fn errors(&self) -> Vec<ErrorBody> {
+        told(self.errors.as_ref())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

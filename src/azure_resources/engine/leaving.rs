@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::adoption::with_tags;
-use super::{KindPlan, Leaving, describe, owner_tag_is_to_be_given_back};
+use super::{KindPlan, Leaving, describe, overdue, owner_tag_is_to_be_given_back};
 use crate::api::{ConditionType, DeletionPolicy, Reason};
 use crate::azure::ResourceId;
 use crate::azure_resources::ownership::{
@@ -66,7 +66,14 @@ fn leave_one<K: AzureKind>(leaving: &Leaving<'_>, id: ResourceId, plan: &mut Kin
         .pointer("/properties/provisioningState")
         .and_then(Value::as_str);
     if state == Some("Deleting") {
-        plan.wait(STAGE, Reason::Deleting, format!("{what} is Deleting"));
+        let message = format!("{what} is Deleting");
+        match overdue(leaving.observed, &id, K::GOES_WITHIN) {
+            None => plan.wait(STAGE, Reason::Deleting, message),
+            Some(facts) => {
+                let message = format!("{message} {facts}; ask Azure's support");
+                plan.block(STAGE, Trouble::passing(Reason::OperationStuck, message));
+            }
+        }
     } else {
         let step = Step::delete::<K>(id, "the DaskCluster is being deleted");
         // Whoever put something in since would lose it.

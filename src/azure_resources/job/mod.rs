@@ -10,6 +10,7 @@ pub use failure::lasting_failure;
 pub use lineup::{Lineup, MAX_RESTART_DELAY, Occupant};
 pub use wire::{JobFacts, JobStatus, tags, without_payload};
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::ownership::Tags;
@@ -29,6 +30,8 @@ impl AzureKind for Job {
     const AFTER: &'static [&'static str] =
         &["ComputeCluster", "DataAsset", "Environment", CONNECTION];
     const LEAVING: LeavingRule = LeavingRule::End;
+    // A cancel takes seconds, up to two minutes (contract section 7).
+    const GOES_WITHIN: SignedDuration = SignedDuration::from_mins(15);
     type Want = wire::Want;
     type Have = wire::Have;
 

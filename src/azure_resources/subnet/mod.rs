@@ -108,7 +108,7 @@ impl AzureKind for Subnet {
         Health::of_provisioning_state(
             have.properties.provisioning_state.as_deref(),
             "the subnet",
-            "",
+            &[],
         )
     }
 }

@@ -145,6 +145,12 @@ impl AzureKind for VirtualNetwork {
         }
     }
 
+    fn again(want: &Want, have: &Have) -> Option<Value> {
+        let held = have.properties.address_space.clone().unwrap_or_default();
+        let held = held.address_prefixes.unwrap_or_default();
+        Some(with_what_others_put_there(want, have, held))
+    }
+
     /// Azure deletes a network with all subnets that nothing uses at that moment, whoever made them.
     fn held_by_others(place: &Place, have: &Value) -> Option<String> {
         let own = place.own_network()?.subnet.name();
@@ -161,7 +167,7 @@ impl AzureKind for VirtualNetwork {
         Health::of_provisioning_state(
             have.properties.provisioning_state.as_deref(),
             "the virtual network",
-            "",
+            &[],
         )
     }
 }

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::azure::Class;
 
 fn want() -> Want {
     Want {
@@ -82,9 +83,6 @@ fn health_follows_the_provisioning_state() {
         VirtualNetwork::health(&have(
             json!({"properties": {"provisioningState": "Failed"}})
         )),
-        Health::Failed {
-            reason: Reason::AzureError,
-            ..
-        }
+        Health::Failed { verdict, .. } if verdict.class == Class::Unavailable
     ));
 }

@@ -157,7 +157,7 @@ impl AzureKind for VirtualNetworkPeering {
     fn health(have: &Have) -> Health {
         let have = &have.properties;
         let state = have.provisioning_state.as_deref();
-        match Health::of_provisioning_state(state, "the peering", "") {
+        match Health::of_provisioning_state(state, "the peering", &[]) {
             Health::Ready => {}
             other => return other,
         }

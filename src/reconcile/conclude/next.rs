@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Outcome;
 use crate::api::{DaskClusterStatus, Reason};
 use crate::reconcile::plan::Action;
+use crate::reconcile::setbacks::USAGES_LAST;
 
 /// When to look again, unless something wakes us before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,11 @@ pub(super) fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
     let age =
         Duration::try_from(outcome.now.duration_since(outcome.changed_at)).unwrap_or_default();
     let moving = (age / 4).clamp(QUICKEST, SLOWEST);
+    // Quota may come before the next try is due.
+    let look_at_usages = outcome
+        .now
+        .saturating_add(USAGES_LAST)
+        .unwrap_or(outcome.now);
     let turns = outcome
         .plan
         .blocked
@@ -49,7 +55,10 @@ pub(super) fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
         .observed
         .setbacks
         .values()
-        .map(|setback| setback.not_before)
+        .map(|setback| match setback.shortage() {
+            Some(_) => setback.not_before.min(look_at_usages),
+            None => setback.not_before,
+        })
         .chain(acted.next_tries())
         .filter(|at| *at > outcome.now)
         .map(|at| Duration::try_from(at.duration_since(outcome.now)).unwrap_or_default())

@@ -155,10 +155,13 @@ fn may_touch_azure(cluster: &ValidCluster, observed: &Observed, plan: &mut Plan)
                 "workspace {name} does not exist in resource group {}: create it, or correct spec.workspace",
                 cluster.place.workspace.resource_group().unwrap_or_default()
             );
-            plan.block(
-                ConditionType::Ready,
-                Trouble::lasting(Reason::WorkspaceNotFound, message),
-            );
+            let trouble = Trouble::lasting(Reason::WorkspaceNotFound, message);
+            plan.block(ConditionType::Ready, trouble.clone());
+            // A workspace takes its jobs with it: only a scheduler that answers says that one is left.
+            let sight = &observed.scheduler;
+            if sight.state.is_none() || sight.silence.is_some() {
+                plan.block(ConditionType::SchedulerReady, trouble);
+            }
             return false;
         }
         Lookup::NotAsked => {

@@ -2,11 +2,11 @@
 //! says that it may leave everything behind.
 
 use super::{Action, Plan, Step};
-use crate::api::{ConditionType, Reason};
+use crate::api::{ConditionType, DeletionPolicy, Reason};
 use crate::azure::Lane;
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::owner_uid;
-use crate::azure_resources::{AzureKind as _, Job, KINDS, Leaving};
+use crate::azure_resources::{AzureKind as _, ComputeCluster, Job, KINDS, Leaving, overdue};
 use crate::cluster::Place;
 use crate::kubernetes::ABANDON_ANNOTATION;
 use crate::lookup::{Lookup, Trouble};
@@ -100,7 +100,7 @@ fn azure_is_clean(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
     end_jobs(place, observed, plan) && leave_kinds(place, observed, plan)
 }
 
-/// Cancels what has not ended; true when all has.
+/// Cancels what has not ended; true when the kinds may leave: all has ended, or what has not goes with the pool.
 fn end_jobs(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
     let lineup = match observed.lineup(place, 0) {
         Ok(lineup) => lineup,
@@ -110,32 +110,81 @@ fn end_jobs(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
         }
     };
     let ours = |facts: &&JobFacts| owner_uid(&facts.tags) == Some(place.identity.uid.as_str());
-    let alive: Vec<_> = lineup
+    let alive = lineup
         .jobs
         .values()
         .filter(|facts| !facts.status.is_terminal())
-        .filter(ours)
-        .collect();
-    for job in &alive {
+        .filter(ours);
+    let pool = PoolOfJobs::of(place, observed);
+    let mut may_leave = true;
+    for job in alive {
         let Some(name) = place.identity.parse_job_id(&job.id) else {
             continue;
         };
-        if job.status.is_leaving() {
-            plan.wait(
-                STAGE,
-                Reason::Deleting,
-                format!("job {} is {}", job.id, job.status),
-            );
-        } else {
+        let id = place.job(name);
+        if !job.status.is_leaving() {
+            may_leave = false;
             let action = Action::CancelJob {
-                id: place.job(name),
+                id,
                 api_version: Job::API_VERSION,
             };
             plan.steps
                 .push(Step::new(action, STAGE, "the DaskCluster is being deleted"));
+            continue;
+        }
+        let told = format!("job {} is {}", job.id, job.status);
+        match (overdue(observed, &id, Job::GOES_WITHIN), pool) {
+            (None, _) | (Some(_), PoolOfJobs::Unknown) => {
+                may_leave = false;
+                plan.wait(STAGE, Reason::Deleting, told);
+            }
+            // Without a node it runs nowhere and costs nothing.
+            (Some(_), PoolOfJobs::Gone) => {}
+            (Some(facts), PoolOfJobs::GoesWithUs) => {
+                let message = format!("{told} {facts}: its pool is deleted under it");
+                plan.block(STAGE, Trouble::passing(Reason::CancelStuck, message));
+            }
+            (Some(facts), PoolOfJobs::Stays) => {
+                may_leave = false;
+                let message = format!(
+                    "{told} {facts}, and its pool {} stays: end it there, as it may still cost money, or let it be with the annotation azureml.dask.dev/abandon: \"true\"",
+                    place.compute.name()
+                );
+                plan.block(STAGE, Trouble::passing(Reason::CancelStuck, message));
+            }
         }
     }
-    alive.is_empty()
+    may_leave
+}
+
+/// What becomes of the pool that the jobs run on: the way out where a cancel hangs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PoolOfJobs {
+    Gone,
+    /// Ours alone, and deleted with the cluster.
+    GoesWithUs,
+    Stays,
+    Unknown,
+}
+
+impl PoolOfJobs {
+    fn of(place: &Place, observed: &Observed) -> Self {
+        if !place.compute_is_ours {
+            return Self::Stays;
+        }
+        match observed.resource(&place.compute) {
+            Lookup::Absent => Self::Gone,
+            Lookup::Present(pool)
+                if place.deletion_policy == DeletionPolicy::Delete
+                    && owner_uid(&ComputeCluster::tags(pool))
+                        == Some(place.identity.uid.as_str()) =>
+            {
+                Self::GoesWithUs
+            }
+            Lookup::Present(_) => Self::Stays,
+            Lookup::NotAsked | Lookup::Unavailable(_) => Self::Unknown,
+        }
+    }
 }
 
 /// Kind after kind, the last made first; true when nothing is left.

@@ -22,7 +22,7 @@ use std::fmt;
 use super::observed::Observed;
 use super::validate::Wanted;
 use crate::api::{ConditionType, Reason};
-use crate::azure::ResourceId;
+use crate::azure::{ResourceId, Retry};
 use crate::azure_resources::{Gone, KindPlan};
 use crate::dask::Target;
 use crate::lookup::Trouble;
@@ -44,6 +44,22 @@ pub struct Plan {
     pub as_wanted: Vec<(ResourceId, String)>,
     /// What is about to be deleted to be made again, or is gone by now.
     pub replaced: Vec<(ResourceId, Gone)>,
+    /// What has become of writes that Azure had accepted.
+    pub aftermaths: Vec<Aftermath>,
+}
+
+/// What has become of a write that Azure had accepted.
+/// `step` is its [`Step::key`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Aftermath {
+    /// After an earlier failure it holds now.
+    Holds { step: String },
+    /// It failed: `retry` says when the step is worth another try.
+    Fell {
+        step: String,
+        trouble: Trouble,
+        retry: Retry,
+    },
 }
 
 /// Which scheduler is to be asked for its state.
@@ -88,6 +104,7 @@ impl Plan {
         self.steps.extend(share.steps);
         self.waits.extend(share.waits);
         self.blocked.extend(share.blocked);
+        self.aftermaths.extend(share.aftermaths);
         self.findings.extend(share.findings);
         self.as_wanted.extend(share.as_wanted);
         self.replaced.extend(share.replaced);
@@ -104,12 +121,13 @@ impl Plan {
     /// Moves the steps that failed before and whose time has not come from what to do to what stands in the way.
     fn respect_setbacks(&mut self, observed: &Observed) {
         let steps = std::mem::take(&mut self.steps);
+        let usages = observed.usages.present().map(Vec::as_slice);
         let mut gated = false;
         for step in steps {
             match observed.setbacks.get(&step.key()) {
-                Some(setback) if setback.not_before > observed.seen_at => {
+                Some(setback) if !setback.is_due(observed.seen_at, usages) => {
                     gated |= step.gates;
-                    self.block(step.stage, setback.trouble.clone());
+                    self.block(step.stage, setback.told(usages));
                 }
                 _ if gated && step.action.provisions() => {
                     self.wait(step.stage, Reason::Pending, held_up(&step));

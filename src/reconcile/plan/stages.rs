@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 use super::Plan;
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::job::{JobFacts, JobStatus, Lineup, Occupant, lasting_failure};
-use crate::azure_resources::{ComputeHave, Scene};
+use crate::azure_resources::{AzureKind as _, ComputeHave, Job, Scene, overdue, told, verdict_of};
 use crate::dask::{Silence, State, Target};
 use crate::kubernetes_children::{DASHBOARD_PORT, SCHEDULER_PORT};
 use crate::lookup::{Lookup, Trouble};
-use crate::names::Slot;
+use crate::names::{JobName, Slot};
+use crate::reconcile::trouble;
 use crate::scaling::LettingGo;
 use crate::token::Token;
 
@@ -249,11 +250,13 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
             let (reason, message) = waiting_job(scene, &head, status);
             plan.wait(SCHEDULER, reason, message);
         }
-        SchedulerStage::Job(status) => plan.wait(
-            SCHEDULER,
-            Reason::HeadFailed,
-            format!("job {head} is {status}; a new head follows when it has ended"),
-        ),
+        SchedulerStage::Job(status) => {
+            let message = format!("job {head} is {status}; a new head follows when it has ended");
+            match hung_cancel(scene, lineup.head.name()) {
+                None => plan.wait(SCHEDULER, Reason::HeadFailed, message),
+                Some(trouble) => plan.block(SCHEDULER, trouble),
+            }
+        }
         SchedulerStage::Silent { running_since, .. } => {
             let late = running_since.is_some_and(|since| {
                 scene.observed.seen_at.duration_since(since).as_secs() > timeout
@@ -353,6 +356,11 @@ fn plan_workers(
         plan.block(WORKERS, trouble);
         return;
     }
+    let mut leaving = lineup.leaving.iter().filter(|name| name.slot != Slot::Head);
+    if let Some(trouble) = leaving.find_map(|name| hung_cancel(scene, *name)) {
+        plan.block(WORKERS, trouble);
+        return;
+    }
     if plan.unseen.contains(&WORKERS) {
         return;
     }
@@ -394,6 +402,17 @@ fn plan_workers(
     plan.wait(WORKERS, reason, message);
 }
 
+/// What the user is told of a job of a living cluster whose cancel hangs: its slot, or the head's, stays taken.
+fn hung_cancel(scene: &Scene<'_>, name: JobName) -> Option<Trouble> {
+    let id = scene.cluster.place.job(name);
+    let facts = overdue(scene.observed, &id, Job::GOES_WITHIN)?;
+    let message = format!(
+        "job {} is CancelRequested {facts}, and its place stays taken until it has ended; if its node hangs, delete the pool: it is made again",
+        id.name()
+    );
+    Some(Trouble::passing(Reason::CancelStuck, message))
+}
+
 /// Workers of this cluster's jobs that take work, the head's own among them.
 pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
     let jobs: BTreeSet<&str> = lineup
@@ -425,26 +444,16 @@ fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, Str
         Lookup::Absent | Lookup::NotAsked | Lookup::Unavailable(_) => None,
     };
     let inner = pool.and_then(|pool| pool.properties.properties);
-    let errors = inner
-        .as_ref()
-        .and_then(|inner| inner.errors.as_ref())
-        .into_iter()
-        .flatten();
-    let errors = errors
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
-    if errors.contains("Quota") {
-        return (
-            Reason::QuotaExceeded,
-            format!("job {job} is {status}; the pool gets no more nodes: {errors}"),
-        );
+    let errors = inner.map(|inner| inner.errors()).unwrap_or_default();
+    if errors.is_empty() {
+        return (Reason::WaitingForNodes, format!("job {job} is {status}"));
     }
-    if !errors.is_empty() {
-        return (
-            Reason::AzureError,
-            format!("job {job} is {status}; the pool has errors: {errors}"),
-        );
-    }
-    (Reason::WaitingForNodes, format!("job {job} is {status}"))
+    let trouble = trouble::of_verdict(verdict_of(&errors), &told(&errors));
+    (
+        trouble.reason,
+        format!(
+            "job {job} is {status}; the pool gets no more nodes: {}",
+            trouble.message
+        ),
+    )
 }

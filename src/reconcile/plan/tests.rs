@@ -3,6 +3,7 @@
 mod children;
 mod leaving;
 mod lifecycle;
+mod operations;
 mod owning;
 mod peerings;
 mod trouble;

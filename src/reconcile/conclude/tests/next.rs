@@ -29,11 +29,11 @@ fn refused() -> World {
 
 fn set_back(world: World, until: i64) -> World {
     world.with(|observed| {
-        let setback = Setback {
-            trouble: Trouble::passing(Reason::AzureError, "it failed"),
-            failures: 1,
-            not_before: seconds_after_noon(until),
-        };
+        let setback = Setback::refused(
+            Trouble::passing(Reason::AzureError, "it failed"),
+            1,
+            seconds_after_noon(until),
+        );
         observed
             .setbacks
             .insert("PUT Something else".into(), setback);

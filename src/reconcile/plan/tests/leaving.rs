@@ -7,7 +7,7 @@ use crate::api::Reason;
 use crate::azure::Lane;
 use crate::azure_resources::KINDS;
 use crate::lookup::{Lookup, Trouble};
-use crate::reconcile::fixtures::{World, our_tags, secret};
+use crate::reconcile::fixtures::{World, noon, operation, our_tags, seconds_after_noon, secret};
 use crate::reconcile::plan::Action;
 
 fn running(policy: &str) -> World {
@@ -185,6 +185,47 @@ fn a_look_that_failed_keeps_the_finalizer() {
         observed.resources.insert(id, Lookup::Unavailable(trouble));
     });
     assert_plan("delete_get_failed", &pool);
+}
+
+/// Half an hour after a cancel was first seen that has not come through.
+fn cancel_hangs(world: World) -> World {
+    let world = world.job("w01-1", "CancelRequested", |_| {});
+    let job = world.place().identity.parse_job_id(&world.job_id("w01-1"));
+    let id = world.place().job(job.unwrap());
+    world.with(|observed| {
+        observed.since.insert(id.clone(), noon());
+        observed.operations.insert(id, operation("jc:ws:w01-1"));
+        observed.seen_at = seconds_after_noon(1800);
+    })
+}
+
+#[test]
+fn a_cancel_that_hangs_is_told_and_the_pool_of_ours_alone_is_deleted_under_it() {
+    assert_plan("delete_cancel_hangs", &cancel_hangs(jobs_ended("Delete")));
+    let gone = cancel_hangs(with_nothing_left());
+    assert_plan("delete_6_finalizer", &gone);
+    let early = cancel_hangs(jobs_ended("Delete"))
+        .with(|observed| observed.seen_at = seconds_after_noon(900));
+    assert_plan("delete_cancel_lasts", &early);
+}
+
+#[test]
+fn a_cancel_that_hangs_on_a_pool_that_stays_keeps_the_cluster_and_says_so() {
+    assert_plan("retain_cancel_hangs", &cancel_hangs(jobs_ended("Retain")));
+    let foreign =
+        cancel_hangs(jobs_ended("Delete")).pool("Succeeded", |body| body["tags"] = json!(null));
+    assert_plan("delete_cancel_hangs_elsewhere", &foreign);
+}
+
+#[test]
+fn a_deletion_that_hangs_is_told_and_waited_for() {
+    let world = jobs_ended("Delete").pool("Deleting", |_| {});
+    let id = world.place().compute.clone();
+    let stuck = world.with(|observed| {
+        observed.since.insert(id, noon());
+        observed.seen_at = seconds_after_noon(3601);
+    });
+    assert_plan("delete_pool_stuck", &stuck);
 }
 
 #[test]

@@ -260,11 +260,11 @@ fn a_failed_head_is_followed_by_a_head_with_a_token_and_workers_of_its_own() {
 }
 
 fn set_back(world: World, step: &str) -> World {
-    let setback = Setback {
-        trouble: Trouble::passing(crate::api::Reason::AzureError, "it failed"),
-        failures: 1,
-        not_before: seconds_after_noon(1),
-    };
+    let setback = Setback::refused(
+        Trouble::passing(crate::api::Reason::AzureError, "it failed"),
+        1,
+        seconds_after_noon(1),
+    );
     world.with(|observed| {
         observed.setbacks.insert(step.to_owned(), setback);
     })
