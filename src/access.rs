@@ -184,6 +184,12 @@ impl Held {
     }
 }
 
+/// The operator's own access, without a Kubernetes cluster.
+pub fn own_access(settings: &AccessSettings, clock: &Clock) -> Option<AzureAccess> {
+    let identity = settings.own.clone()?;
+    Some(client(settings, clock, identity, "the operator".into()))
+}
+
 fn client(
     settings: &AccessSettings,
     clock: &Clock,

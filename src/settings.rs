@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::azure::{Endpoint, HttpSettings, Identity, IncompleteIdentity, InvalidEndpoint};
-use crate::cli::{AzureArgs, RunArgs, Submission};
+use crate::cli::{AzureArgs, ClusterArgs, RunArgs, Submission};
 use crate::reconcile::{EnvironmentDefinition, WorkerSubmission};
 
 /// The environment of clusters that name none: built once by Azure ML.
@@ -45,42 +45,76 @@ impl Settings {
         let RunArgs {
             metrics_listen,
             metrics_address_file,
-            instance,
             resync_seconds,
-            worker_submission,
-            default_image,
-            default_conda_file,
+            clusters,
             log: _,
             log_format: _,
             azure,
         } = args;
-        let conda_file = match default_conda_file {
-            None => DEFAULT_CONDA_FILE.to_owned(),
-            Some(path) => std::fs::read_to_string(&path)
-                .map_err(|source| SettingsError::CondaFile { path, source })?,
-        };
         Ok(Self {
             metrics_listen,
             metrics_address_file,
-            instance,
+            instance: clusters.instance.clone(),
             resync: Duration::from_secs(resync_seconds),
-            worker_submission: match worker_submission {
-                Submission::BesideHead => WorkerSubmission::BesideHead,
-                Submission::AfterHead => WorkerSubmission::AfterHead,
-            },
-            environment: EnvironmentDefinition {
-                image: default_image,
-                conda_file: Some(conda_file),
-            },
-            endpoint: Endpoint::new(
-                azure.azure_authority_host.as_deref(),
-                azure.azure_resource_manager_endpoint.as_deref(),
-                azure.azure_resource_manager_audience.as_deref(),
-            )?,
+            worker_submission: worker_submission(clusters.worker_submission),
+            environment: environment(clusters)?,
+            endpoint: endpoint(&azure)?,
             azure_http: HttpSettings::default(),
             own_identity: own_identity(&azure)?,
         })
     }
+}
+
+/// What `plan` needs of the settings.
+pub struct PlanSettings {
+    pub instance: String,
+    pub worker_submission: WorkerSubmission,
+    pub environment: EnvironmentDefinition,
+    pub endpoint: Endpoint,
+    pub azure_http: HttpSettings,
+    pub identity: Option<Identity>,
+}
+
+impl PlanSettings {
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn new(clusters: ClusterArgs, azure: &AzureArgs) -> Result<Self, SettingsError> {
+        Ok(Self {
+            instance: clusters.instance.clone(),
+            worker_submission: worker_submission(clusters.worker_submission),
+            environment: environment(clusters)?,
+            endpoint: endpoint(azure)?,
+            azure_http: HttpSettings::default(),
+            identity: own_identity(azure)?,
+        })
+    }
+}
+
+fn worker_submission(typed: Submission) -> WorkerSubmission {
+    match typed {
+        Submission::BesideHead => WorkerSubmission::BesideHead,
+        Submission::AfterHead => WorkerSubmission::AfterHead,
+    }
+}
+
+fn environment(typed: ClusterArgs) -> Result<EnvironmentDefinition, SettingsError> {
+    let conda_file = match typed.default_conda_file {
+        None => DEFAULT_CONDA_FILE.to_owned(),
+        Some(path) => std::fs::read_to_string(&path)
+            .map_err(|source| SettingsError::CondaFile { path, source })?,
+    };
+    Ok(EnvironmentDefinition {
+        image: typed.default_image,
+        conda_file: Some(conda_file),
+    })
+}
+
+fn endpoint(azure: &AzureArgs) -> Result<Endpoint, InvalidEndpoint> {
+    Endpoint::new(
+        azure.azure_authority_host.as_deref(),
+        azure.azure_resource_manager_endpoint.as_deref(),
+        azure.azure_resource_manager_audience.as_deref(),
+    )
 }
 
 fn own_identity(azure: &AzureArgs) -> Result<Option<Identity>, IncompleteIdentity> {

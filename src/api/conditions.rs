@@ -13,6 +13,8 @@ pub enum ConditionType {
     Reconciling,
     /// Something needs the user; no retry mends it (kstatus).
     Stalled,
+    /// Nothing that was looked at before the first spend stands in its way.
+    PreflightPassed,
     /// Virtual network and subnet are there.
     NetworkReady,
     /// The pool takes jobs.
@@ -29,10 +31,11 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every condition, in the order in which the status lists them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
+        Self::PreflightPassed,
         Self::NetworkReady,
         Self::ComputeReady,
         Self::DatasetsReady,
@@ -47,6 +50,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
+            Self::PreflightPassed => "PreflightPassed",
             Self::NetworkReady => "NetworkReady",
             Self::ComputeReady => "ComputeReady",
             Self::DatasetsReady => "DatasetsReady",

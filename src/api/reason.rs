@@ -21,6 +21,14 @@ pub enum Reason {
     WaitingForNodes,
     /// The cluster is being taken apart. Wait: the message names what is still there.
     Deleting,
+    /// The annotation `azureml.dask.dev/dry-run` keeps this from being done. Take it off to have it done.
+    DryRun,
+    /// The annotation `azureml.dask.dev/reconcile-policy` is `observe`, which keeps this from being done. Take
+    /// it off to have it done.
+    ObservedOnly,
+    /// The annotation `azureml.dask.dev/reconcile-policy` has a value that means nothing, so nothing is written.
+    /// Write `manage`, `observe` or `detach-on-delete`, or take it off.
+    UnknownPolicy,
     /// The spec asks for something that the API server could not check. Mend the field that the
     /// message names.
     InvalidSpec,
@@ -52,9 +60,15 @@ pub enum Reason {
     /// The region of the workspace does not offer the VM size. Choose another
     /// `spec.compute.vmSize`.
     VmSizeUnknown,
+    /// Nothing stands in the way of a start, but of something that the manifest allows later. The message lists
+    /// it.
+    PassedWithWarnings,
     /// The subscription's or the workspace's quota of cores is used up. Ask Azure for more, or ask
     /// for fewer nodes.
     QuotaExceeded,
+    /// The subnet has fewer free addresses than the cluster needs nodes at once. Use a larger subnet, free
+    /// addresses, or ask for fewer nodes.
+    SubnetFull,
     /// Azure asked the operator to slow down. Wait: it goes on by itself.
     Throttled,
     /// Azure failed to do its part. Wait: it is tried again; the message holds Azure's own code and
@@ -139,13 +153,15 @@ impl Reason {
                 | Self::Starting
                 | Self::WaitingForNodes
                 | Self::Deleting
+                | Self::DryRun
+                | Self::ObservedOnly
                 | Self::WorkersStarting
                 | Self::Retiring
         )
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 49] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -153,6 +169,9 @@ impl Reason {
         Self::Starting,
         Self::WaitingForNodes,
         Self::Deleting,
+        Self::DryRun,
+        Self::ObservedOnly,
+        Self::UnknownPolicy,
         Self::InvalidSpec,
         Self::NotOurs,
         Self::ManagedNetwork,
@@ -164,7 +183,9 @@ impl Reason {
         Self::CredentialsRefused,
         Self::AuthorizationFailed,
         Self::VmSizeUnknown,
+        Self::PassedWithWarnings,
         Self::QuotaExceeded,
+        Self::SubnetFull,
         Self::Throttled,
         Self::AzureError,
         Self::AzureUnreachable,
@@ -202,6 +223,9 @@ impl Reason {
             Self::Starting => "Starting",
             Self::WaitingForNodes => "WaitingForNodes",
             Self::Deleting => "Deleting",
+            Self::DryRun => "DryRun",
+            Self::ObservedOnly => "ObservedOnly",
+            Self::UnknownPolicy => "UnknownPolicy",
             Self::InvalidSpec => "InvalidSpec",
             Self::NotOurs => "NotOurs",
             Self::ManagedNetwork => "ManagedNetwork",
@@ -213,7 +237,9 @@ impl Reason {
             Self::CredentialsRefused => "CredentialsRefused",
             Self::AuthorizationFailed => "AuthorizationFailed",
             Self::VmSizeUnknown => "VmSizeUnknown",
+            Self::PassedWithWarnings => "PassedWithWarnings",
             Self::QuotaExceeded => "QuotaExceeded",
+            Self::SubnetFull => "SubnetFull",
             Self::Throttled => "Throttled",
             Self::AzureError => "AzureError",
             Self::AzureUnreachable => "AzureUnreachable",

@@ -18,7 +18,7 @@ pub use data_asset::DataAsset;
 pub use engine::{Echo, KindPlan, Leaving, Registration, Scene};
 pub use environment::Environment;
 pub use job::Job;
-pub use subnet::Subnet;
+pub use subnet::{Have as SubnetHave, Subnet};
 pub use virtual_network::VirtualNetwork;
 
 use serde::Serialize;

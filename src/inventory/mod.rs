@@ -4,8 +4,8 @@
 
 mod pace;
 mod picture;
+mod regions;
 mod view;
-mod vm_sizes;
 mod wrote;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,7 +24,7 @@ use crate::lookup::{Lookup, Trouble};
 use crate::names::ClusterIdentity;
 
 pub use pace::Pace;
-pub use vm_sizes::VmSizes;
+pub use regions::Regions;
 pub use wrote::Wrote;
 
 /// Whose eyes see which workspace: what one principal may read says nothing about another.
@@ -130,6 +130,11 @@ impl AzureSight {
     /// What keeps us from knowing them.
     pub async fn jobs(&self) -> Result<BTreeMap<ResourceId, Value>, Trouble> {
         self.view.jobs(&self.cluster).await
+    }
+
+    /// Believes nothing of what was read before: everything is read again before anything more is told of it.
+    pub fn doubt(&self) {
+        self.view.doubt();
     }
 
     /// Takes note of a write.

@@ -83,6 +83,11 @@ impl View {
         self.once_known(|_| self.picture().jobs(cluster)).await
     }
 
+    pub(super) fn doubt(&self) {
+        self.picture().doubt(self.clock.elapsed());
+        self.sooner.notify_one();
+    }
+
     pub(super) fn wrote(
         &self,
         cluster: &ClusterIdentity,

@@ -10,6 +10,9 @@
 //! | `existing.rs` | pools and networks of somebody else |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
+//! | `preflight.rs` | what is found before the first spend, and nothing is written meanwhile |
+//! | `policy.rs` | annotations that keep the operator's hands off, and a look on request |
+//! | `plan.rs` | the program's `plan` changes nothing |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
 #![allow(
@@ -30,5 +33,8 @@ mod delete;
 mod endpoint_slice;
 mod existing;
 mod loss;
+mod plan;
+mod policy;
+mod preflight;
 mod restart;
 mod scale;

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::conditions::{Verdict, held};
-use crate::api::{ConditionType, DaskClusterStatus, DeletionPolicy, Reason};
+use crate::api::{ConditionType, DaskClusterStatus, DeletionPolicy, Reason, ReconcilePolicy};
 use crate::cluster::Place;
 use crate::reconcile::plan::Action;
 use crate::reconcile::validate::Wanted;
@@ -38,6 +38,12 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
         if same || quiet {
             continue;
         }
+        // What passes is no news, and what stops is told by the stage that it stops.
+        if is(ConditionType::PreflightPassed)
+            && (!verdict.reason.is_warning() || is_told_besides_preflight(status, verdict.reason))
+        {
+            continue;
+        }
         // The summary repeats a stage's trouble; one of the two is enough.
         if is(ConditionType::Ready)
             && verdict.reason != Reason::Deleting
@@ -63,7 +69,7 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
         .done()
         .any(|step| matches!(step.action, Action::RemoveFinalizer));
     if deleted && let Wanted::Nothing(place) = outcome.wanted {
-        events.push(farewell(outcome.before, place));
+        events.push(farewell(outcome, place));
     }
     if let Some(event) = unroutable(outcome, status) {
         events.push(event);
@@ -73,6 +79,7 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
 
 fn action_word(condition: &str) -> &'static str {
     match condition {
+        "PreflightPassed" => "Preflight",
         "NetworkReady" | "ComputeReady" | "DatasetsReady" | "EnvironmentReady" => "Provision",
         "SchedulerReady" => "Connect",
         "WorkersReady" => "Scale",
@@ -80,19 +87,40 @@ fn action_word(condition: &str) -> &'static str {
     }
 }
 
-/// A condition besides the summary's `Ready` and `Reconciling` has this reason.
+fn is_told_besides_preflight(status: &DaskClusterStatus, reason: Reason) -> bool {
+    status.conditions.iter().any(|condition| {
+        condition.reason == reason.as_str()
+            && condition.type_ != ConditionType::PreflightPassed.as_str()
+    })
+}
+
+/// A condition besides the summary's `Ready` and `Reconciling` and the look before the first spend has this reason.
 fn is_told_by_another(status: &DaskClusterStatus, reason: Reason) -> bool {
-    let summary = [ConditionType::Ready, ConditionType::Reconciling].map(ConditionType::as_str);
+    let summary = [
+        ConditionType::Ready,
+        ConditionType::Reconciling,
+        ConditionType::PreflightPassed,
+    ]
+    .map(ConditionType::as_str);
     status.conditions.iter().any(|condition| {
         condition.reason == reason.as_str() && !summary.contains(&condition.type_.as_str())
     })
 }
 
 /// The last event names what stays in Azure.
-fn farewell(before: &DaskClusterStatus, place: &Place) -> Event {
-    let left = match place.deletion_policy {
-        DeletionPolicy::Delete => "nothing that costs money is left in Azure".to_owned(),
-        DeletionPolicy::Retain => format!(
+fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
+    let before = outcome.before;
+    let left = match (&outcome.observed.annotations.policy, place.deletion_policy) {
+        (ReconcilePolicy::Observe, _) => format!(
+            "nothing was written to Azure, as the reconcile-policy is observe: pool {}, its network and all jobs stay as they are, and cost what they cost",
+            place.compute.name()
+        ),
+        (ReconcilePolicy::DetachOnDelete, _) => format!(
+            "pool {}, its network and all jobs stay in Azure and go on costing money, as the reconcile-policy is detach-on-delete",
+            place.compute.name()
+        ),
+        (_, DeletionPolicy::Delete) => "nothing that costs money is left in Azure".to_owned(),
+        (_, DeletionPolicy::Retain) => format!(
             "the jobs have ended; pool {} and its network stay, as deletionPolicy is Retain",
             place.compute.name()
         ),

@@ -3,6 +3,7 @@
 mod conditions;
 mod events;
 mod next;
+mod preflight;
 mod retelling;
 mod spacing;
 mod stages;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use self::conditions::{Verdict, conditions, held};
 use self::events::events;
 use self::next::next;
+use self::preflight::preflight_verdict;
 use self::stages::stage_verdict;
 use self::summary::summarize;
 use super::act::Acted;
@@ -52,6 +54,8 @@ pub(super) struct Outcome<'a> {
     pub changed_at: Timestamp,
     /// The last look led to another plan.
     pub plan_is_new: bool,
+    /// What a dry run would do.
+    pub planned_changes: Option<String>,
     /// How long a settled cluster goes unlooked at.
     pub resync: Duration,
 }
@@ -103,7 +107,8 @@ pub(super) fn acknowledge(
             verdict(ConditionStatus::False, Reason::Progressing, ""),
         ),
     ];
-    verdicts.extend(STAGES.into_iter().map(|stage| {
+    let kept = [ConditionType::PreflightPassed].into_iter().chain(STAGES);
+    verdicts.extend(kept.map(|stage| {
         let held = held(before, stage);
         let verdict = held.map_or_else(
             || verdict(ConditionStatus::Unknown, Reason::Pending, ""),
@@ -131,12 +136,18 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         (ConditionType::Ready, summary.ready),
         (ConditionType::Reconciling, summary.reconciling),
         (ConditionType::Stalled, summary.stalled),
+        (ConditionType::PreflightPassed, preflight_verdict(outcome)),
     ];
     verdicts.extend(stages);
+    let request = &outcome.observed.annotations.requested_at;
     let status = DaskClusterStatus {
         observed_generation: Some(outcome.generation),
         conditions: conditions(outcome.before, verdicts, outcome.generation, outcome.now),
         phase: Some(summary.phase),
+        planned_changes: outcome.planned_changes.clone().map(shortened),
+        last_handled_reconcile_at: request
+            .clone()
+            .or_else(|| outcome.before.last_handled_reconcile_at.clone()),
         ..details(outcome, &facts)
     };
     let events = events(outcome, &status);
@@ -146,6 +157,14 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         events,
         next,
     }
+}
+
+/// The longest text of what a dry run would do, in bytes.
+const LONGEST_PLAN: usize = 32_768;
+
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST_PLAN));
+    text
 }
 
 /// What stands in the way: planned, or found while acting.

@@ -5,6 +5,8 @@ mod acknowledgement;
 mod conditions;
 mod events;
 mod next;
+mod policy;
+mod preflight;
 mod spacing;
 mod stages;
 mod summary;
@@ -102,6 +104,7 @@ impl Round {
             now: self.now,
             changed_at: self.changed_at,
             plan_is_new: self.plan_is_new,
+            planned_changes: None,
             resync: RESYNC,
         })
     }

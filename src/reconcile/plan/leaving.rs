@@ -1,7 +1,7 @@
 //! The plan of a cluster that goes: jobs, then the pool, then subnet and network. It always ends.
 
 use super::{Action, Plan, Step};
-use crate::api::{ConditionType, Reason};
+use crate::api::{ConditionType, Reason, ReconcilePolicy};
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::owner_uid;
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Leaving};
@@ -17,7 +17,15 @@ pub(super) fn plan(place: &Place, observed: &Observed) -> Plan {
         // Nothing was ever made, or somebody took the finalizer: nothing is ours to do.
         return plan;
     }
-    if azure_is_clean(place, observed, &mut plan) {
+    let policy = &observed.annotations.policy;
+    let is_let_go = *policy == ReconcilePolicy::Observe;
+    let why = match policy {
+        ReconcilePolicy::Observe | ReconcilePolicy::DetachOnDelete => {
+            "what is in Azure stays, as the policy asks for"
+        }
+        ReconcilePolicy::Manage | ReconcilePolicy::Unknown(_) => "nothing is left in Azure",
+    };
+    if is_let_go || azure_is_clean(place, observed, &mut plan) {
         let credentials = &observed.credentials;
         let own = credentials
             .secret
@@ -34,11 +42,8 @@ pub(super) fn plan(place: &Place, observed: &Observed) -> Plan {
                 .gating(),
             );
         }
-        plan.steps.push(Step::new(
-            Action::RemoveFinalizer,
-            STAGE,
-            "nothing is left in Azure",
-        ));
+        plan.steps
+            .push(Step::new(Action::RemoveFinalizer, STAGE, why));
     }
     plan
 }
@@ -65,7 +70,15 @@ fn azure_is_clean(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
             return false;
         }
     }
-    end_jobs(place, observed, plan) && leave_kinds(place, observed, plan)
+    let detaches = observed.annotations.policy == ReconcilePolicy::DetachOnDelete;
+    if !detaches {
+        return end_jobs(place, observed, plan) && leave_kinds(place, observed, plan);
+    }
+    let is_clean = leave_kinds(place, observed, plan);
+    for step in &mut plan.steps {
+        "reconcile-policy is detach-on-delete: it stays, and says so".clone_into(&mut step.why);
+    }
+    is_clean
 }
 
 /// Cancels what has not ended; true when all has.

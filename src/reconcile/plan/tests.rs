@@ -3,6 +3,7 @@
 mod children;
 mod leaving;
 mod lifecycle;
+mod policy;
 mod trouble;
 
 use std::path::Path;
