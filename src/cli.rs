@@ -39,6 +39,15 @@ pub struct RunArgs {
     /// Seconds that a cluster at rest goes unlooked at
     #[arg(long, env = "RESYNC_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
     pub resync_seconds: u64,
+    /// Seconds between two sweeps for what no DaskCluster owns any more
+    #[arg(long, env = "SWEEP_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(60..=86400))]
+    pub sweep_seconds: u64,
+    /// What becomes of pools and jobs that no DaskCluster owns any more
+    #[arg(long, env = "ORPHANS", value_enum, default_value_t)]
+    pub orphans: Orphans,
+    /// Seconds that an orphan is only told before it is removed
+    #[arg(long, env = "ORPHAN_GRACE_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(60..=604_800))]
+    pub orphan_grace_seconds: u64,
     #[command(flatten)]
     pub clusters: ClusterArgs,
     /// Log filter
@@ -107,6 +116,15 @@ pub enum Submission {
     AfterHead,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Orphans {
+    /// They are told in log, metrics and events
+    #[default]
+    Report,
+    /// They are removed once their grace has passed
+    Remove,
+}
+
 /// The operator's own identity and cloud; the variables are those of Microsoft's SDKs.
 #[derive(Args)]
 pub struct AzureArgs {
@@ -124,6 +142,21 @@ pub struct AzureArgs {
     pub azure_client_secret: Option<String>,
     #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", hide = true)]
     pub azure_federated_token_file: Option<String>,
+    #[arg(long, env = "AZURE_CLIENT_CERTIFICATE_PATH", hide = true)]
+    pub azure_client_certificate_path: Option<String>,
+    /// The operator is a managed identity of its machine: the user-assigned one of AZURE_CLIENT_ID, or else the machine's own
+    #[arg(long, env = "AZURE_MANAGED_IDENTITY")]
+    pub azure_managed_identity: bool,
+    /// Where the metadata service of virtual machines is [default: http://169.254.169.254]
+    #[arg(
+        long,
+        env = "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        hide_env_values = true
+    )]
+    pub azure_pod_identity_authority_host: Option<String>,
+    /// DaskClusters act as the operator where neither they nor their namespace have credentials
+    #[arg(long, env = "ALLOW_OPERATOR_IDENTITY")]
+    pub allow_operator_identity: bool,
 }
 
 impl std::fmt::Debug for AzureArgs {

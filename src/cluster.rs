@@ -1,6 +1,6 @@
 //! Where a cluster lies in Azure: known from its spec alone, valid or not, since deletion needs it too.
 
-use crate::api::{CreationPolicy, DaskCluster, DeletionPolicy};
+use crate::api::{CreationPolicy, DaskCluster, DeletionPolicy, RemoteSide};
 use crate::azure::ResourceId;
 use crate::names::{ClusterIdentity, JobName};
 
@@ -11,7 +11,7 @@ pub struct Place {
     pub workspace: ResourceId,
     pub network: Option<NetworkPlace>,
     pub compute: ResourceId,
-    /// `compute.creationPolicy` is `Create`.
+    /// `compute.creationPolicy` is `Create` or `Adopt`: it is the cluster's own, once it carries our tags.
     pub compute_is_ours: bool,
     pub deletion_policy: DeletionPolicy,
     /// Names of the datasets that are registered when they are not there. Their versions outlive the cluster, as does
@@ -24,8 +24,27 @@ pub struct Place {
 pub struct NetworkPlace {
     pub virtual_network: ResourceId,
     pub subnet: ResourceId,
-    /// `network.creationPolicy` is `Create`.
+    /// `network.creationPolicy` is `Create` or `Adopt`: it is the cluster's own, once it carries our tags.
     pub is_ours: bool,
+    pub peerings: Vec<PeeringPlace>,
+}
+
+/// The two sides of a peering.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeeringPlace {
+    /// In the cluster's network.
+    pub near: ResourceId,
+    /// In the other network.
+    pub far: ResourceId,
+    /// `remote` is `Create`: the far side is the cluster's own too.
+    pub makes_far: bool,
+}
+
+impl PeeringPlace {
+    /// The sides that the cluster makes.
+    pub fn own_sides(&self) -> impl Iterator<Item = &ResourceId> {
+        std::iter::once(&self.near).chain(self.makes_far.then_some(&self.far))
+    }
 }
 
 /// A cluster without a place: the API server never stores one, as its schema demands all of it.
@@ -89,11 +108,21 @@ impl Place {
                     "subnets",
                     &network.subnet.name,
                 )?;
-                let is_ours = network.creation_policy == CreationPolicy::Create;
+                let peerings = network.peerings.iter().map(|peering| {
+                    let field = "spec.network.peerings";
+                    let remote = parse(field, &peering.remote_virtual_network_id)?;
+                    let name = identity.peering_name(&remote);
+                    Ok(PeeringPlace {
+                        near: child(field, &virtual_network, PEERINGS, &name)?,
+                        far: child(field, &remote, PEERINGS, &name)?,
+                        makes_far: peering.remote == RemoteSide::Create,
+                    })
+                });
                 Ok(NetworkPlace {
+                    peerings: peerings.collect::<Result<_, _>>()?,
                     virtual_network,
                     subnet,
-                    is_ours,
+                    is_ours: network.creation_policy != CreationPolicy::UseExisting,
                 })
             })
             .transpose()?;
@@ -104,7 +133,7 @@ impl Place {
             .unwrap_or_else(|| identity.compute_name());
         Ok(Self {
             compute: child("spec.compute.name", &workspace, "computes", &compute_name)?,
-            compute_is_ours: spec.compute.creation_policy == CreationPolicy::Create,
+            compute_is_ours: spec.compute.creation_policy != CreationPolicy::UseExisting,
             deletion_policy: spec.deletion_policy,
             registered_datasets: spec
                 .datasets
@@ -134,6 +163,8 @@ impl Place {
             .expect("a job id holds only lower-case letters, digits and '-'")
     }
 }
+
+const PEERINGS: &str = "virtualNetworkPeerings";
 
 fn parse(field: &'static str, text: &str) -> Result<ResourceId, PlaceError> {
     text.parse()

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, future};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
@@ -17,20 +17,21 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use crate::access::{AccessPool, AccessSettings};
+use crate::access::{AccessPool, AccessSettings, TokenRequests};
 use crate::alarms::Alarms;
 use crate::api::DaskCluster;
-use crate::azure::{HttpClientError, http_client};
+use crate::azure::{Budgets, HttpClientError, TokenSources, http_client};
 use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
 use crate::inventory::{Inventory, Regions};
-use crate::kubernetes::{Caches, IN_USE_LABEL, Sight};
+use crate::kubernetes::{Caches, IN_USE_LABEL, NAMESPACE_CREDENTIALS, Sight, credentials_secret};
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
 use crate::reconcile::{Context, Defaults, Error, identity, reconcile};
 use crate::settings::Settings;
+use crate::sweep::sweep;
 use crate::watch_backoff::WatchBackoff;
 
 /// What keeps the operator from running at all.
@@ -90,11 +91,18 @@ async fn operate(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> Result<(), RunError> {
     let instance = instance(&client, &settings.instance).await?;
+    let budgets = Budgets::new(clock.clone(), Arc::new(metrics.clone()));
+    metrics.show_budgets(budgets.clone())?;
+    let http = http_client(&settings.azure_http)?;
+    let service_accounts = Arc::new(TokenRequests(client.clone()));
     let access = AccessSettings {
         endpoint: settings.endpoint,
-        http: http_client(&settings.azure_http)?,
+        tokens: TokenSources::new(http.clone(), settings.metadata_host, service_accounts)?,
+        http,
         own: settings.own_identity,
+        lends_own: settings.lends_own_identity,
         observer: Arc::new(metrics.clone()),
+        budgets,
     };
     let (wake, woken) = mpsc::unbounded_channel();
     let alarms = Arc::new(Alarms::new(clock.clone(), wake.clone()));
@@ -104,12 +112,16 @@ async fn operate(
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
     let connections = watcher::Config::default().fields(&format!("type={SECRET_TYPE}"));
     let in_use = watcher::Config::default().labels(&format!("{IN_USE_LABEL}=true"));
+    let of_namespaces =
+        watcher::Config::default().fields(&format!("metadata.name={NAMESPACE_CREDENTIALS}"));
     let (namespaces, namespace_events) =
         watch::<PartialObjectMeta<Namespace>>(&client, watcher::Config::default(), &caches);
     let (services, service_events) = watch::<Service>(&client, ours.clone(), &caches);
     let (slices, slice_events) = watch::<EndpointSlice>(&client, ours, &caches);
     let (connections, connection_events) = watch::<Secret>(&client, connections, &caches);
     let (in_use, in_use_events) = watch::<PartialObjectMeta<Secret>>(&client, in_use, &caches);
+    let (namespace_credentials, namespace_credentials_events) =
+        watch::<PartialObjectMeta<Secret>>(&client, of_namespaces, &caches);
     let sight = Sight {
         clusters: clusters.clone(),
         namespaces,
@@ -117,6 +129,7 @@ async fn operate(
         slices,
         connections,
         in_use,
+        namespace_credentials,
         recent: Default::default(),
     };
     let context = Arc::new(Context {
@@ -138,6 +151,7 @@ async fn operate(
         sight,
     });
     let filled = filled(context.client.clone(), caches.clone(), readiness);
+    let sweeping = sweep(Arc::clone(&context), settings.sweep);
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let after_error = Arc::clone(&alarms);
@@ -151,14 +165,17 @@ async fn operate(
             let going = namespace.metadata.deletion_timestamp.is_some();
             of_namespace(&by_namespace, &namespace.name_any(), |_| going)
         })
-        .watches_stream(in_use_events, move |secret| {
-            let name = secret.name_any();
-            of_namespace(
-                &by_secret,
-                &secret.namespace().unwrap_or_default(),
-                |cluster| cluster.spec.credentials_secret_name.as_deref() == Some(&name),
-            )
-        })
+        .watches_stream(
+            stream::select(in_use_events, namespace_credentials_events),
+            move |secret| {
+                let name = secret.name_any();
+                of_namespace(
+                    &by_secret,
+                    &secret.namespace().unwrap_or_default(),
+                    |cluster| credentials_secret(cluster) == name,
+                )
+            },
+        )
         .reconcile_on(stream_of(woken))
         .graceful_shutdown_on(stop)
         .run(
@@ -186,6 +203,7 @@ async fn operate(
         () = controller => Ok(()),
         // Its end is no reason to end.
         () = filled.then(|()| future::pending()) => Ok(()),
+        () = sweeping => Ok(()),
     }
 }
 

@@ -25,6 +25,7 @@ pub mod quantity;
 pub mod reconcile;
 pub mod scaling;
 pub mod settings;
+pub mod sweep;
 pub mod telemetry;
 pub mod token;
 mod watch_backoff;

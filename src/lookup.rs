@@ -55,6 +55,15 @@ impl Trouble {
         }
     }
 
+    /// What somebody else can do about it, where our own rights do not reach.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: &str) -> Self {
+        if self.reason == Reason::AuthorizationFailed {
+            self.message = format!("{}; {remedy}", self.message);
+        }
+        self
+    }
+
     pub fn lasting(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             lasting: true,

@@ -3,6 +3,10 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
+use crate::azure::ResourceId;
+
 /// Who a cluster is in Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterIdentity {
@@ -28,6 +32,18 @@ impl ClusterIdentity {
         format!("dask{}", self.short_uid())
     }
 
+    /// Name of both sides of the peering with another network. It proves whose they are, as peerings have no tags, and
+    /// it is one of its own for each network, as one network has many.
+    pub fn peering_name(&self, remote: &ResourceId) -> String {
+        let hash = Sha256::digest(remote.to_string().to_lowercase());
+        let network: String = hash
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("dask-{}-{network}", self.short_uid())
+    }
+
     /// What all job ids of this cluster begin with.
     pub fn job_prefix(&self) -> String {
         let short: String = self.short_uid().chars().take(8).collect();
@@ -47,9 +63,18 @@ impl ClusterIdentity {
 
 /// What the ids of all jobs of the same cluster begin with; `None` where this is no job of ours.
 pub fn job_prefix_of(id: &str) -> Option<&str> {
+    split_job_id(id).map(|(prefix, _)| prefix)
+}
+
+/// Slot and incarnation of a job of any cluster of ours.
+pub fn job_name_of(id: &str) -> Option<JobName> {
+    split_job_id(id).map(|(_, name)| name)
+}
+
+fn split_job_id(id: &str) -> Option<(&str, JobName)> {
     let (slot, _) = id.rmatch_indices('-').nth(1)?;
     let (prefix, job) = id.split_at(slot + 1);
-    JobName::parse(job).map(|_| prefix)
+    Some((prefix, JobName::parse(job)?))
 }
 
 impl fmt::Display for ClusterIdentity {
@@ -132,6 +157,20 @@ mod tests {
     }
 
     #[test]
+    fn a_peering_is_named_after_the_cluster_and_the_other_network_whatever_the_case_of_its_id() {
+        let name = |network: &str| {
+            let id = format!(
+                "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/{network}"
+            );
+            cluster().peering_name(&id.parse().unwrap())
+        };
+        assert_eq!(name("aks-vnet"), name("AKS-VNET"));
+        assert_ne!(name("aks-vnet"), name("aks-vnet2"));
+        assert!(name("aks-vnet").starts_with("dask-6f9619ff8b86d011-"));
+        assert!(name("aks-vnet").len() <= 80);
+    }
+
+    #[test]
     fn a_job_id_says_its_slot_and_incarnation_and_is_read_back() {
         let job = JobName {
             slot: Slot::Worker(7),
@@ -146,6 +185,7 @@ mod tests {
             let id = cluster().job_id(job);
             assert_eq!(cluster().parse_job_id(&id), Some(job));
             assert_eq!(job_prefix_of(&id), Some("noaa-isd-6f9619ff-"));
+            assert_eq!(job_name_of(&id), Some(job));
         }
     }
 

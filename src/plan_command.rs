@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 
 use crate::access::{AccessSettings, own_access};
 use crate::api::DaskCluster;
-use crate::azure::{HttpClientError, Unobserved, http_client};
+use crate::azure::{
+    Budgets, HttpClientError, TokenSources, Unobserved, WithoutKubernetes, http_client,
+};
 use crate::clock::Clock;
 use crate::controller::instance;
 use crate::kubernetes_children::{connection_secret_name, service_name};
@@ -87,6 +89,8 @@ pub async fn plan(
     };
     match &living {
         Some(living) => {
+            // What was told of drift and replacements counts.
+            cluster.status.clone_from(&living.status);
             cluster.metadata.uid.clone_from(&living.metadata.uid);
             cluster
                 .metadata
@@ -120,11 +124,19 @@ pub async fn plan(
             connection: Lookup::Absent,
         },
     };
+    let http = http_client(&settings.azure_http)?;
     let access = AccessSettings {
         endpoint: settings.endpoint,
-        http: http_client(&settings.azure_http)?,
+        tokens: TokenSources::new(
+            http.clone(),
+            settings.metadata_host,
+            Arc::new(WithoutKubernetes),
+        )?,
+        http,
         own: settings.identity,
+        lends_own: true,
         observer: Arc::new(Unobserved),
+        budgets: Budgets::new(clock.clone(), Arc::new(Unobserved)),
     };
     let preview = Preview {
         access: own_access(&access, &clock).ok_or(PlanError::NoIdentity)?,

@@ -27,7 +27,8 @@ use crate::physics::run::Process;
 use crate::physics::{Event, Physics};
 use crate::pretend::Pretend;
 use crate::processes::Order;
-use crate::storage::blobs::BlobMetadata;
+use crate::storage::blobs::{self, BlobMetadata};
+use crate::storage::blocks::Blocks;
 use crate::storage::sas::SigningKey;
 use crate::texts::Texts;
 use crate::world::World;
@@ -64,6 +65,7 @@ pub(crate) struct Azure {
     pub(crate) meter: Meter,
     pub(crate) buckets: Buckets,
     pub(crate) blob_metadata: BlobMetadata,
+    pub(crate) blocks: Blocks,
     state: Mutex<State>,
     orders: mpsc::UnboundedSender<Order>,
     due_changed: Notify,
@@ -107,6 +109,7 @@ impl Azure {
             meter: Meter::default(),
             buckets: Buckets::default(),
             blob_metadata: BlobMetadata::default(),
+            blocks: Blocks::new(&settings.directory.join(blobs::ROOT)),
             state: Mutex::new(State {
                 documents: Documents::default(),
                 operations: Operations::default(),
@@ -192,6 +195,7 @@ impl Azure {
         self.exchanges.clear();
         self.meter.reset();
         self.blob_metadata.clear();
+        self.blocks.clear();
     }
 
     /// Waits until what was ordered from processes has been reported.

@@ -36,8 +36,9 @@ const SECRET_PARAMETERS: [&str; 9] = [
 ];
 
 /// Fields of bodies that are secrets.
-const SECRET_FIELDS: [&str; 5] = [
+const SECRET_FIELDS: [&str; 6] = [
     "access_token",
+    "token",
     "client_secret",
     "adminUserPassword",
     "adminUserSshPublicKey",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::azure::Settings;
-use crate::processes::launch::WITHOUT_PYTHON;
+use crate::processes::variables::WITHOUT_PYTHON;
 use crate::storage::blobs::ROOT as STORAGE;
 use crate::tls;
 use crate::world::World;

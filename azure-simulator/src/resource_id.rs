@@ -117,6 +117,13 @@ impl ResourceId {
             .unwrap_or_default()
     }
 
+    /// The outermost resource that it is in, such as the workspace of a job; itself where it is that.
+    pub(crate) fn root(&self) -> Self {
+        let mut root = self.clone();
+        root.segments.truncate(1);
+        root
+    }
+
     pub(crate) fn is_collection(&self) -> bool {
         matches!(self.segments.last(), Some((_, None)))
     }

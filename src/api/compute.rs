@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CreationPolicy;
-use super::rules::{forbidden, immutable, immutable_if_given, invalid, required};
+use super::rules::{
+    forbidden, immutable, immutable_creation_policy, immutable_if_given, invalid, required,
+};
 
 /// The AmlCompute pool of a cluster.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,10 +23,15 @@ use super::rules::{forbidden, immutable, immutable_if_given, invalid, required};
         "self.creationPolicy != 'UseExisting' || !has(self.vmSize)",
         "vmSize must be left out with creationPolicy UseExisting: the pool has its size already",
     ),
+    validation = forbidden(
+        ".identity",
+        "self.creationPolicy != 'UseExisting' || !has(self.identity)",
+        "identity must be left out with creationPolicy UseExisting: the pool has its identities already",
+    ),
     validation = required(
         ".name",
-        "self.creationPolicy != 'UseExisting' || has(self.name)",
-        "name is required with creationPolicy UseExisting: name the pool to use",
+        "self.creationPolicy == 'Create' || has(self.name)",
+        "name is required with creationPolicy UseExisting and Adopt: name the pool",
     ),
     validation = forbidden(
         ".creationPolicy",
@@ -38,12 +45,13 @@ use super::rules::{forbidden, immutable, immutable_if_given, invalid, required};
     ),
     validation = immutable_if_given("name"),
     validation = immutable_if_given("vmSize"),
+    validation = immutable_if_given("identity"),
     validation = immutable("priority"),
-    validation = immutable("creationPolicy"),
+    validation = immutable_creation_policy(),
 )]
 pub struct Compute {
     /// The pool's name in the workspace. Left out, it is derived from the UID of the
-    /// DaskCluster. Required with creationPolicy UseExisting.
+    /// DaskCluster. Required with creationPolicy UseExisting and Adopt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24))]
     #[x_kube(
@@ -59,7 +67,7 @@ pub struct Compute {
     pub name: Option<String>,
 
     /// The size of each virtual machine, such as STANDARD_DS13_V2. Required with creationPolicy
-    /// Create.
+    /// Create; with Adopt the pool must have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40))]
     #[x_kube(validation = (
@@ -72,6 +80,11 @@ pub struct Compute {
     /// at any time.
     #[serde(default)]
     pub priority: Priority,
+
+    /// Who the nodes are to Azure. The jobs read data as the first identity of the list. Left out,
+    /// they read as whoever submitted them, the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ComputeIdentity>,
 
     /// How many nodes the pool keeps even when nothing runs.
     #[serde(default)]
@@ -89,7 +102,7 @@ pub struct Compute {
     pub idle_seconds_before_scale_down: u32,
 
     /// Create makes the pool and removes it with the cluster; UseExisting uses the pool of that
-    /// name and never changes it.
+    /// name and never changes it; Adopt takes over the pool of that name, which then is as if made.
     #[serde(default)]
     pub creation_policy: CreationPolicy,
 }
@@ -102,6 +115,22 @@ impl Compute {
     fn default_idle_seconds_before_scale_down() -> u32 {
         120
     }
+}
+
+/// The managed identities of a pool.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComputeIdentity {
+    /// ARM ids of user-assigned managed identities.
+    #[schemars(length(min = 1, max = 10), inner(length(max = 360)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = (
+            "self.all(id, id.matches(r'(?i)^/subscriptions/[0-9a-f-]{36}/resourceGroups/[^/?#]{1,90}/providers/Microsoft[.]ManagedIdentity/userAssignedIdentities/[a-z0-9][a-z0-9_-]{2,127}$'))",
+            "userAssigned must hold ARM ids such as /subscriptions/<id>/resourceGroups/<name>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>",
+        ),
+    )]
+    pub user_assigned: Vec<String>,
 }
 
 /// What Azure may do with a node while it is in use.

@@ -27,11 +27,14 @@ pub enum ConditionType {
     SchedulerReady,
     /// As many workers as wanted have registered with the scheduler.
     WorkersReady,
+    /// The Secret with the credentials is being deleted, or nobody lets a cluster into Azure that is Ready all the
+    /// same; said only while it is so.
+    CredentialsTrouble,
 }
 
 impl ConditionType {
     /// Every condition, in the order in which the status lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -42,6 +45,7 @@ impl ConditionType {
         Self::EnvironmentReady,
         Self::SchedulerReady,
         Self::WorkersReady,
+        Self::CredentialsTrouble,
     ];
 
     /// The `type` of the condition.
@@ -57,6 +61,7 @@ impl ConditionType {
             Self::EnvironmentReady => "EnvironmentReady",
             Self::SchedulerReady => "SchedulerReady",
             Self::WorkersReady => "WorkersReady",
+            Self::CredentialsTrouble => "CredentialsTrouble",
         }
     }
 }

@@ -28,21 +28,26 @@ mod worker;
 pub use annotations::{
     Annotations, DRY_RUN, RECONCILE_POLICY, RECONCILE_REQUESTED_AT, ReconcilePolicy,
 };
-pub use compute::{Compute, Priority};
+pub use compute::{Compute, ComputeIdentity, Priority};
 pub use conditions::{ConditionStatus, ConditionType};
 pub use dataset::{Dataset, DatasetMode, DatasetType};
 pub use environment::Environment;
 pub use environment_variables::EnvVar;
-pub use network::{Network, Subnet, VirtualNetwork};
+pub use network::{Network, Peering, RemoteSide, Subnet, VirtualNetwork};
 pub use reason::Reason;
 pub use scheduler::Scheduler;
 pub use schema::{CrdYamlError, crd, crd_yaml};
-pub use spec::{CreationPolicy, DaskCluster, DaskClusterSpec, DeletionPolicy, WorkspaceRef};
+pub use spec::{
+    CreationPolicy, DaskCluster, DaskClusterSpec, DeletionPolicy, DriftPolicy, WorkspaceRef,
+};
 pub use status::{
-    ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, Phase, RunStatus, SchedulerStatus,
-    WorkerCounts,
+    ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, Phase, ResourceStatus, RunStatus,
+    SchedulerStatus, WorkerCounts,
 };
 pub use worker::Worker;
 
 /// The API group of every custom resource, finalizer, label and annotation of the operator.
 pub const GROUP: &str = "azureml.dask.dev";
+
+/// The annotation by which a user allows one replacement; the condition `ReplaceNeeded` gives its value.
+pub const ALLOW_REPLACE: &str = "azureml.dask.dev/allow-replace";

@@ -1,6 +1,7 @@
 //! Where the nodes live: `spec.network`.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CreationPolicy;
@@ -14,13 +15,13 @@ use super::rules::{
 #[x_kube(
     validation = required(
         ".virtualNetwork.addressPrefix",
-        "self.creationPolicy != 'Create' || has(self.virtualNetwork.addressPrefix)",
-        "virtualNetwork.addressPrefix is required with creationPolicy Create: give an IPv4 range that overlaps nothing the network is peered with, or use an existing network by creationPolicy UseExisting",
+        "self.creationPolicy == 'UseExisting' || has(self.virtualNetwork.addressPrefix)",
+        "virtualNetwork.addressPrefix is required with creationPolicy Create and Adopt: give an IPv4 range that overlaps nothing the network is peered with, or use an existing network by creationPolicy UseExisting",
     ),
     validation = required(
         ".subnet.addressPrefix",
-        "self.creationPolicy != 'Create' || has(self.subnet.addressPrefix)",
-        "subnet.addressPrefix is required with creationPolicy Create: give a range inside virtualNetwork.addressPrefix, or use an existing subnet by creationPolicy UseExisting",
+        "self.creationPolicy == 'UseExisting' || has(self.subnet.addressPrefix)",
+        "subnet.addressPrefix is required with creationPolicy Create and Adopt: give a range inside virtualNetwork.addressPrefix, or use an existing subnet by creationPolicy UseExisting",
     ),
     validation = forbidden(
         ".virtualNetwork.addressPrefix",
@@ -31,6 +32,16 @@ use super::rules::{
         ".subnet.addressPrefix",
         "self.creationPolicy != 'UseExisting' || !has(self.subnet.addressPrefix)",
         "subnet.addressPrefix must be left out with creationPolicy UseExisting: the subnet has its range already",
+    ),
+    validation = forbidden(
+        ".peerings",
+        "self.creationPolicy != 'UseExisting' || !has(self.peerings) || size(self.peerings) == 0",
+        "peerings must be left out with creationPolicy UseExisting: the network is never changed, so its owner makes its peerings",
+    ),
+    validation = invalid(
+        ".peerings",
+        "!has(self.peerings) || self.peerings.all(peering, self.peerings.exists_one(other, other.remoteVirtualNetworkId.lowerAscii() == peering.remoteVirtualNetworkId.lowerAscii()))",
+        "peerings must name each network once; Azure compares ids without case",
     ),
     validation = invalid(
         ".subnet.addressPrefix",
@@ -47,9 +58,16 @@ pub struct Network {
     pub subnet: Subnet,
 
     /// Create makes network and subnet and removes them with the cluster; UseExisting uses what
-    /// is there and never changes it.
+    /// is there and never changes it; Adopt takes over the network of that name, which then is as
+    /// if made.
     #[serde(default)]
     pub creation_policy: CreationPolicy,
+
+    /// Other networks that are to reach the nodes, as the one that this Kubernetes cluster lives in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["remoteVirtualNetworkId".into()]))]
+    pub peerings: Vec<Peering>,
 
     /// Whether each node gets a public IP address. Without one, the subnet needs a NAT gateway
     /// and the workspace a private endpoint.
@@ -61,6 +79,34 @@ impl Network {
     fn default_node_public_ip() -> bool {
         true
     }
+}
+
+/// A peering with another virtual network. Traffic flows once both networks have their side of it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peering {
+    /// The ARM id of the other virtual network.
+    #[schemars(length(max = 360))]
+    #[x_kube(validation = (
+        r"self.matches(r'^/(?i:subscriptions)/[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}/(?i:resourceGroups)/[-\p{L}\p{Nd}_.()]{0,89}[-\p{L}\p{Nd}_()]/(?i:providers/Microsoft\.Network/virtualNetworks)/[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9_]$')",
+        "remoteVirtualNetworkId must be the ARM id of a virtual network: `az network vnet show --query id` prints it",
+    ))]
+    pub remote_virtual_network_id: String,
+
+    /// Create makes the other network's side of the peering too, and removes it with the cluster;
+    /// Leave leaves that to the network's owner.
+    #[serde(default)]
+    pub remote: RemoteSide,
+}
+
+/// Who makes the other network's side of a peering.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RemoteSide {
+    /// The operator; its identity needs the right to.
+    #[default]
+    Create,
+    /// The owner of the other network.
+    Leave,
 }
 
 /// A virtual network in the subscription of the workspace.

@@ -33,8 +33,27 @@ pub enum Reason {
     /// message names.
     InvalidSpec,
     /// A resource of that name exists and was not made by this DaskCluster. Choose another name, or
-    /// `creationPolicy: UseExisting`.
+    /// `creationPolicy: UseExisting` or `Adopt`.
     NotOurs,
+    /// Another DaskCluster has a resource of that name; the message says which. Choose another name, or
+    /// delete that DaskCluster first.
+    AlreadyOwned,
+    /// A resource is about to be taken over by `creationPolicy: Adopt`. Nothing to do: the message says
+    /// what will be changed in it.
+    Adopting,
+    /// Somebody changed, in Azure, fields that the spec speaks of. Nothing to do with
+    /// `driftPolicy: Correct`; with `Report`, change them back, or change the spec.
+    Drifted,
+    /// Somebody deleted, in Azure, a resource of this DaskCluster. Nothing to do: it is made again.
+    DeletedInAzure,
+    /// A resource differs from the spec in fields that Azure cannot change in place. Allow its
+    /// replacement by the annotation that the message gives.
+    ReplaceNeeded,
+    /// A resource is deleted and made again, as its annotation allows. Wait: the message says how far it
+    /// is.
+    Replacing,
+    /// The other side of a peering is not there. Its network's owner runs the command in the message.
+    PeeringPending,
     /// The workspace has a managed network, so its pools cannot be reached from outside. Use a
     /// workspace without one.
     ManagedNetwork,
@@ -48,12 +67,18 @@ pub enum Reason {
     /// The subscription does not exist or the identity cannot see it. Mend
     /// `spec.workspace.subscriptionId`, or grant the identity a role in it.
     SubscriptionNotFound,
-    /// The credentials Secret, or a key of it, is not there. Make it with AZURE_TENANT_ID,
-    /// AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.
+    /// The credentials Secret, or a key of it, is not there, or the operator does not lend its own
+    /// identity. Make the Secret with the keys that the message names.
     CredentialsMissing,
     /// Microsoft Entra refused the credentials. Renew the client secret, and check tenant and
     /// client id.
     CredentialsRefused,
+    /// Somebody deletes the Secret with the credentials while the cluster needs it to leave Azure.
+    /// It stays until the cluster is gone: delete the cluster, or name another Secret.
+    SecretBeingDeleted,
+    /// The DaskCluster was let go by the annotation `azureml.dask.dev/abandon`. Remove by hand what
+    /// the message names.
+    Abandoned,
     /// The identity may not do what was asked. Grant it the role that the message names on the
     /// scope that the message names.
     AuthorizationFailed,
@@ -71,6 +96,9 @@ pub enum Reason {
     SubnetFull,
     /// Azure asked the operator to slow down. Wait: it goes on by itself.
     Throttled,
+    /// It is not the cluster's turn within Azure's rate limit, which it shares with others. Wait:
+    /// the message says how long.
+    WaitingForBudget,
     /// Azure failed to do its part. Wait: it is tried again; the message holds Azure's own code and
     /// request id for a support case.
     AzureError,
@@ -138,6 +166,11 @@ pub enum Reason {
     Retiring,
     /// The environment lacks Dask's `distributed`. Add it to the image or to the conda file.
     ImageWithoutDask,
+    /// A resource in Azure carries the tags of a DaskCluster that does not exist any more. Remove it,
+    /// or tag it as retained.
+    Orphaned,
+    /// Such a resource was removed, as the operator's setting says.
+    OrphanRemoved,
 }
 
 impl Reason {
@@ -152,16 +185,19 @@ impl Reason {
                 | Self::Provisioning
                 | Self::Starting
                 | Self::WaitingForNodes
+                | Self::WaitingForBudget
                 | Self::Deleting
                 | Self::DryRun
                 | Self::ObservedOnly
+                | Self::Adopting
+                | Self::Replacing
                 | Self::WorkersStarting
                 | Self::Retiring
         )
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 61] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -174,6 +210,13 @@ impl Reason {
         Self::UnknownPolicy,
         Self::InvalidSpec,
         Self::NotOurs,
+        Self::AlreadyOwned,
+        Self::Adopting,
+        Self::Drifted,
+        Self::DeletedInAzure,
+        Self::ReplaceNeeded,
+        Self::Replacing,
+        Self::PeeringPending,
         Self::ManagedNetwork,
         Self::NoSubnet,
         Self::WorkspaceNotFound,
@@ -181,12 +224,15 @@ impl Reason {
         Self::SubscriptionNotFound,
         Self::CredentialsMissing,
         Self::CredentialsRefused,
+        Self::SecretBeingDeleted,
+        Self::Abandoned,
         Self::AuthorizationFailed,
         Self::VmSizeUnknown,
         Self::PassedWithWarnings,
         Self::QuotaExceeded,
         Self::SubnetFull,
         Self::Throttled,
+        Self::WaitingForBudget,
         Self::AzureError,
         Self::AzureUnreachable,
         Self::RejectedByAzure,
@@ -211,6 +257,8 @@ impl Reason {
         Self::WorkersFailing,
         Self::Retiring,
         Self::ImageWithoutDask,
+        Self::Orphaned,
+        Self::OrphanRemoved,
     ];
 
     /// The CamelCase word that conditions, events and metrics carry.
@@ -228,6 +276,13 @@ impl Reason {
             Self::UnknownPolicy => "UnknownPolicy",
             Self::InvalidSpec => "InvalidSpec",
             Self::NotOurs => "NotOurs",
+            Self::AlreadyOwned => "AlreadyOwned",
+            Self::Adopting => "Adopting",
+            Self::Drifted => "Drifted",
+            Self::DeletedInAzure => "DeletedInAzure",
+            Self::ReplaceNeeded => "ReplaceNeeded",
+            Self::Replacing => "Replacing",
+            Self::PeeringPending => "PeeringPending",
             Self::ManagedNetwork => "ManagedNetwork",
             Self::NoSubnet => "NoSubnet",
             Self::WorkspaceNotFound => "WorkspaceNotFound",
@@ -235,12 +290,15 @@ impl Reason {
             Self::SubscriptionNotFound => "SubscriptionNotFound",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::CredentialsRefused => "CredentialsRefused",
+            Self::SecretBeingDeleted => "SecretBeingDeleted",
+            Self::Abandoned => "Abandoned",
             Self::AuthorizationFailed => "AuthorizationFailed",
             Self::VmSizeUnknown => "VmSizeUnknown",
             Self::PassedWithWarnings => "PassedWithWarnings",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::SubnetFull => "SubnetFull",
             Self::Throttled => "Throttled",
+            Self::WaitingForBudget => "WaitingForBudget",
             Self::AzureError => "AzureError",
             Self::AzureUnreachable => "AzureUnreachable",
             Self::RejectedByAzure => "RejectedByAzure",
@@ -265,6 +323,8 @@ impl Reason {
             Self::WorkersFailing => "WorkersFailing",
             Self::Retiring => "Retiring",
             Self::ImageWithoutDask => "ImageWithoutDask",
+            Self::Orphaned => "Orphaned",
+            Self::OrphanRemoved => "OrphanRemoved",
         }
     }
 }

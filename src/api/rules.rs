@@ -24,10 +24,34 @@ pub(super) fn immutable_if_given(field: &str) -> Rule {
 
 /// A list or map keeps its entries; an empty one and none at all are the same.
 pub(super) fn immutable_entries(field: &str) -> Rule {
+    unchanged(field, same_entries(field))
+}
+
+/// The network stays what and where it is; a made one may become a taken-over one, and the other way round.
+pub(super) fn immutable_network() -> Rule {
+    let policy = same_or_both_own("network.creationPolicy");
+    let peerings = same_entries("network.peerings");
     let rule = format!(
-        "(has(self.{field}) && size(self.{field}) > 0) == (has(oldSelf.{field}) && size(oldSelf.{field}) > 0) && (!has(self.{field}) || !has(oldSelf.{field}) || self.{field} == oldSelf.{field})"
+        "has(self.network) == has(oldSelf.network) && (!has(self.network) || (self.network.virtualNetwork == oldSelf.network.virtualNetwork && self.network.subnet == oldSelf.network.subnet && self.network.nodePublicIp == oldSelf.network.nodePublicIp && {policy} && {peerings}))"
     );
-    unchanged(field, rule)
+    unchanged("network", rule)
+}
+
+/// A `creationPolicy` that stays, or goes from one that makes the resource the cluster's own to the other.
+pub(super) fn immutable_creation_policy() -> Rule {
+    unchanged("creationPolicy", same_or_both_own("creationPolicy"))
+}
+
+fn same_or_both_own(field: &str) -> String {
+    format!(
+        "(self.{field} == oldSelf.{field} || (self.{field} != 'UseExisting' && oldSelf.{field} != 'UseExisting'))"
+    )
+}
+
+fn same_entries(field: &str) -> String {
+    format!(
+        "(has(self.{field}) && size(self.{field}) > 0) == (has(oldSelf.{field}) && size(oldSelf.{field}) > 0) && (!has(self.{field}) || !has(oldSelf.{field}) || self.{field} == oldSelf.{field})"
+    )
 }
 
 fn unchanged(field: &str, rule: String) -> Rule {

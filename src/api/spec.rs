@@ -7,14 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{
-    asset_name, forbidden, immutable, immutable_entries, immutable_if_given, invalid, required,
-    resource_group_name,
+    asset_name, forbidden, immutable, immutable_entries, immutable_if_given, immutable_network,
+    invalid, required, resource_group_name,
 };
 use super::{Compute, DaskClusterStatus, Dataset, Environment, Network, Scheduler, Worker, tags};
 
 /// What a DaskCluster asks for. Only `worker.replicas`, the limits of the pool
-/// (`compute.minNodes`, `maxNodes`, `idleSecondsBeforeScaleDown`), `credentialsSecretName` and
-/// `deletionPolicy` can be changed later.
+/// (`compute.minNodes`, `maxNodes`, `idleSecondsBeforeScaleDown`), `credentialsSecretName`,
+/// `deletionPolicy` and `driftPolicy` can be changed later, and `creationPolicy` between Create
+/// and Adopt.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -104,6 +105,16 @@ use super::{Compute, DaskClusterStatus, Dataset, Environment, Network, Scheduler
         "network must be left out with compute.creationPolicy UseExisting: the pool's own subnet counts",
     ),
     validation = invalid(
+        ".network.creationPolicy",
+        "self.compute.creationPolicy != 'Adopt' || !has(self.network) || self.network.creationPolicy != 'Create'",
+        "network.creationPolicy must be UseExisting or Adopt with compute.creationPolicy Adopt: a pool that exists lies in a network that exists",
+    ),
+    validation = invalid(
+        ".network.peerings",
+        "!has(self.network) || !has(self.network.peerings) || self.network.peerings.all(peering, peering.remoteVirtualNetworkId.lowerAscii() != ('/subscriptions/' + self.workspace.subscriptionId + '/resourceGroups/' + (has(self.network.virtualNetwork.resourceGroup) ? self.network.virtualNetwork.resourceGroup : self.workspace.resourceGroup) + '/providers/Microsoft.Network/virtualNetworks/' + self.network.virtualNetwork.name).lowerAscii())",
+        "network.peerings must name other networks than network.virtualNetwork: a network cannot be peered with itself",
+    ),
+    validation = invalid(
         ".worker.replicas",
         "1 + self.worker.replicas <= self.compute.maxNodes",
         "worker.replicas and the head take 1 + replicas nodes, which is more than compute.maxNodes: lower worker.replicas or raise compute.maxNodes",
@@ -114,7 +125,7 @@ use super::{Compute, DaskClusterStatus, Dataset, Environment, Network, Scheduler
         "network.subnet.addressPrefix is too small for compute.maxNodes, as Azure keeps five addresses: /29 holds 3 nodes, /28 11, /27 27, /26 59, /25 and larger 100",
     ),
     validation = immutable("workspace"),
-    validation = immutable_if_given("network"),
+    validation = immutable_network(),
     validation = immutable_if_given("environment"),
     validation = immutable_entries("datasets"),
     validation = immutable("experimentName"),
@@ -176,6 +187,11 @@ pub struct DaskClusterSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
+    /// What happens when somebody changes in Azure what this spec speaks of. Correct sets it back;
+    /// Report says so in a condition and writes nothing.
+    #[serde(default)]
+    pub drift_policy: DriftPolicy,
+
     /// Tags of every Azure resource that is made for this cluster; versions of data assets and
     /// environments, which are shared, do not carry them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -229,6 +245,19 @@ pub enum CreationPolicy {
     Create,
     /// Must exist; it is never changed and never removed.
     UseExisting,
+    /// Must exist, and no other DaskCluster may have it. It is taken over: tagged, changed to what
+    /// the spec asks for, and removed with the DaskCluster.
+    Adopt,
+}
+
+/// What happens to fields of the spec that somebody changed in Azure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DriftPolicy {
+    /// They are set back, and that is told.
+    #[default]
+    Correct,
+    /// They are told, and nothing is written.
+    Report,
 }
 
 /// What the deletion of a DaskCluster leaves behind in Azure.

@@ -52,6 +52,12 @@ pub struct DaskClusterStatus {
     #[schemars(length(max = 16))]
     pub datasets: Vec<DatasetStatus>,
 
+    /// The Azure resources of the cluster's own, and what each was last found to hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    #[schemars(length(max = 40))]
+    pub resources: Vec<ResourceStatus>,
+
     /// How many worker jobs there are, the head's job not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
@@ -233,4 +239,21 @@ pub struct DatasetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub id: Option<String>,
+}
+
+/// An Azure resource of the cluster's own.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceStatus {
+    /// Its ARM id.
+    #[schemars(length(max = 1024))]
+    pub id: String,
+    /// A hash of what the spec asked of it when Azure last had it so: with the same spec, a
+    /// difference was made in Azure. Absent while the resource is being replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub applied_spec: Option<String>,
+    /// Since when it is gone, while it is being replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since: Option<Time>,
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use reqwest::{Client, Method, Url};
 use serde_json::Value;
 
+use super::budget::{Budgets, Errand};
 use super::credential::Credential;
 use super::data_plane::DataPlane;
 use super::endpoint::Endpoint;
 use super::error::{Attempt, Error};
-use super::exchange::{Answer, Exchange, Request};
+use super::exchange::{Answer, Exchange, Payer, Request};
 use super::observer::RequestObserver;
 use super::operation::{self, Operation, OperationState};
 use super::resource_id::{Collection, ResourceId};
@@ -21,8 +22,8 @@ use crate::clock::Clock;
 const MOST_PAGES: u32 = 1000;
 
 /// Talks to ARM for one identity. It sends each request once (twice where Azure does not accept
-/// the token): when to try again is told by [`Error::retry`] and is the caller's to decide.
-/// Clones are cheap and share everything.
+/// the token), when it is its turn within Azure's rate limit: when to try again is told by
+/// [`Error::retry`] and is the caller's to decide. Clones are cheap and share everything.
 #[derive(Clone)]
 pub struct ArmClient {
     endpoint: Arc<Endpoint>,
@@ -81,7 +82,7 @@ impl fmt::Debug for Listing {
 
 impl ArmClient {
     /// A client for `endpoint` that acts as `credential`. `http` is what
-    /// [`http_client`](super::http_client) makes.
+    /// [`http_client`](super::http_client) makes; `budgets` are shared by all clients.
     #[must_use]
     pub fn new(
         endpoint: Endpoint,
@@ -89,7 +90,14 @@ impl ArmClient {
         http: Client,
         clock: Clock,
         observer: Arc<dyn RequestObserver>,
+        budgets: Budgets,
     ) -> Self {
+        let principal = format!("{}{}", endpoint.resource_manager(), credential.name());
+        let payer = Payer {
+            budgets,
+            principal: principal.into(),
+            errand: Errand::default(),
+        };
         Self {
             endpoint: Arc::new(endpoint),
             credential,
@@ -97,8 +105,19 @@ impl ArmClient {
                 http,
                 clock,
                 observer,
+                payer: Some(payer),
             },
         }
+    }
+
+    /// The same client, whose requests are of this urgency and for this cluster.
+    #[must_use]
+    pub fn on_errand(&self, errand: Errand) -> Self {
+        let mut client = self.clone();
+        if let Some(payer) = &mut client.exchange.payer {
+            payer.errand = errand;
+        }
+        client
     }
 
     /// Reads a resource. One that does not exist is an error of the class `NotFound`.
@@ -115,6 +134,21 @@ impl ArmClient {
     ) -> Result<Response, Error> {
         self.resource(Method::PUT, id, api_version, &[], Some(body))
             .await
+    }
+
+    /// As `put`, but only while the resource has this etag. Azure answers 412 otherwise.
+    pub async fn put_if_match(
+        &self,
+        id: &ResourceId,
+        api_version: &str,
+        body: &Value,
+        etag: &str,
+    ) -> Result<Response, Error> {
+        let request = Request {
+            if_match: Some(etag),
+            ..self.request(Method::PUT, id, api_version, &[], Some(body))
+        };
+        self.send(&request).await
     }
 
     /// Changes parts of a resource.
@@ -140,6 +174,21 @@ impl ArmClient {
             .await
     }
 
+    /// As `delete`, but only while the resource has this etag. Azure answers 412 otherwise.
+    pub async fn delete_if_match(
+        &self,
+        id: &ResourceId,
+        api_version: &str,
+        query: &[(&str, &str)],
+        etag: &str,
+    ) -> Result<Response, Error> {
+        let request = Request {
+            if_match: Some(etag),
+            ..self.request(Method::DELETE, id, api_version, query, None)
+        };
+        self.send(&request).await
+    }
+
     /// Calls an action of a resource: `post(job, "cancel", …)`.
     pub async fn post(
         &self,
@@ -159,6 +208,7 @@ impl ArmClient {
             url: self.url(&path, api_version, &[]),
             body,
             from_byte: None,
+            if_match: None,
         };
         self.send(&request).await
     }
@@ -184,6 +234,7 @@ impl ArmClient {
                 url,
                 body: None,
                 from_byte: None,
+                if_match: None,
             };
             let answer = self.exchange.send_as(&self.credential, &request).await?;
             match take_page(&answer, &attempt, &mut items)? {
@@ -211,6 +262,7 @@ impl ArmClient {
             url: operation.url.clone(),
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let answer = self.exchange.send_as(&self.credential, &request).await?;
         let body = answer.json(&attempt)?;
@@ -229,19 +281,18 @@ impl ArmClient {
         })
     }
 
-    /// The data plane of `workspace`, whose `properties.discoveryUrl` is `discovery_url`.
+    /// The data plane of `workspace`, whose `properties.discoveryUrl` is `discovery_url`. Its
+    /// requests are not ARM's, and take nothing from the budget.
     pub async fn data_plane(
         &self,
         workspace: &ResourceId,
         discovery_url: &str,
     ) -> Result<DataPlane, Error> {
-        DataPlane::discover(
-            self.exchange.clone(),
-            self.credential.clone(),
-            workspace,
-            discovery_url,
-        )
-        .await
+        let exchange = Exchange {
+            payer: None,
+            ..self.exchange.clone()
+        };
+        DataPlane::discover(exchange, self.credential.clone(), workspace, discovery_url).await
     }
 
     async fn resource(
@@ -252,7 +303,19 @@ impl ArmClient {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Response, Error> {
-        let request = Request {
+        let request = self.request(verb, id, api_version, query, body);
+        self.send(&request).await
+    }
+
+    fn request<'a>(
+        &self,
+        verb: Method,
+        id: &ResourceId,
+        api_version: &str,
+        query: &[(&str, &str)],
+        body: Option<&'a Value>,
+    ) -> Request<'a> {
+        Request {
             attempt: Attempt {
                 operation: verb.to_string(),
                 resource: id.to_string(),
@@ -262,8 +325,8 @@ impl ArmClient {
             verb,
             body,
             from_byte: None,
-        };
-        self.send(&request).await
+            if_match: None,
+        }
     }
 
     async fn send(&self, request: &Request<'_>) -> Result<Response, Error> {

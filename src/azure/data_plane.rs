@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use reqwest::{Method, StatusCode, Url};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::credential::Credential;
 use super::error::{Attempt, Error};
@@ -65,6 +65,7 @@ impl DataPlane {
             verb: Method::GET,
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let answer = exchange.send(&request, None).await?;
         let services = answer.json(&request.attempt)?.unwrap_or_default();
@@ -89,23 +90,48 @@ impl DataPlane {
             resource: format!("run {run} of {}", self.workspace),
             target: "run history".to_owned(),
         };
-        let mut url = self.base.clone();
-        let prefix = url.path().trim_end_matches('/').to_owned();
-        let workspace = self.workspace.url_path();
-        url.set_path(&format!("{prefix}/history/v1.0{workspace}/runs"));
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.push(run).push("details");
-        }
         let request = Request {
             attempt,
             verb: Method::GET,
-            url,
+            url: self.history(&["runs", run, "details"]),
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let answer = self.exchange.send_as(&self.credential, &request).await?;
         let body = answer.json(&request.attempt)?.unwrap_or_default();
         Ok(details(&body))
+    }
+
+    /// Archives a run: the field is the job's `isArchived`, which a PUT of the job could not set without all that the
+    /// job was submitted with (contract sections 7 and 10).
+    pub async fn hide_run(&self, experiment: &str, run: &str) -> Result<(), Error> {
+        let body = json!({"hidden": true});
+        let request = Request {
+            attempt: Attempt {
+                operation: "PATCH run".to_owned(),
+                resource: format!("run {run} of {}", self.workspace),
+                target: "run history".to_owned(),
+            },
+            verb: Method::PATCH,
+            url: self.history(&["experiments", experiment, "runs", run]),
+            body: Some(&body),
+            from_byte: None,
+            if_match: None,
+        };
+        let answer = self.exchange.send_as(&self.credential, &request).await;
+        answer.map(drop)
+    }
+
+    fn history(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        let prefix = url.path().trim_end_matches('/').to_owned();
+        let workspace = self.workspace.url_path();
+        url.set_path(&format!("{prefix}/history/v1.0{workspace}"));
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.extend(path);
+        }
+        url
     }
 
     /// Reads the last whole lines of a log, at most `most` bytes of them.
@@ -120,6 +146,7 @@ impl DataPlane {
             url: log.0.clone(),
             body: None,
             from_byte: None,
+            if_match: None,
         };
         let mut tail = self
             .exchange

@@ -1,4 +1,4 @@
-//! Asking Entra for a token, through `azure_identity`.
+//! Asking for a token, through `azure_identity`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +7,15 @@ use std::time::Duration;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
 use azure_core::credentials::{AccessToken, Secret, TokenCredential};
 use azure_core::error::ErrorKind;
-use azure_core::http::{ClientOptions, HttpClient, RawResponse, RetryOptions, Transport};
+use azure_core::http::{
+    ClientMethodOptions, ClientOptions, HttpClient, RawResponse, RetryOptions, Transport,
+};
 use azure_core::time::OffsetDateTime;
 use azure_identity::{
-    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
-    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions,
+    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
+    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
+    WorkloadIdentityCredentialOptions,
 };
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use serde::Deserialize;
@@ -22,6 +26,7 @@ use super::error_body::{ErrorBody, presentable};
 use super::error_codes::Verdict;
 use super::identity::Identity;
 use super::retry_after::retry_after;
+use super::token_source::{Claiming, NoServiceAccountToken, Once, TokenSources};
 use crate::clock::Clock;
 
 /// A bearer token. Nothing shows it.
@@ -40,7 +45,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Asks Entra for tokens of one identity.
+/// Asks for tokens of one identity: Entra, or the metadata service for a managed identity.
 ///
 /// `azure_identity` keeps tokens as well, but by the machine's clock, and it cannot be told that
 /// one was refused. So it is set up anew for each token, which reads a federated token file anew
@@ -49,7 +54,7 @@ pub(super) struct Entra {
     identity: Identity,
     authority: Arc<CloudConfiguration>,
     scope: String,
-    transport: Arc<dyn HttpClient>,
+    sources: TokenSources,
     clock: Clock,
     attempt: Attempt,
 }
@@ -58,22 +63,44 @@ impl Entra {
     pub(super) fn new(
         identity: Identity,
         endpoint: &Endpoint,
-        transport: Arc<dyn HttpClient>,
+        sources: TokenSources,
         clock: Clock,
     ) -> Self {
         let mut cloud = CustomConfiguration::default();
         cloud.authority_host = endpoint.authority_host().to_string();
-        let (tenant, client) = identity.names();
+        let resource = match &identity {
+            Identity::ClientSecret {
+                tenant_id,
+                client_id,
+                ..
+            }
+            | Identity::WorkloadIdentity {
+                tenant_id,
+                client_id,
+                ..
+            }
+            | Identity::FederatedServiceAccount {
+                tenant_id,
+                client_id,
+                ..
+            } => format!("for client {client_id} of tenant {tenant_id}"),
+            Identity::ManagedIdentity {
+                client_id: Some(client_id),
+            } => format!("for managed identity {client_id}"),
+            Identity::ManagedIdentity { client_id: None } => {
+                "for the machine's own managed identity".to_owned()
+            }
+        };
         let attempt = Attempt {
             operation: "token".to_owned(),
-            resource: format!("for client {client} of tenant {tenant}"),
+            resource,
             target: "token".to_owned(),
         };
         Self {
             authority: Arc::new(cloud.into()),
             scope: endpoint.scope(),
             identity,
-            transport,
+            sources,
             clock,
             attempt,
         }
@@ -87,9 +114,32 @@ impl Entra {
         &self.attempt
     }
 
-    /// Asks once: a new token, and how long it is good.
-    pub(super) async fn ask(&self) -> Result<(Token, Duration), Error> {
-        let credential = self.credential().map_err(|error| {
+    /// The method that a token is asked for with.
+    pub(super) fn verb(&self) -> &'static str {
+        match self.identity {
+            Identity::ManagedIdentity { .. } => "GET",
+            Identity::ClientSecret { .. }
+            | Identity::WorkloadIdentity { .. }
+            | Identity::FederatedServiceAccount { .. } => "POST",
+        }
+    }
+
+    /// Asks once: a new token, and how long it is good. The metadata service takes no claims; it
+    /// answers a machine's newest token, or asks Entra itself.
+    pub(super) async fn ask(&self, claims: Option<&str>) -> Result<(Token, Duration), Error> {
+        let assertion = match &self.identity {
+            Identity::FederatedServiceAccount {
+                service_account, ..
+            } => Some(
+                self.sources
+                    .service_accounts
+                    .token(service_account)
+                    .await
+                    .map_err(|refused| self.no_assertion(&refused))?,
+            ),
+            _ => None,
+        };
+        let credential = self.credential(claims, assertion).map_err(|error| {
             let verdict = Verdict {
                 class: Class::CredentialsRefused,
                 hint: Some(CHECK_VALUES),
@@ -103,13 +153,32 @@ impl Entra {
         }
     }
 
-    fn credential(&self) -> azure_core::Result<Arc<dyn TokenCredential>> {
-        let client_options = ClientOptions {
+    fn no_assertion(&self, refused: &NoServiceAccountToken) -> Error {
+        let message = presentable(&refused.message);
+        Error::without_token(&self.attempt, refused.class().into(), message)
+    }
+
+    fn credential(
+        &self,
+        claims: Option<&str>,
+        assertion: Option<String>,
+    ) -> azure_core::Result<Arc<dyn TokenCredential>> {
+        let transport = |to: &Arc<dyn HttpClient>| ClientOptions {
             // When to ask again is told by the error and decided by whoever needs the token.
             retry: RetryOptions::none(),
-            transport: Some(Transport::new(Arc::clone(&self.transport))),
+            transport: Some(Transport::new(Arc::clone(to))),
             cloud: Some(Arc::clone(&self.authority)),
             ..ClientOptions::default()
+        };
+        let client_options = match claims {
+            None => transport(&self.sources.entra),
+            Some(claims) => {
+                let claiming: Arc<dyn HttpClient> = Arc::new(Claiming {
+                    claims: claims.to_owned(),
+                    inner: Arc::clone(&self.sources.entra),
+                });
+                transport(&claiming)
+            }
         };
         Ok(match self.identity.clone() {
             Identity::ClientSecret {
@@ -132,6 +201,23 @@ impl Entra {
                 tenant_id: Some(tenant_id),
                 token_file_path: Some(token_file),
             }))?,
+            Identity::FederatedServiceAccount {
+                tenant_id,
+                client_id,
+                service_account: _,
+            } => ClientAssertionCredential::new(
+                tenant_id,
+                client_id,
+                Assertion(Secret::new(assertion.unwrap_or_default())),
+                Some(ClientAssertionCredentialOptions { client_options }),
+            )?,
+            Identity::ManagedIdentity { client_id } => {
+                let once: Arc<dyn HttpClient> = Arc::new(Once(Arc::clone(&self.sources.metadata)));
+                ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
+                    user_assigned_id: client_id.map(UserAssignedId::ClientId),
+                    client_options: transport(&once),
+                }))?
+            }
         })
     }
 
@@ -158,6 +244,10 @@ impl Entra {
         Error::undecodable(&self.attempt, None, message)
     }
 
+    fn is_managed(&self) -> bool {
+        matches!(self.identity, Identity::ManagedIdentity { .. })
+    }
+
     fn refusal(&self, answer: &RawResponse) -> Error {
         let told: EntraError = serde_json::from_slice(answer.body().as_ref()).unwrap_or_default();
         let status = u16::from(answer.status());
@@ -165,6 +255,12 @@ impl Entra {
             429 => Class::Throttled.into(),
             500.. => Class::Unavailable.into(),
             _ if told.error_codes.contains(&TRANSIENT) => Class::Unavailable.into(),
+            // The metadata service is starting anew (contract §2).
+            404 | 410 if self.is_managed() => Class::Unavailable.into(),
+            _ if self.is_managed() => Verdict {
+                class: Class::CredentialsRefused,
+                hint: Some(ASSIGN_IDENTITY),
+            },
             _ => Verdict {
                 class: Class::CredentialsRefused,
                 hint: Some(hint(&told.error_codes)),
@@ -179,6 +275,7 @@ impl Entra {
             status: Some(status),
             request_id: told.correlation_id,
             retry_after: self.retry_after(answer),
+            claims: None,
         };
         Error::judged(&self.attempt, verdict, facts, body)
     }
@@ -188,6 +285,22 @@ impl Entra {
         let value = HeaderValue::from_str(text).ok()?;
         let headers = HeaderMap::from_iter([(RETRY_AFTER, value)]);
         retry_after(&headers, self.clock.now())
+    }
+}
+
+/// A service account's token, read just now.
+struct Assertion(Secret);
+
+impl fmt::Debug for Assertion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Assertion(…)")
+    }
+}
+
+#[async_trait::async_trait]
+impl ClientAssertion for Assertion {
+    async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
+        Ok(self.0.secret().to_owned())
     }
 }
 
@@ -232,7 +345,9 @@ impl EntraError {
 /// "A transient error has occurred. Please try again", which Entra sends with a 400.
 const TRANSIENT: i64 = 90_033;
 
-const CHECK_VALUES: &str = "check AZURE_TENANT_ID, AZURE_CLIENT_ID and what proves the identity: a client secret or a federated token file";
+const CHECK_VALUES: &str = "check AZURE_TENANT_ID, AZURE_CLIENT_ID and what proves the identity: a client secret or a federated token";
+
+const ASSIGN_IDENTITY: &str = "assign the managed identity to the machines that the operator runs on, or correct AZURE_CLIENT_ID";
 
 /// What mends a refusal, by the number in `AADSTS…`.
 fn hint(codes: &[i64]) -> &'static str {
@@ -243,7 +358,7 @@ fn hint(codes: &[i64]) -> &'static str {
             700_016 => "AZURE_CLIENT_ID names no application of the tenant",
             90_002 | 900_023 => "AZURE_TENANT_ID names no tenant",
             70_021 | 700_211 | 700_212 | 700_213 => {
-                "the identity has no federated credential for the operator's service account"
+                "the identity has no federated credential for this service account: its issuer, subject system:serviceaccount:<namespace>:<name> and audience api://AzureADTokenExchange have to match"
             }
             500_011 => "the tenant does not know the resource manager that the token is for: check AZURE_RESOURCE_MANAGER_AUDIENCE",
             _ => return None,

@@ -16,6 +16,8 @@ pub enum Class {
     Conflict,
     /// Too many requests.
     Throttled,
+    /// It was not the request's turn within Azure's rate limit, so it was not sent.
+    OutOfBudget,
     /// Azure did not accept the token, nor a new one.
     Unauthenticated,
     /// The identity may not do this, or a policy or lock forbids it.
@@ -69,6 +71,7 @@ struct Details {
     message: String,
     request_id: Option<String>,
     retry_after: Option<Duration>,
+    claims: Option<String>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -89,6 +92,8 @@ pub(super) struct AnswerFacts {
     pub(super) status: Option<u16>,
     pub(super) request_id: Option<String>,
     pub(super) retry_after: Option<Duration>,
+    /// What the next token has to be asked with, as JSON text.
+    pub(super) claims: Option<String>,
 }
 
 impl Error {
@@ -150,6 +155,24 @@ impl Error {
         Self(Arc::new(Details::new(attempt, verdict, facts, message)))
     }
 
+    /// It is not the turn of the request: so many go `before` it, which takes about as long as
+    /// `wait`. It was not sent. The text has round numbers, so that it does not change at each look.
+    pub(super) fn out_of_budget(attempt: &Attempt, before: usize, wait: Duration) -> Self {
+        let others = match before {
+            0 => "it is the next one".to_owned(),
+            1 => "1 request is before it".to_owned(),
+            _ => format!("up to {} requests are before it", round(before as u64)),
+        };
+        let seconds = round(wait.as_secs_f64().ceil() as u64);
+        let message = format!("waits for Azure's rate limit: {others}, about {seconds} s");
+        let facts = AnswerFacts {
+            retry_after: Some(wait),
+            ..AnswerFacts::default()
+        };
+        let verdict = Verdict::from(Class::OutOfBudget);
+        Self(Arc::new(Details::new(attempt, verdict, facts, message)))
+    }
+
     /// What was tried: `PUT`, `POST cancel`, `token`.
     #[must_use]
     pub fn operation(&self) -> &str {
@@ -204,7 +227,8 @@ impl Error {
         self.0.verdict.hint
     }
 
-    /// How long Azure asked to wait, whatever the status.
+    /// How long Azure asked to wait, whatever the status; how long until it is the request's turn,
+    /// where it is out of budget.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
@@ -214,6 +238,11 @@ impl Error {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.class() == Class::NotFound
+    }
+
+    /// What Azure wants the next token to be asked with, as JSON text.
+    pub(super) fn claims(&self) -> Option<&str> {
+        self.0.claims.as_deref()
     }
 
     /// The class as a label of metrics.
@@ -237,6 +266,7 @@ impl Class {
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
             Self::Throttled => "throttled",
+            Self::OutOfBudget => "waiting_for_budget",
             Self::Unauthenticated => "unauthenticated",
             Self::Denied => "denied",
             Self::QuotaExceeded => "quota_exceeded",
@@ -253,7 +283,7 @@ impl Class {
     #[must_use]
     pub fn retry(self, asked: Option<Duration>) -> Retry {
         match self {
-            Self::Throttled | Self::Conflict | Self::Unavailable => {
+            Self::Throttled | Self::OutOfBudget | Self::Conflict | Self::Unavailable => {
                 asked.map_or(Retry::Backoff, Retry::After)
             }
             Self::Unreachable | Self::Undecodable => Retry::Backoff,
@@ -280,6 +310,7 @@ impl Details {
             message,
             request_id: facts.request_id,
             retry_after: facts.retry_after,
+            claims: facts.claims,
             source: None,
         }
     }
@@ -289,9 +320,13 @@ impl fmt::Display for Details {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "azure request '{} {}' failed: ",
+            "azure request '{} {}' ",
             self.operation, self.resource
         )?;
+        if self.verdict.class == Class::OutOfBudget {
+            return formatter.write_str(&self.message);
+        }
+        formatter.write_str("failed: ")?;
         if let Some(code) = &self.code {
             write!(formatter, "{code}: ")?;
         }
@@ -303,6 +338,16 @@ impl fmt::Display for Details {
             (None, None) => Ok(()),
         }
     }
+}
+
+/// The next of 1, 2, 5, 10, 20, 50 and so on.
+fn round(number: u64) -> u64 {
+    let steps = std::iter::successors(Some(1_u64), |step| step.checked_mul(10));
+    let round = steps.flat_map(|step| [1, 2, 5].map(|part| step.saturating_mul(part)));
+    round
+        .into_iter()
+        .find(|round| *round >= number)
+        .unwrap_or(number)
 }
 
 /// The innermost cause of a failed exchange: `connection refused` says more than `error sending
@@ -340,6 +385,7 @@ mod tests {
             status: Some(status),
             request_id: Some("r-1".to_owned()),
             retry_after: retry_after.map(Duration::from_secs),
+            claims: None,
         };
         Error::answered(&attempt(), facts, ErrorBody::read(&body).unwrap())
     }
@@ -350,6 +396,30 @@ mod tests {
             answered(403, "AuthorizationFailed", None).to_string(),
             "azure request 'PUT /subscriptions/0/resourceGroups/rg' failed: AuthorizationFailed: Because. (status 403, request id r-1)"
         );
+    }
+
+    #[test]
+    fn a_request_that_was_not_sent_says_when_it_is_its_turn() {
+        let seconds = Duration::from_secs_f64;
+        for (before, wait, said) in [
+            (37, 3.7, "up to 50 requests are before it, about 5 s"),
+            (38, 3.9, "up to 50 requests are before it, about 5 s"),
+            (
+                2000,
+                200.0,
+                "up to 2000 requests are before it, about 200 s",
+            ),
+            (1, 0.2, "1 request is before it, about 1 s"),
+            (0, 17.0, "it is the next one, about 20 s"),
+        ] {
+            let error = Error::out_of_budget(&attempt(), before, seconds(wait));
+            let text = format!(
+                "azure request 'PUT /subscriptions/0/resourceGroups/rg' waits for Azure's rate limit: {said}"
+            );
+            assert_eq!(error.to_string(), text);
+            assert_eq!(error.retry(), Retry::After(seconds(wait)));
+            assert_eq!(error.category(), "waiting_for_budget");
+        }
     }
 
     #[test]

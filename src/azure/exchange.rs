@@ -1,14 +1,16 @@
-//! One request and its answer: token, headers, deadline, a bounded body, and the error that an
-//! unwelcome answer is.
+//! One request and its answer: its turn, token, headers, deadline, a bounded body, and the error
+//! that an unwelcome answer is.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, IF_MATCH, RANGE};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::budget::{Budgets, Errand, OperationType, Slot};
+use super::challenge::claims;
 use super::credential::Credential;
 use super::entra::Token;
 use super::error::{AnswerFacts, Attempt, Class, Error};
@@ -26,6 +28,30 @@ pub(super) struct Exchange {
     pub(super) http: Client,
     pub(super) clock: Clock,
     pub(super) observer: Arc<dyn RequestObserver>,
+    /// Whose budget requests are taken from; nobody's where Azure documents none.
+    pub(super) payer: Option<Payer>,
+}
+
+/// A principal, and what it asks for.
+#[derive(Clone)]
+pub(super) struct Payer {
+    pub(super) budgets: Budgets,
+    /// Equal for the same principal of the same cloud; no secret.
+    pub(super) principal: Arc<str>,
+    pub(super) errand: Errand,
+}
+
+impl Payer {
+    /// Waits for the turn of the request, not for long.
+    async fn turn(&self, request: &Request<'_>) -> Result<Slot, Error> {
+        let subscription = subscription(&request.url).unwrap_or_default();
+        let operation = OperationType::of(&request.verb);
+        let turn = self
+            .budgets
+            .turn(&self.principal, subscription, operation, &self.errand);
+        turn.await
+            .map_err(|refusal| Error::out_of_budget(&request.attempt, refusal.before, refusal.wait))
+    }
 }
 
 /// One request. Its URL may be signed, so it is not `Debug`.
@@ -36,6 +62,8 @@ pub(super) struct Request<'a> {
     pub(super) body: Option<&'a Value>,
     /// The first byte wanted, where not all of it is.
     pub(super) from_byte: Option<u64>,
+    /// The etag that the resource must have.
+    pub(super) if_match: Option<&'a str>,
 }
 
 /// A successful answer.
@@ -48,7 +76,8 @@ pub(super) struct Answer {
 }
 
 impl Exchange {
-    /// Sends the request with a token; where Azure does not accept it, once more with a new one.
+    /// Sends the request with a token; where Azure does not accept it, once more with a new one that has
+    /// the claims that Azure asks for.
     pub(super) async fn send_as(
         &self,
         credential: &Credential,
@@ -57,24 +86,41 @@ impl Exchange {
         let token = credential.token().await?;
         match self.send(request, Some(&token)).await {
             Err(error) if error.class() == Class::Unauthenticated => {
-                let renewed = credential.renew(&token).await?;
+                let renewed = credential.renew(&token, error.claims()).await?;
                 self.send(request, Some(&renewed)).await
             }
             outcome => outcome,
         }
     }
 
-    /// Sends the request. Every status but a 2xx is an error.
+    /// Sends the request when it is its turn. Every status but a 2xx is an error.
     pub(super) async fn send(
         &self,
         request: &Request<'_>,
         token: Option<&Token>,
     ) -> Result<Answer, Error> {
-        self.observed(request, async {
-            let response = self.open(request, token).await?;
-            self.read(request, response).await
-        })
-        .await
+        let mut slot = match &self.payer {
+            Some(payer) => Some(payer.turn(request).await?),
+            None => None,
+        };
+        let outcome = self
+            .observed(request, async {
+                let response = self.open(request, token).await?;
+                if let Some(slot) = &mut slot {
+                    slot.hear(response.headers());
+                }
+                self.read(request, response).await
+            })
+            .await;
+        // Another write under way, or another resource that is not ready, is a 429 as well, but
+        // no concern of other requests.
+        if let Err(error) = &outcome
+            && error.class() == Class::Throttled
+            && let Some(slot) = slot
+        {
+            slot.throttled(error.retry_after());
+        }
+        outcome
     }
 
     /// Sends the request without a token and keeps only the last `most` bytes of the answer. One
@@ -129,6 +175,9 @@ impl Exchange {
             .http
             .request(request.verb.clone(), request.url.clone())
             .header("x-ms-client-request-id", Uuid::new_v4().to_string());
+        if let Some(etag) = request.if_match {
+            builder = builder.header(IF_MATCH, etag);
+        }
         if let Some(first) = request.from_byte {
             builder = builder.header(RANGE, format!("bytes={first}-"));
         }
@@ -185,6 +234,7 @@ impl Exchange {
             status: Some(response.status().as_u16()),
             request_id: text("x-ms-request-id").or_else(|| text("x-ms-correlation-request-id")),
             retry_after: retry_after(response.headers(), self.clock.now()),
+            claims: claims(response.headers()),
         }
     }
 
@@ -294,6 +344,16 @@ fn authorization(request: &Request<'_>, token: &Token) -> Result<HeaderValue, Er
     })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// The subscription that a URL of ARM is about.
+fn subscription(url: &Url) -> Option<&str> {
+    let mut segments = url.path_segments()?;
+    let first = segments.next()?;
+    first
+        .eq_ignore_ascii_case("subscriptions")
+        .then(|| segments.next())
+        .flatten()
 }
 
 fn verb(method: &Method) -> &'static str {

@@ -85,9 +85,24 @@ fn builder(settings: &HttpSettings, roots: RootCertStore) -> Result<ClientBuilde
         .user_agent(concat!("dask-azureml-operator/", env!("CARGO_PKG_VERSION"))))
 }
 
+/// A client for the metadata service of virtual machines, which speaks plain HTTP and is behind no
+/// proxy.
+pub(super) fn plain_http_client(
+    connect_timeout: Duration,
+    timeout: Duration,
+) -> Result<reqwest::Client, HttpClientError> {
+    let settings = HttpSettings {
+        connect_timeout,
+        timeout,
+        ..HttpSettings::default()
+    };
+    let client = builder(&settings, RootCertStore::empty())?.no_proxy();
+    Ok(client.build()?)
+}
+
 /// A client that takes plain HTTP too, for tests of this crate against a local server.
 #[cfg(test)]
-pub(super) fn insecure_http_client(settings: &HttpSettings) -> reqwest::Client {
+pub(crate) fn insecure_http_client(settings: &HttpSettings) -> reqwest::Client {
     let builder = builder(settings, RootCertStore::empty()).unwrap();
     builder.no_proxy().build().unwrap()
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::budget::{Lane, OperationType};
+
 /// One request that has ended, with an answer or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedRequest<'a> {
@@ -18,11 +20,31 @@ pub struct EndedRequest<'a> {
     pub error: Option<&'static str>,
 }
 
+/// One request whose turn has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdmittedRequest {
+    /// How urgent it is.
+    pub lane: Lane,
+    /// What ARM counts it as.
+    pub operation: OperationType,
+    /// Since it first came; the time in which it was sent away and its place was kept counts.
+    pub waited: Duration,
+}
+
 /// Is told of every request to Azure, tokens included. Called on the request's own task, so it
 /// must not block.
 pub trait RequestObserver: Send + Sync {
     /// Takes note of a request that has ended.
     fn request_ended(&self, request: &EndedRequest<'_>);
+
+    /// Takes note of a request to ARM whose turn has come.
+    fn request_admitted(&self, _: &AdmittedRequest) {}
+
+    /// Takes note of a request to ARM that was sent away to come again when it is its turn.
+    fn request_postponed(&self, _: Lane, _: OperationType) {}
+
+    /// Takes note of a request that ARM answered with there being too many.
+    fn request_throttled(&self, _: OperationType) {}
 }
 
 /// Takes note of nothing.

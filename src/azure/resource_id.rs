@@ -159,12 +159,16 @@ impl ResourceId {
         self.resource_group.as_deref()
     }
 
-    /// The name that people know it by: `noaa-isd:3` for a version, the last name for anything else.
+    /// The name that people know it by: `noaa-isd:3` for a version, `dask-vnet/to-aks` for one side of a peering, whose
+    /// name both networks may have, the last name for anything else.
     #[must_use]
     pub fn title(&self) -> String {
         match self.parent() {
             Some(parent) if self.resource_type().ends_with("/versions") => {
                 format!("{}:{}", parent.name(), self.name())
+            }
+            Some(parent) if self.resource_type().ends_with("/virtualNetworkPeerings") => {
+                format!("{}/{}", parent.name(), self.name())
             }
             _ => self.name().to_owned(),
         }

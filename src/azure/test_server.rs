@@ -17,8 +17,9 @@ use super::credential::Credential;
 use super::endpoint::Endpoint;
 use super::entra::Entra;
 use super::http_client::{HttpSettings, insecure_http_client};
-use super::identity::Identity;
-use super::{ArmClient, EndedRequest, RequestObserver};
+use super::identity::{Identity, ServiceAccount};
+use super::token_source::{NoServiceAccountToken, ServiceAccountTokens, TokenSources};
+use super::{ArmClient, Budgets, EndedRequest, Lane, OperationType, RequestObserver};
 use crate::clock::Clock;
 
 /// A request as the server saw it.
@@ -118,20 +119,30 @@ impl Drop for TestServer {
 
 /// A client for the ARM at `address` with tokens `token-1`, `token-2` and so on.
 pub(super) fn arm_client(address: &str, observations: &Observations) -> ArmClient {
+    arm_client_by(&FakeEntra::default(), address, observations)
+}
+
+/// The same, with the tokens of `entra`.
+pub(super) fn arm_client_by(
+    entra: &FakeEntra,
+    address: &str,
+    observations: &Observations,
+) -> ArmClient {
     let settings = HttpSettings {
         timeout: Duration::from_secs(2),
         ..HttpSettings::default()
     };
     let (clock, observer) = (Clock::system(), Arc::new(observations.clone()));
-    let entra = FakeEntra::default();
-    let credential = credential(&entra, client_secret(), clock.clone(), observer.clone());
+    let credential = credential(entra, client_secret(), clock.clone(), observer.clone());
     let http = insecure_http_client(&settings);
+    let budgets = Budgets::new(clock.clone(), observer.clone());
     ArmClient::new(
         Endpoint::insecure(address),
         credential,
         http,
         clock,
         observer,
+        budgets,
     )
 }
 
@@ -150,9 +161,8 @@ pub(super) fn credential(
     observer: Arc<dyn RequestObserver>,
 ) -> Credential {
     let endpoint = Endpoint::new(None, None, None).unwrap();
-    let transport = Arc::new(entra.clone());
-    let entra = Entra::new(identity, &endpoint, transport, clock.clone());
-    Credential::of(entra, clock, observer)
+    let entra = Entra::new(identity, &endpoint, entra.sources(), clock.clone());
+    Credential::of(entra, clock, observer, 0.0)
 }
 
 /// Answers token requests: with what is scripted, else with `token-<how often it was asked>`, good
@@ -161,9 +171,33 @@ pub(super) fn credential(
 pub(super) struct FakeEntra {
     script: Arc<Mutex<VecDeque<(u16, Value)>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    no_service_account: Arc<Mutex<Option<NoServiceAccountToken>>>,
+}
+
+#[async_trait::async_trait]
+impl ServiceAccountTokens for FakeEntra {
+    async fn token(&self, account: &ServiceAccount) -> Result<String, NoServiceAccountToken> {
+        match self.no_service_account.lock().unwrap().clone() {
+            Some(why) => Err(why),
+            None => Ok(format!("{}.{}", account.namespace, account.name)),
+        }
+    }
 }
 
 impl FakeEntra {
+    /// It is the metadata service and the API server of service accounts too.
+    pub(super) fn sources(&self) -> TokenSources {
+        TokenSources {
+            entra: Arc::new(self.clone()),
+            metadata: Arc::new(self.clone()),
+            service_accounts: Arc::new(self.clone()),
+        }
+    }
+
+    pub(super) fn has_no_service_account(&self, why: NoServiceAccountToken) {
+        *self.no_service_account.lock().unwrap() = Some(why);
+    }
+
     pub(super) fn answers_next(&self, status: u16, body: Value) {
         self.script.lock().unwrap().push_back((status, body));
     }
@@ -228,6 +262,16 @@ impl RequestObserver for Observations {
         let status = status.map_or("-".to_owned(), |status| status.to_string());
         let error = error.unwrap_or("ok");
         let line = format!("{verb} {target} {status} {error}");
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn request_postponed(&self, lane: Lane, operation: OperationType) {
+        let line = format!("postponed {} {}", lane.as_str(), operation.as_str());
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn request_throttled(&self, operation: OperationType) {
+        let line = format!("throttled {}", operation.as_str());
         self.0.lock().unwrap().push(line);
     }
 }

@@ -12,15 +12,18 @@ mod subnet;
 #[cfg(test)]
 mod tests;
 mod virtual_network;
+mod virtual_network_peering;
 
 pub use compute_cluster::{ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 pub use data_asset::DataAsset;
-pub use engine::{Echo, KindPlan, Leaving, Registration, Scene};
+pub use engine::{Echo, Gone, KindPlan, Leaving, Registration, Scene};
 pub use environment::Environment;
 pub use job::Job;
 pub use subnet::{Have as SubnetHave, Subnet};
 pub use virtual_network::VirtualNetwork;
+pub use virtual_network_peering::VirtualNetworkPeering;
 
+use jiff::SignedDuration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,6 +39,7 @@ const MACHINE_LEARNING_API_VERSION: &str = "2025-12-01";
 pub const KINDS: &[Registration] = &[
     engine::register::<VirtualNetwork>(),
     engine::register::<Subnet>(),
+    engine::register::<VirtualNetworkPeering>(),
     engine::register::<ComputeCluster>(),
     engine::register::<DataAsset>(),
     engine::register::<Environment>(),
@@ -62,6 +66,8 @@ pub trait AzureKind: 'static {
         reason: Reason::NotOurs,
         way_out: "delete it, or choose another name",
     };
+    /// How long one that was deleted to be made again must have been gone; `None` for a kind that is never replaced.
+    const MADE_AGAIN_AFTER: Option<SignedDuration> = None;
 
     /// The PUT body: only fields that we own.
     type Want: Serialize;
@@ -92,6 +98,16 @@ pub trait AzureKind: 'static {
 
     fn health(have: &Self::Have) -> Health;
 
+    /// What else lies in it and would go with it: then it is left behind. Names it, as `subnets of others (web) are`.
+    fn held_by_others(_: &Place, _have: &Value) -> Option<String> {
+        None
+    }
+
+    /// What somebody with the rights can do where ours do not reach.
+    fn remedy(_: &Scene<'_>, _id: &ResourceId) -> Option<String> {
+        None
+    }
+
     /// Takes out of the `properties` of a GET body what must not stand in a PUT body.
     fn writable(properties: &mut Value) {
         if let Some(properties) = properties.as_object_mut() {
@@ -107,6 +123,8 @@ pub enum LeavingRule {
     Delete,
     /// As `Delete`, but without tags of its own: it is ours when its parent is.
     DeleteWithParent,
+    /// As `Delete`, but without tags of its own: its name proves it, as the cluster's UID is part of it.
+    DeleteByName,
     /// A shared version: it stays.
     Stay,
     /// Jobs are ended, whatever the policy.
@@ -125,8 +143,11 @@ pub struct Wanted<B> {
 pub enum Standing<B> {
     /// Made by us and tagged with the cluster's UID; one of this name without that tag is left alone and told.
     Own(B),
-    /// Made by us, but without tags of its own: its parent's tags speak for it.
-    OwnThroughParent(B),
+    /// Made by us, but without tags of its own: its parent's tags or its own derived name speak for it.
+    OwnWithoutTags(B),
+    /// Somebody else's, taken over by our tags unless another cluster's are there, and from then on as `Own`. Refused
+    /// with `absent` where it is not there.
+    Adopt { body: B, absent: Refusal },
     /// Made when absent; a version shared by everybody, so it has no owner and never changes.
     Shared(B),
     /// Ours and there; nothing about it can be changed.
@@ -185,6 +206,8 @@ pub enum Health {
     Ready,
     /// On its way; says what it waits for.
     Settling(String),
+    /// Never well again, by Azure's rules: deleted and made again where it is ours. Says why.
+    Spent(String),
     Failed {
         reason: Reason,
         message: String,

@@ -33,17 +33,65 @@ impl Owner {
         tags
     }
 
+    /// Whose a resource is, by its tags.
+    pub fn claim(&self, tags: &Tags) -> Claim {
+        let value = |name: &str| tag(tags, name).map(str::to_owned);
+        match value(OWNER) {
+            Some(uid) if uid == self.uid => Claim::Ours,
+            _ if value(RETAINED).is_some() => Claim::Nobody,
+            Some(uid) => Claim::Another {
+                cluster: value(CLUSTER),
+                foreign_instance: value(INSTANCE).filter(|instance| *instance != self.instance),
+                uid,
+            },
+            None if owner_tag_is_gone(tags, &self.cluster) => Claim::OwnerTagIsGone,
+            None => Claim::Nobody,
+        }
+    }
+
     /// The tags of a shared version.
     pub fn shared_tags(&self) -> Tags {
         Tags::from([(MADE_BY.into(), self.instance.clone())])
     }
 }
 
-/// The UID that a resource's tags name as its owner. Azure compares tag names without case.
-pub fn owner_uid(tags: &Tags) -> Option<&str> {
+/// Whose a resource is. Tags prove it; a name that fits proves nothing, as anybody can give it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    Ours,
+    /// No cluster's; one that was retained has been let go of by its cluster.
+    Nobody,
+    /// It says that it was made for a cluster of our name, and not for which: somebody took the owner's tag off.
+    OwnerTagIsGone,
+    Another {
+        uid: String,
+        /// `namespace/name`.
+        cluster: Option<String>,
+        /// Of another operator than this one.
+        foreign_instance: Option<String>,
+    },
+}
+
+/// The value of a tag. Azure compares tag names without case.
+fn tag<'a>(tags: &'a Tags, name: &str) -> Option<&'a str> {
     tags.iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(OWNER))
-        .map(|(_, uid)| uid.as_str())
+        .find(|(held, _)| held.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
+}
+
+/// The UID that a resource's tags name as its owner.
+pub fn owner_uid(tags: &Tags) -> Option<&str> {
+    tag(tags, OWNER)
+}
+
+/// It was made for a cluster of this `namespace/name`, and somebody took off the tag that says for which.
+pub fn owner_tag_is_gone(tags: &Tags, cluster: &str) -> bool {
+    owner_uid(tags).is_none() && tag(tags, CLUSTER) == Some(cluster) && !is_retained(tags)
+}
+
+/// Left by its cluster on purpose.
+pub fn is_retained(tags: &Tags) -> bool {
+    tag(tags, RETAINED).is_some()
 }
 
 /// The tags of a body, which may be `null` (contract section 6).
@@ -104,6 +152,50 @@ mod tests {
     fn an_owner_is_found_whatever_the_case_of_the_tag() {
         let tags = tags_of(&json!({"tags": {"Dask-AzureML-Owner": "u1"}}));
         assert_eq!(owner_uid(&tags), Some("u1"));
+    }
+
+    #[test]
+    fn whose_a_resource_is_follows_from_its_tags_alone() {
+        let owner = Owner {
+            uid: "u1".into(),
+            instance: "i1".into(),
+            cluster: "weather/noaa".into(),
+        };
+        let another = |cluster: Option<&str>, foreign: Option<&str>| Claim::Another {
+            uid: "u2".into(),
+            cluster: cluster.map(Into::into),
+            foreign_instance: foreign.map(Into::into),
+        };
+        for (tags, expected) in [
+            (json!({}), Claim::Nobody),
+            (json!({"team": "x", INSTANCE: "i1"}), Claim::Nobody),
+            (json!({OWNER: "u1"}), Claim::Ours),
+            (
+                json!({"DASK-AZUREML-OWNER": "u1", RETAINED: "true"}),
+                Claim::Ours,
+            ),
+            (json!({OWNER: "u2"}), another(None, None)),
+            (
+                json!({OWNER: "u2", INSTANCE: "i1", CLUSTER: "weather/other"}),
+                another(Some("weather/other"), None),
+            ),
+            (
+                json!({OWNER: "u2", INSTANCE: "i2"}),
+                another(None, Some("i2")),
+            ),
+            (json!({OWNER: "u2", RETAINED: "true"}), Claim::Nobody),
+            (
+                json!({CLUSTER: "weather/noaa", INSTANCE: "i1"}),
+                Claim::OwnerTagIsGone,
+            ),
+            (json!({CLUSTER: "weather/other"}), Claim::Nobody),
+        ] {
+            assert_eq!(
+                owner.claim(&tags_of(&json!({"tags": tags}))),
+                expected,
+                "{tags}"
+            );
+        }
     }
 
     #[test]

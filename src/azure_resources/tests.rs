@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::lookup::Lookup;
 use crate::reconcile::CONNECTION;
-use crate::reconcile::fixtures::World;
+use crate::reconcile::fixtures::{REMOTE, World};
 
 /// A cluster that has everything there is to ask for, before any of it is made.
 fn demanding() -> World {
     World::empty(|spec| {
         spec["tags"] = json!({"team": "climate"});
+        spec["network"]["peerings"] = json!([{"remoteVirtualNetworkId": REMOTE}]);
         spec["datasets"] = json!([
             {"name": "folder", "type": "UriFolder", "uri": "abfss://c@a.dfs.core.windows.net/x/"},
             {"name": "file", "type": "UriFile", "uri": "azureml://datastores/d/paths/f", "mode": "Download"},
@@ -240,6 +241,22 @@ fn answers(world: &World) -> Vec<(&'static str, ResourceId, Value)> {
             }),
         ),
         (
+            "VirtualNetworkPeering",
+            network.peerings[0].near.clone(),
+            json!({
+                "id": network.peerings[0].near.to_string(), "name": network.peerings[0].near.name(),
+                "type": "Microsoft.Network/virtualNetworks/virtualNetworkPeerings", "etag": "W/\"2\"",
+                "properties": {
+                    "provisioningState": "Succeeded", "peeringState": "Connected", "peeringSyncLevel": "FullyInSync",
+                    "resourceGuid": "00000000-0000-0000-0000-000000000003",
+                    "remoteVirtualNetwork": {"id": REMOTE.to_uppercase()}, "allowVirtualNetworkAccess": true,
+                    "allowForwardedTraffic": false, "allowGatewayTransit": false, "useRemoteGateways": false,
+                    "remoteAddressSpace": {"addressPrefixes": ["10.0.0.0/8"]},
+                    "remoteVirtualNetworkAddressSpace": {"addressPrefixes": ["10.0.0.0/8"]}, "remoteGateways": null,
+                },
+            }),
+        ),
+        (
             "ComputeCluster",
             place.compute.clone(),
             json!({
@@ -322,7 +339,14 @@ fn answers(world: &World) -> Vec<(&'static str, ResourceId, Value)> {
 
 #[test]
 fn a_running_cluster_stays_settled_whatever_azure_adds_to_its_answers() {
-    let world = World::answering(1, &["head-1", "w00-1"]);
+    let world = World::provisioned(|spec| {
+        spec["worker"]["replicas"] = json!(1);
+        spec["network"]["peerings"] =
+            json!([{"remoteVirtualNetworkId": REMOTE, "remote": "Leave"}]);
+    })
+    .head("head-1")
+    .published()
+    .registered(&["head-1", "w00-1"]);
     assert!(world.plan().is_settled(), "{}", world.plan());
     let answers = answers(&world);
     let kinds: Vec<_> = answers.iter().map(|(kind, ..)| *kind).collect();
@@ -391,7 +415,7 @@ fn the_ids_that_are_looked_at_and_left_are_of_the_kinds_own_type() {
         }
         let leaves = matches!(
             kind.leaving,
-            LeavingRule::Delete | LeavingRule::DeleteWithParent
+            LeavingRule::Delete | LeavingRule::DeleteWithParent | LeavingRule::DeleteByName
         );
         let places = (kind.places)(world.place());
         assert_eq!(!places.is_empty(), leaves, "{}", kind.name);

@@ -4,24 +4,29 @@
 
 mod pace;
 mod picture;
+mod questions;
 mod regions;
 mod view;
 mod wrote;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::pace::Allowance;
+use self::questions::{Answer, Question};
 use self::view::{View, lock};
 use crate::access::AzureAccess;
 use crate::azure::ResourceId;
+use crate::azure_resources::PoolNode;
 use crate::clock::Clock;
 use crate::lookup::{Lookup, Trouble};
 use crate::names::ClusterIdentity;
+use crate::reconcile::JobFailure;
 
 pub use pace::Pace;
 pub use regions::Regions;
@@ -29,8 +34,8 @@ pub use wrote::Wrote;
 
 /// Whose eyes see which workspace: what one principal may read says nothing about another.
 type Key = (String, ResourceId);
-/// Principal and subscription, as Azure counts requests.
-type Payer = (String, String);
+/// Identity and subscription, as Azure counts requests.
+type Payer = (Arc<str>, String);
 
 /// The views of all workspaces.
 pub struct Inventory {
@@ -38,6 +43,15 @@ pub struct Inventory {
     wake: mpsc::UnboundedSender<ClusterIdentity>,
     views: Mutex<HashMap<Key, Kept>>,
     allowances: Mutex<HashMap<Payer, Arc<Mutex<Allowance>>>>,
+    workspaces: Mutex<HashMap<ResourceId, Followed>>,
+}
+
+/// How long a workspace counts after the last cluster on it was looked at.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+
+struct Followed {
+    access: AzureAccess,
+    at: Duration,
 }
 
 struct Kept {
@@ -59,6 +73,7 @@ impl Inventory {
             wake,
             views: Mutex::default(),
             allowances: Mutex::default(),
+            workspaces: Mutex::default(),
         }
     }
 
@@ -70,6 +85,11 @@ impl Inventory {
         workspace: &ResourceId,
         pace: Pace,
     ) -> AzureSight {
+        let followed = Followed {
+            access: access.clone(),
+            at: self.clock.elapsed(),
+        };
+        lock(&self.workspaces).insert(workspace.clone(), followed);
         let key = (access.principal.clone(), workspace.clone());
         let mut views = lock(&self.views);
         views.retain(|held, kept| *held == key || kept.view.forget(|other| other == cluster));
@@ -88,9 +108,20 @@ impl Inventory {
         lock(&self.views).retain(|_, kept| kept.view.forget(&of));
     }
 
+    /// The workspaces that a cluster has been on lately, and the eyes that saw each last.
+    pub fn workspaces(&self) -> Vec<(AzureAccess, ResourceId)> {
+        let now = self.clock.elapsed();
+        let mut workspaces = lock(&self.workspaces);
+        workspaces.retain(|_, followed| now.saturating_sub(followed.at) < REMEMBERED);
+        workspaces
+            .iter()
+            .map(|(workspace, followed)| (followed.access.clone(), workspace.clone()))
+            .collect()
+    }
+
     fn keep(&self, access: &AzureAccess, workspace: &ResourceId) -> Kept {
         let payer = (
-            access.principal.clone(),
+            Arc::clone(&access.name),
             workspace.subscription_id().to_owned(),
         );
         let now = self.clock.elapsed();
@@ -134,7 +165,40 @@ impl AzureSight {
 
     /// Believes nothing of what was read before: everything is read again before anything more is told of it.
     pub fn doubt(&self) {
-        self.view.doubt();
+        self.view.doubt(&self.cluster);
+    }
+
+    /// The nodes of a pool, as they were when this head was first asked about.
+    pub async fn pool_nodes(&self, pool: &ResourceId, head: &str) -> Lookup<Vec<PoolNode>> {
+        let question = Question::Nodes {
+            pool: pool.clone(),
+            head: head.to_owned(),
+        };
+        match self.view.answer(&self.cluster, &question).await {
+            Lookup::Present(Answer::Nodes(nodes)) => Lookup::Present(nodes),
+            Lookup::Unavailable(trouble) => Lookup::Unavailable(trouble),
+            Lookup::Present(Answer::Failure(_)) | Lookup::Absent | Lookup::NotAsked => {
+                Lookup::NotAsked
+            }
+        }
+    }
+
+    /// Why a job failed, in Azure's and its own words, by the workspace's data plane.
+    pub async fn job_failure(
+        &self,
+        workspace: &ResourceId,
+        discovery_url: &str,
+        job: &str,
+    ) -> Option<JobFailure> {
+        let question = Question::Failure {
+            workspace: workspace.clone(),
+            discovery_url: discovery_url.to_owned(),
+            job: job.to_owned(),
+        };
+        match self.view.answer(&self.cluster, &question).await {
+            Lookup::Present(Answer::Failure(failure)) => Some(failure),
+            _ => None,
+        }
     }
 
     /// Takes note of a write.

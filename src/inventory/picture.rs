@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::pace::{self, Pace};
 use super::wrote::Wrote;
+use crate::api::Reason;
 use crate::azure::{ResourceId, Retry};
 use crate::azure_resources::job::{JobFacts, without_payload};
-use crate::azure_resources::{AzureKind as _, ComputeCluster, Job};
+use crate::azure_resources::{AzureKind as _, ComputeCluster, Job, VirtualNetwork};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::{ClusterIdentity, job_prefix_of};
 use crate::reconcile::trouble;
@@ -300,6 +301,13 @@ impl Picture {
     ) -> BTreeSet<ClusterIdentity> {
         self.under_way.remove(read);
         let mut concerned = BTreeSet::new();
+        if let Found::Failed(trouble, _) = &found
+            && trouble.reason == Reason::WaitingForBudget
+            && self.is_known(read)
+        {
+            // What was seen before is good for a little longer.
+            return concerned;
+        }
         match (read, found) {
             (Read::List(of), Found::Listed(found, pages)) => {
                 self.learn_list(*of, found, pages, begun, now, &mut concerned);
@@ -349,6 +357,7 @@ impl Picture {
         now: Duration,
     ) -> BTreeSet<ClusterIdentity> {
         self.changed_at = now;
+        self.doubt_network_of(id, now);
         let item = self
             .items
             .entry(key(id))
@@ -449,6 +458,30 @@ impl Picture {
         let item = self.items.get(&key(id));
         let by_interest = item.into_iter().flat_map(|item| item.interest.keys());
         by_interest.chain(self.cluster_of_job(id)).cloned()
+    }
+
+    /// Subnets and peerings stand in the body of their network too, and change its etag.
+    fn doubt_network_of(&mut self, id: &ResourceId, now: Duration) {
+        let network = id.parent().filter(|parent| {
+            let kind = parent.resource_type();
+            kind.eq_ignore_ascii_case(VirtualNetwork::RESOURCE_TYPE)
+        });
+        if let Some(held) = network.and_then(|network| self.items.get_mut(&key(&network))) {
+            held.doubted_at = Some(now);
+        }
+    }
+
+    fn is_known(&self, read: &Read) -> bool {
+        match read {
+            Read::List(of) => self
+                .lists
+                .get(of)
+                .is_some_and(|list| list.read_at.is_some()),
+            Read::One(id, _) => {
+                let item = self.items.get(&key(id));
+                item.is_some_and(|item| item.told_at.is_some())
+            }
+        }
     }
 
     fn is_missing(&self, id: &ResourceId) -> bool {

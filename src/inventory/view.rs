@@ -10,10 +10,11 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::pace::{Allowance, Pace};
 use super::picture::{Due, Found, Listed, Picture, Read};
+use super::questions::{Answer, Question, Questions};
 use super::wrote::Wrote;
 use crate::access::AzureAccess;
 use crate::api::Reason;
-use crate::azure::{Error, ResourceId};
+use crate::azure::{ArmClient, Errand, Error, Lane, ResourceId, Retry};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, Job, ownership};
 use crate::clock::Clock;
 use crate::lookup::{Lookup, Trouble};
@@ -30,6 +31,7 @@ pub(super) struct View {
     allowance: Arc<Mutex<Allowance>>,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
     picture: Mutex<Picture>,
+    questions: Mutex<Questions>,
     /// Counts the reads that came back.
     learned: watch::Sender<u64>,
     sooner: Notify,
@@ -45,6 +47,7 @@ impl View {
     ) -> Self {
         Self {
             picture: Mutex::new(Picture::new(workspace.clone(), clock.elapsed())),
+            questions: Mutex::default(),
             access,
             workspace,
             clock,
@@ -61,6 +64,7 @@ impl View {
 
     /// Says whether anybody still looks.
     pub(super) fn forget(&self, of: impl Fn(&ClusterIdentity) -> bool) -> bool {
+        lock(&self.questions).forget(&of);
         let mut picture = self.picture();
         picture.forget(of);
         picture.has_followers()
@@ -83,9 +87,36 @@ impl View {
         self.once_known(|_| self.picture().jobs(cluster)).await
     }
 
-    pub(super) fn doubt(&self) {
+    pub(super) fn doubt(&self, cluster: &ClusterIdentity) {
         self.picture().doubt(self.clock.elapsed());
+        lock(&self.questions).forget(|other| other == cluster);
         self.sooner.notify_one();
+    }
+
+    /// The answer to what is asked once; it is waited for.
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        cluster: &ClusterIdentity,
+        question: &Question,
+    ) -> Lookup<Answer> {
+        self.once_known(|now| {
+            let (answer, is_new) = lock(&self.questions).ask(cluster, question, now);
+            if is_new {
+                let (view, cluster, question) =
+                    (Arc::clone(self), cluster.clone(), question.clone());
+                tokio::spawn(async move { view.put(&cluster, &question).await });
+            }
+            Some(answer).filter(|answer| !matches!(answer, Lookup::NotAsked))
+        })
+        .await
+    }
+
+    async fn put(&self, cluster: &ClusterIdentity, question: &Question) {
+        let answer = question.put_to(&self.access).await;
+        let now = self.clock.elapsed();
+        lock(&self.questions).learn(cluster, question, answer, now);
+        self.learned.send_modify(|count| *count += 1);
+        self.tell([cluster.clone()]);
     }
 
     pub(super) fn wrote(
@@ -121,7 +152,7 @@ impl View {
         let mut under_way = FuturesUnordered::new();
         loop {
             let (due, next) = self.due(SIDE_BY_SIDE.saturating_sub(under_way.len()));
-            under_way.extend(due.into_iter().map(|due| self.read(due.read)));
+            under_way.extend(due.into_iter().map(|due| self.read(due)));
             tokio::select! {
                 Some(()) = under_way.next() => {}
                 () = self.sooner.notified() => {}
@@ -154,11 +185,21 @@ impl View {
         (allowed, next)
     }
 
-    async fn read(&self, read: Read) {
+    async fn read(&self, Due { read, pace, .. }: Due) {
+        let client = self.access.client.on_errand(Errand {
+            lane: match pace {
+                Pace::Moving => Lane::Poll,
+                Pace::Settled => Lane::Drift,
+            },
+            cluster: None,
+        });
         let begun = self.clock.elapsed();
         let found = match &read {
-            Read::List(of) => self.list(*of).await,
-            Read::One(id, api_version) => self.one(id, api_version).await,
+            Read::List(of) => self.list(&client, *of).await,
+            Read::One(id, api_version) => match client.get(id, api_version).await {
+                Ok(answer) => Found::One(answer.body),
+                Err(error) => absent_or_failed(&error, Found::One(None)),
+            },
         };
         let now = self.clock.elapsed();
         let concerned = self.picture().learn(&read, found, begun, now);
@@ -166,14 +207,11 @@ impl View {
         self.tell(concerned);
     }
 
-    async fn list(&self, of: Listed) -> Found {
+    async fn list(&self, client: &ArmClient, of: Listed) -> Found {
         // Jobs are filtered by the tag's key alone (contract section 0, 8).
         let (kind, query): (_, &[_]) = match of {
             Listed::Computes => ("computes", &[]),
-            Listed::Jobs => (
-                "jobs",
-                &[("tag", ownership::OWNER), ("listViewType", "All")],
-            ),
+            Listed::Jobs => ("jobs", &[("tag", ownership::OWNER)]),
         };
         let api_version = match of {
             Listed::Computes => ComputeCluster::API_VERSION,
@@ -183,15 +221,10 @@ impl View {
             Ok(collection) => collection,
             Err(error) => {
                 let trouble = Trouble::lasting(Reason::InvalidSpec, error.to_string());
-                return Found::Failed(trouble, crate::azure::Retry::OnChange);
+                return Found::Failed(trouble, Retry::OnChange);
             }
         };
-        match self
-            .access
-            .client
-            .list(&collection, api_version, query)
-            .await
-        {
+        match client.list(&collection, api_version, query).await {
             Ok(listing) => {
                 let named = listing.items.into_iter().filter_map(|body| {
                     let id = self
@@ -203,13 +236,6 @@ impl View {
                 Found::Listed(named.collect(), listing.pages)
             }
             Err(error) => absent_or_failed(&error, Found::Listed(Vec::new(), 1)),
-        }
-    }
-
-    async fn one(&self, id: &ResourceId, api_version: &str) -> Found {
-        match self.access.client.get(id, api_version).await {
-            Ok(answer) => Found::One(answer.body),
-            Err(error) => absent_or_failed(&error, Found::One(None)),
         }
     }
 

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::observe::Azure;
 use super::plan::{Action, Follow, Plan, Step};
 use super::trouble;
-use crate::azure::{Error, Response, Retry};
+use crate::api::Reason;
+use crate::azure::{ArmClient, Class, Errand, Error, Response, Retry};
 use crate::inventory::Wrote;
 use crate::kubernetes::ClusterWriter;
 use crate::lookup::Trouble;
@@ -89,6 +90,10 @@ pub(super) async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
             match outcome {
                 Ok(()) => acted.done.push(step),
                 Err((trouble, retry)) => {
+                    let trouble = match &step.remedy {
+                        Some(remedy) => trouble.with_remedy(remedy),
+                        None => trouble,
+                    };
                     stop |= step.gates;
                     acted.failed.push(Failure {
                         step,
@@ -164,62 +169,76 @@ impl Hands<'_> {
             Action::PutAzure { .. }
             | Action::PatchAzure { .. }
             | Action::DeleteAzure { .. }
-            | Action::CancelJob { .. } => self.write_azure(&step.action).await,
+            | Action::CancelJob { .. } => self.write_azure(step).await,
         }
     }
 
-    async fn write_azure(&self, action: &Action) -> Outcome {
+    /// The client for a step: it asks for this cluster, as urgently as the step is.
+    fn client(&self, azure: &Azure, step: &Step) -> ArmClient {
+        azure.client.on_errand(Errand {
+            lane: step.lane,
+            cluster: Some(self.cluster.uid.as_str().into()),
+        })
+    }
+
+    async fn write_azure(&self, step: &Step) -> Outcome {
         let Some(azure) = self.azure else {
             let message = "there is no identity to write to Azure with";
             return Err((
-                Trouble::passing(crate::api::Reason::CredentialsMissing, message),
+                Trouble::passing(Reason::CredentialsMissing, message),
                 Retry::Slow,
             ));
         };
-        let (id, api_version, answer) = match action {
+        let client = self.client(azure, step);
+        let (id, api_version, answer) = match &step.action {
             Action::PutAzure {
                 id,
                 api_version,
                 body,
+                if_match,
                 ..
-            } => (
-                id,
-                *api_version,
-                azure.client.put(id, api_version, body).await,
-            ),
+            } => {
+                let answer = match if_match {
+                    Some(etag) => client.put_if_match(id, api_version, body, etag).await,
+                    None => client.put(id, api_version, body).await,
+                };
+                (id, *api_version, answer)
+            }
             Action::PatchAzure {
                 id,
                 api_version,
                 body,
                 ..
-            } => (
-                id,
-                *api_version,
-                azure.client.patch(id, api_version, body).await,
-            ),
+            } => (id, *api_version, client.patch(id, api_version, body).await),
             Action::DeleteAzure {
                 id,
                 api_version,
                 query,
+                if_match,
                 ..
-            } => (
-                id,
-                *api_version,
-                azure.client.delete(id, api_version, query).await,
-            ),
+            } => {
+                let answer = match if_match {
+                    Some(etag) => client.delete_if_match(id, api_version, query, etag).await,
+                    None => client.delete(id, api_version, query).await,
+                };
+                (id, *api_version, answer)
+            }
             Action::CancelJob { id, api_version } => (
                 id,
                 *api_version,
-                azure.client.post(id, "cancel", api_version, None).await,
+                client.post(id, "cancel", api_version, None).await,
             ),
             _ => return Ok(()),
         };
-        azure
-            .sight
-            .wrote(id, api_version, what_is_left(action, &answer));
+        // One that was not sent changed nothing.
+        let is_unsent = |error: &Error| error.class() == Class::OutOfBudget;
+        if !answer.as_ref().is_err_and(is_unsent) {
+            let left = what_is_left(&step.action, &answer);
+            azure.sight.wrote(id, api_version, left);
+        }
         let written = match answer {
             // Who takes away what is gone has done it.
-            Err(error) if error.is_not_found() && !action.writes_azure() => Ok(()),
+            Err(error) if error.is_not_found() && !step.action.writes_azure() => Ok(()),
             answer => answer.map(drop),
         };
         written.map_err(|error| (trouble::of_azure(&error), error.retry()))
@@ -246,18 +265,27 @@ fn what_is_left(action: &Action, answer: &Result<Response, Error>) -> Wrote {
 pub struct Setbacks(pub std::collections::BTreeMap<String, super::observed::Setback>);
 
 impl Setbacks {
-    /// Counts what failed, forgets what was done, and tells the failures when they are tried again.
-    pub fn learn(&mut self, acted: &mut Acted, now: Timestamp) {
+    /// Counts what failed, forgets what was done, and tells the failures when they are tried again. What waits for
+    /// its turn within Azure's rate limit has not failed. `jitter` is drawn from 0 to 1.
+    pub fn learn(&mut self, acted: &mut Acted, now: Timestamp, jitter: f64) {
         for step in acted.done() {
             self.0.remove(&step.key());
         }
         for failure in acted.failed_mut() {
-            let failures = self
+            let before = self
                 .0
                 .get(&failure.step.key())
-                .map_or(0, |setback| setback.failures)
-                .saturating_add(1);
-            let delay = trouble::delay(failure.retry, failures).max(Duration::from_millis(250));
+                .map_or(0, |setback| setback.failures);
+            let asked = failure.trouble.retry_after;
+            let (failures, delay) = if failure.trouble.reason == Reason::WaitingForBudget {
+                (before, asked.unwrap_or_default())
+            } else {
+                let failures = before.saturating_add(1);
+                let own = trouble::delay(failure.retry, failures);
+                let asked = asked.map(|asked| asked.mul_f64(1.0 + JITTER * jitter));
+                (failures, own.max(asked.unwrap_or_default()))
+            };
+            let delay = delay.max(Duration::from_millis(250));
             let not_before = now
                 .saturating_add(
                     jiff::SignedDuration::try_from(delay).unwrap_or(jiff::SignedDuration::ZERO),
@@ -270,6 +298,87 @@ impl Setbacks {
                 not_before,
             };
             self.0.insert(failure.step.key(), setback);
+        }
+    }
+}
+
+/// By how much a wait that Azure asked for is made longer at most, so that not all come back at once.
+const JITTER: f64 = 0.1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ConditionType;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn step() -> Step {
+        let action = Action::RetireWorkers { count: 1 };
+        Step::new(action, ConditionType::WorkersReady, "fewer are wanted")
+    }
+
+    /// Failures that are counted, and milliseconds until the next try.
+    fn learnt(
+        setbacks: &mut Setbacks,
+        reason: Reason,
+        retry: Retry,
+        asked: Option<u64>,
+    ) -> (u32, i64) {
+        let mut acted = Acted::default();
+        acted.failed.push(Failure {
+            step: step(),
+            trouble: Trouble {
+                retry_after: asked.map(Duration::from_millis),
+                ..Trouble::passing(reason, "because")
+            },
+            retry,
+            next_try: None,
+        });
+        setbacks.learn(&mut acted, NOW, 0.5);
+        let setback = &setbacks.0[&step().key()];
+        assert_eq!(acted.failed[0].next_try, Some(setback.not_before));
+        (setback.failures, setback.not_before.as_millisecond())
+    }
+
+    #[test]
+    fn waiting_for_a_turn_neither_counts_as_a_failure_nor_makes_the_next_wait_longer() {
+        let mut setbacks = Setbacks::default();
+        let mut wait = |asked| {
+            let turn = Duration::from_millis(asked);
+            learnt(
+                &mut setbacks,
+                Reason::WaitingForBudget,
+                Retry::After(turn),
+                Some(asked),
+            )
+        };
+        for asked in [4000, 4000, 300] {
+            assert_eq!(wait(asked), (0, asked as i64));
+        }
+        assert_eq!(
+            learnt(&mut setbacks, Reason::AzureError, Retry::Backoff, None),
+            (1, 1000)
+        );
+        let turn = Retry::After(Duration::from_secs(3));
+        let waits = learnt(&mut setbacks, Reason::WaitingForBudget, turn, Some(3000));
+        assert_eq!(waits, (1, 3000));
+        assert_eq!(
+            learnt(&mut setbacks, Reason::AzureError, Retry::Backoff, None),
+            (2, 2000)
+        );
+    }
+
+    #[test]
+    fn what_azure_asks_to_wait_is_kept_to_whatever_the_error_and_stretched() {
+        for (retry, asked, expected) in [
+            (Retry::After(Duration::from_secs(20)), 20_000, 21_000),
+            (Retry::Backoff, 20_000, 21_000),
+            (Retry::Slow, 20_000, 30_000),
+            (Retry::Slow, 100_000, 105_000),
+        ] {
+            let mut setbacks = Setbacks::default();
+            let learnt = learnt(&mut setbacks, Reason::AzureError, retry, Some(asked));
+            assert_eq!(learnt, (1, expected), "{retry:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Credentials, Defaults, EnvironmentDefinition, Observed, Plan, PlannedAction, SecretReference,
-    Usage, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan, validate,
+    Told, Usage, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan, validate,
 };
 use crate::api::{Annotations, DaskCluster};
 use crate::azure::ResourceId;
@@ -31,6 +31,9 @@ pub(crate) fn noon() -> Timestamp {
 pub(crate) fn seconds_after_noon(seconds: i64) -> Timestamp {
     noon() + jiff::SignedDuration::from_secs(seconds)
 }
+
+/// The network that the Kubernetes cluster lives in.
+pub(crate) const REMOTE: &str = "/subscriptions/00000000-0000-0000-0000-000000000002/resourceGroups/rg-aks/providers/Microsoft.Network/virtualNetworks/aks-vnet";
 
 /// The token of the present head.
 pub(crate) fn token() -> Token {
@@ -89,9 +92,11 @@ impl World {
             worker_submission: WorkerSubmission::BesideHead,
             namespace_is_going: false,
             has_finalizer: true,
+            is_abandoned: false,
             credentials: Credentials {
                 secret: Some(secret("azure-credentials")),
                 held: true,
+                going: false,
                 trouble: None,
                 last_user: true,
                 releasable: Vec::new(),
@@ -112,6 +117,7 @@ impl World {
             endpoint_slice: Lookup::Absent,
             connection: Lookup::Absent,
             scheduler: SchedulerSight::default(),
+            told: Told::default(),
             setbacks: BTreeMap::new(),
             fresh_token: fresh_token(),
         };
@@ -142,6 +148,11 @@ impl World {
 
     /// What else is wanted, of kinds that no other fixture speaks of, is there as it was asked for.
     fn and_the_rest(self) -> Self {
+        // Some of it comes only after some other.
+        (0..4).fold(self, |world, _| world.and_more_of_the_rest())
+    }
+
+    fn and_more_of_the_rest(self) -> Self {
         let all: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name).collect();
         let shares = self.scene(|scene, _| {
             let provisioned = KINDS.iter().filter(|kind| kind.name != Job::NAME);
@@ -153,8 +164,11 @@ impl World {
         steps.fold(self, |world, step| match step.action {
             PlannedAction::PutAzure { id, mut body, .. } => {
                 body["properties"]["provisioningState"] = json!("Succeeded");
+                body["properties"]["peeringState"] = json!("Connected");
                 world.found(id, body)
             }
+            // The pool of the fixtures has the limits of the story's manifest, whatever the spec says.
+            PlannedAction::PatchAzure { .. } => world,
             other => panic!("{other} in a world that is only lacking something"),
         })
     }

@@ -1,6 +1,6 @@
 //! One reconcile, one step a file, in reading order: validate, observe, plan, act, conclude, report.
 //!
-//! Pure are validate, plan, conclude and status; `tests/purity.rs` holds them to it.
+//! Pure are validate, told, plan, conclude and status; `tests/purity.rs` holds them to it.
 
 mod act;
 mod conclude;
@@ -17,6 +17,7 @@ mod preview;
 mod region;
 mod report;
 mod status;
+mod told;
 pub mod trouble;
 mod validate;
 
@@ -31,11 +32,14 @@ pub use observed::{
 };
 pub(crate) use plan::CONNECTION;
 pub use plan::{
-    Action as PlannedAction, Blocked, Child, Follow, Plan, SchedulerStage, Step, Wait, plan,
+    Action as PlannedAction, Blocked, Child, Finding, Follow, Plan, Response, SchedulerStage, Step,
+    Wait, plan,
 };
-pub use preflight::{Check, Finding, Node, Preflight};
+pub use preflight::{Check, Node, Obstacle, Preflight};
 pub use preview::{Children, Preview};
 pub use region::{Price, Usage, VmSize};
+pub(crate) use report::as_long_as_kubernetes_takes;
+pub use told::Told;
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
     validate,
@@ -150,6 +154,10 @@ async fn pipeline(
         .dry_run
         .then(|| forecast(&wanted, &look.observed).to_string());
     let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
+    let new_findings = memory.see_findings(&plan.findings);
+    for finding in &new_findings {
+        context.metrics.count_finding(finding);
+    }
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
@@ -158,7 +166,7 @@ async fn pipeline(
     };
     let mut acted = act::act(&plan, &hands).await;
     let now = context.clock.now();
-    memory.setbacks.learn(&mut acted, now);
+    memory.setbacks.learn(&mut acted, now, rand::random());
     let conclusion = conclude::conclude(&conclude::Outcome {
         generation,
         wanted: &wanted,
@@ -168,6 +176,7 @@ async fn pipeline(
         before: &before,
         now,
         changed_at: memory.changed_at,
+        new_findings: &new_findings,
         plan_is_new,
         planned_changes,
         resync: context.resync,

@@ -7,20 +7,18 @@ use kube::ResourceExt as _;
 
 use super::Context;
 use super::memory::ClusterMemory;
-use super::observed::{Credentials, JobFailure, Observed, SecretReference, Workspace};
+use super::observed::{Credentials, Observed, SecretReference, Workspace};
 use super::plan::SchedulerStage;
-use super::trouble;
+use super::told::Told;
 use super::validate::{ValidCluster, Wanted};
-use crate::access::{AzureAccess, Granted};
+use crate::access::{AzureAccess, Granted, Source};
 use crate::api::{Annotations, DaskCluster, Reason};
 use crate::azure::{ArmClient, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
-use crate::azure_resources::{
-    AzureKind as _, ComputeCluster, KINDS, PoolNode, PoolNodes, Scene, Subnet,
-};
+use crate::azure_resources::{AzureKind as _, ComputeCluster, KINDS, Scene, Subnet};
 use crate::cluster::Place;
 use crate::inventory::{AzureSight, Regions};
-use crate::kubernetes::FINALIZER;
+use crate::kubernetes::{ABANDON_ANNOTATION, FINALIZER, NAMESPACE_CREDENTIALS};
 use crate::kubernetes_children::{HeldConnection, connection_secret_name, service_name};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::ClusterIdentity;
@@ -29,10 +27,6 @@ use crate::token::Token;
 /// How old what is told of a quota may be: right after a change, and at most.
 const QUOTA_IS_NEW: Duration = Duration::from_secs(15);
 const QUOTA_IS_OLD: Duration = Duration::from_secs(300);
-/// The log of a job's first (and for us only) process (contract section 10).
-const JOB_LOG: &str = "user_logs/std_log_process_00.txt";
-/// Bytes of a failed job's log that are shown.
-const LOG_TAIL: usize = 1024;
 
 /// What was seen, and the way to Azure that it was seen by.
 pub(super) struct Look {
@@ -54,6 +48,7 @@ pub(super) async fn observe(
 ) -> Look {
     let identity = identity(cluster);
     let (credentials, access) = credentials(context, cluster, &identity).await;
+    memory.see_principal(access.as_ref().map(|access| access.principal.as_str()));
     let mut observed = kubernetes_sight(context, cluster, &identity, credentials, memory);
     let place = match wanted {
         Wanted::Cluster(valid) => &valid.place,
@@ -89,6 +84,8 @@ pub(super) async fn observe(
     };
     match wanted {
         Wanted::Cluster(valid) => reader.look_at_cluster(valid, &mut observed).await,
+        // It goes whatever is there, and an Azure that does not answer must not keep it.
+        Wanted::Nothing(_) if observed.is_abandoned => {}
         Wanted::Nothing(place) => reader.look_at_place(place, &mut observed).await,
         Wanted::Unknown(_) => {}
     }
@@ -111,32 +108,40 @@ async fn credentials(
     cluster: &DaskCluster,
     identity: &ClusterIdentity,
 ) -> (Credentials, Option<AzureAccess>) {
-    let namespace = &identity.namespace;
-    let name = cluster.spec.credentials_secret_name.as_deref();
-    let in_use = name.and_then(|name| context.sight.in_use(namespace, name));
-    let version = in_use
-        .as_ref()
-        .and_then(|secret| secret.metadata.resource_version.clone());
-    let granted = context.access.of(cluster, version.as_deref()).await;
+    let (namespace, sight) = (&identity.namespace, &context.sight);
+    let named = cluster.spec.credentials_secret_name.as_deref();
+    let namespace_has_one = sight.credentials(namespace, NAMESPACE_CREDENTIALS);
+    let source = context.access.source(named, namespace_has_one.is_some());
+    let name = source.as_ref().ok().and_then(Source::secret);
+    let watched = name.and_then(|name| sight.credentials(namespace, name));
+    let metadata = watched.as_ref().map(|secret| &secret.metadata);
+    let granted = match &source {
+        Ok(source) => {
+            let version = metadata.and_then(|metadata| metadata.resource_version.as_deref());
+            context.access.of(namespace, source, version).await
+        }
+        Err(trouble) => Err(trouble.clone()),
+    };
     let (trouble, granted) = match granted {
         Ok(granted) => (None, Some(granted)),
         Err(trouble) => (Some(trouble), None),
     };
-    let reference = |uid: &str| {
-        Some(SecretReference {
-            name: name?.to_owned(),
-            uid: uid.to_owned(),
-        })
-    };
+    // Also of a Secret that holds nothing of use any more: our finalizer may stand on it.
+    let uid = granted
+        .as_ref()
+        .and_then(|granted| granted.secret_uid.clone())
+        .or_else(|| metadata.and_then(|metadata| metadata.uid.clone()));
     let others = name
-        .map(|name| context.sight.users(namespace, name))
+        .map(|name| sight.users(namespace, name))
         .unwrap_or_default();
-    let forgotten = context.sight.forgotten_secrets(namespace);
+    let forgotten = sight.forgotten_secrets(namespace);
     let credentials = Credentials {
-        secret: granted
-            .as_ref()
-            .and_then(|granted| reference(granted.secret_uid.as_deref()?)),
-        held: in_use.is_some(),
+        secret: name.zip(uid).map(|(name, uid)| SecretReference {
+            name: name.to_owned(),
+            uid,
+        }),
+        held: name.is_some_and(|name| sight.in_use(namespace, name).is_some()),
+        going: metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some()),
         trouble,
         last_user: others.iter().all(|user| *user == identity.name),
         releasable: forgotten
@@ -167,6 +172,10 @@ fn kubernetes_sight(
             .finalizers()
             .iter()
             .any(|finalizer| finalizer == FINALIZER),
+        is_abandoned: cluster
+            .annotations()
+            .get(ABANDON_ANNOTATION)
+            .is_some_and(|value| value == "true"),
         credentials,
         workspace: Lookup::NotAsked,
         vm_sizes: Lookup::NotAsked,
@@ -182,6 +191,7 @@ fn kubernetes_sight(
             Lookup::Present(HeldConnection::read(&secret, identity))
         }),
         scheduler: context.poller.sight(identity),
+        told: Told::by(cluster),
         setbacks: memory.setbacks.0.clone(),
         fresh_token: Token::draw(),
     }
@@ -328,115 +338,44 @@ impl Reader<'_> {
         };
     }
 
-    /// Lists the nodes when only they can say whether the head's address is one of theirs, once a head.
+    /// Lists the nodes when only they can say whether the head's address is one of theirs, or where it is.
     async fn look_at_pool_nodes(
-        &mut self,
+        &self,
         cluster: &ValidCluster,
         lineup: &Lineup,
         observed: &mut Observed,
     ) {
-        let head = cluster.place.identity.job_id(lineup.head.name());
-        if let Some((of, nodes)) = &self.memory.pool_nodes
-            && *of == head
-        {
-            observed.pool_nodes = Lookup::Present(nodes.clone());
-        }
         let scene = Scene {
             cluster,
             observed,
             lineup: Some(lineup),
         };
-        if !matches!(
-            SchedulerStage::of(&scene, lineup),
-            SchedulerStage::Doubted(_)
-        ) {
+        if SchedulerStage::of(&scene, lineup).needs_nodes(&scene) {
+            let head = cluster.place.identity.job_id(lineup.head.name());
+            observed.pool_nodes = self.sight.pool_nodes(&cluster.place.compute, &head).await;
+        }
+    }
+
+    /// Asks why the newest jobs of vacant slots failed.
+    async fn look_at_failures(&self, place: &Place, lineup: &Lineup, observed: &mut Observed) {
+        let workspace = observed.workspace.present();
+        let Some(discovery) = workspace.and_then(|workspace| workspace.discovery_url.clone())
+        else {
             return;
-        }
-        let answer = self
-            .access
-            .client
-            .post(
-                &cluster.place.compute,
-                "listNodes",
-                ComputeCluster::API_VERSION,
-                None,
-            )
-            .await;
-        observed.pool_nodes = match answer {
-            Ok(answer) => {
-                let nodes: Vec<PoolNode> = answer
-                    .body
-                    .and_then(|body| serde_json::from_value::<PoolNodes>(body).ok())
-                    .map(|nodes| nodes.nodes)
-                    .unwrap_or_default();
-                self.memory.pool_nodes = Some((head, nodes.clone()));
-                Lookup::Present(nodes)
-            }
-            Err(error) => Lookup::Unavailable(trouble::of_azure(&error)),
         };
-    }
-
-    /// Asks why the newest jobs of vacant slots failed, once a job.
-    async fn look_at_failures(&mut self, place: &Place, lineup: &Lineup, observed: &mut Observed) {
         let vacant = std::iter::once(&lineup.head).chain(&lineup.workers);
-        let failed: Vec<&JobFacts> = vacant
-            .filter_map(|occupant| match occupant {
-                Occupant::Vacant {
-                    last: Some(last),
-                    failures: 1..,
-                    ..
-                } => Some(&**last),
-                Occupant::Vacant { .. } | Occupant::Alive(_) => None,
-            })
-            .collect();
-        self.memory
-            .job_failures
-            .retain(|id, _| failed.iter().any(|job| job.id == *id));
-        for job in failed.into_iter().take(FAILURES_AT_MOST) {
-            if !self.memory.job_failures.contains_key(&job.id)
-                && let Some(failure) = self.why_failed(place, observed, &job.id).await
-            {
-                self.memory.job_failures.insert(job.id.clone(), failure);
-            }
-        }
-        observed.job_failures.clone_from(&self.memory.job_failures);
-    }
-
-    async fn why_failed(
-        &self,
-        place: &Place,
-        observed: &Observed,
-        job: &str,
-    ) -> Option<JobFailure> {
-        let discovery = observed.workspace.present()?.discovery_url.clone()?;
-        // The data plane may be private while ARM is not: then the job's state alone is told.
-        let told = async {
-            let plane = self
-                .access
-                .client
-                .data_plane(&place.workspace, &discovery)
-                .await?;
-            let details = plane.run_details(job).await?;
-            let log_tail = match details.logs.get(JOB_LOG) {
-                Some(log) => Some(plane.log_tail(log, LOG_TAIL).await?)
-                    .filter(|tail| !tail.trim().is_empty()),
-                None => None,
-            };
-            Ok::<_, crate::azure::Error>(JobFailure {
-                error: details
-                    .error
-                    .map(|error| format!("{}: {}", error.code, error.message)),
-                log_tail: log_tail.map(|tail| tail.trim().to_owned()),
-            })
-        };
-        match told.await {
-            Ok(failure) => Some(failure),
-            Err(error) => {
-                tracing::warn!(%error, job, "why the job failed could not be read");
-                Some(JobFailure {
-                    error: None,
-                    log_tail: None,
-                })
+        let failed = vacant.filter_map(|occupant| match occupant {
+            Occupant::Vacant {
+                last: Some(last),
+                failures: 1..,
+                ..
+            } => Some(&**last),
+            Occupant::Vacant { .. } | Occupant::Alive(_) => None,
+        });
+        for JobFacts { id, .. } in failed.take(FAILURES_AT_MOST) {
+            let failure = self.sight.job_failure(&place.workspace, &discovery, id);
+            if let Some(failure) = failure.await {
+                observed.job_failures.insert(id.clone(), failure);
             }
         }
     }

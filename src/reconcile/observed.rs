@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::preflight::Preflight;
 use super::region::{Usage, VmSize};
+use super::told::Told;
 use super::validate::ValidCluster;
 use crate::api::{Annotations, Reason};
 use crate::azure::ResourceId;
@@ -35,6 +36,8 @@ pub struct Observed {
     pub namespace_is_going: bool,
     /// Our finalizer stands on the DaskCluster.
     pub has_finalizer: bool,
+    /// The annotation `azureml.dask.dev/abandon` is `"true"`.
+    pub is_abandoned: bool,
     pub credentials: Credentials,
     pub workspace: Lookup<Workspace>,
     pub vm_sizes: Lookup<Arc<[VmSize]>>,
@@ -53,6 +56,8 @@ pub struct Observed {
     pub endpoint_slice: Lookup<EndpointSlice>,
     pub connection: Lookup<HeldConnection>,
     pub scheduler: SchedulerSight,
+    /// What the DaskCluster's own status and annotations say.
+    pub told: Told,
     /// What failed before and is not tried again before its time, by step.
     pub setbacks: BTreeMap<String, Setback>,
     /// A drawn token, should one be needed: a drawing is a fact, not a decision.
@@ -72,15 +77,18 @@ pub enum WorkerSubmission {
 /// The Secret that says who we are to Azure, and our hold on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Credentials {
-    /// The Secret that the manifest names, if it exists; `None` for the operator's own identity.
+    /// The Secret that the manifest names or that the namespace has, if it exists; `None` for the operator's own
+    /// identity.
     pub secret: Option<SecretReference>,
     /// Our in-use finalizer stands on it.
     pub held: bool,
+    /// Somebody deletes it.
+    pub going: bool,
     /// Nobody could be made out of them, or Azure refused them.
     pub trouble: Option<Trouble>,
-    /// No other cluster of the namespace names the same Secret.
+    /// No other cluster of the namespace uses the same Secret.
     pub last_user: bool,
-    /// Secrets of this namespace that carry our in-use finalizer and that no cluster names.
+    /// Secrets of this namespace that carry our in-use finalizer and that no cluster uses.
     pub releasable: Vec<SecretReference>,
 }
 

@@ -11,6 +11,7 @@ use super::forecast::{Forecast, forecast};
 use super::memory::ClusterMemory;
 use super::observe::{Reader, identity};
 use super::observed::{Credentials, Observed, SecretReference, WorkerSubmission};
+use super::told::Told;
 use super::validate::{Defaults, SpecErrors, Wanted, validate};
 use crate::access::AzureAccess;
 use crate::api::{Annotations, DaskCluster};
@@ -81,6 +82,7 @@ impl Preview {
             worker_submission: self.worker_submission,
             namespace_is_going: false,
             has_finalizer,
+            is_abandoned: false,
             credentials: Credentials {
                 secret: secret.map(|name| SecretReference {
                     name,
@@ -88,6 +90,7 @@ impl Preview {
                 }),
                 // The one follows the other in the same reconcile.
                 held: has_finalizer,
+                going: false,
                 trouble: None,
                 last_user: true,
                 releasable: Vec::new(),
@@ -96,6 +99,7 @@ impl Preview {
             vm_sizes: Lookup::NotAsked,
             usages: Lookup::NotAsked,
             passed: None,
+            told: Told::by(cluster),
             resources: BTreeMap::new(),
             jobs_listed: Lookup::NotAsked,
             job_failures: BTreeMap::new(),

@@ -21,6 +21,7 @@ pub(super) async fn report(
     conclusion: Conclusion,
     memory: &mut ClusterMemory,
 ) -> Result<Option<Duration>, Error> {
+    publish(context, cluster, &conclusion.occurrences).await;
     let mut wait = match conclusion.next {
         Next::After(wait) => wait,
         Next::AtRest => context.resync,
@@ -72,7 +73,7 @@ async fn publish(context: &Context, cluster: &DaskCluster, events: &[Event]) {
                 EventType::Normal
             },
             reason: event.reason.as_str().to_owned(),
-            note: Some(note(&event.note).to_owned()),
+            note: Some(as_long_as_kubernetes_takes(&event.note).to_owned()),
             action: event.action.to_owned(),
             secondary: None,
         };
@@ -85,8 +86,8 @@ async fn publish(context: &Context, cluster: &DaskCluster, events: &[Event]) {
 /// The longest note that Kubernetes takes, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// As much of the text as Kubernetes takes.
-fn note(text: &str) -> &str {
+/// As much of an event's note as Kubernetes takes.
+pub(crate) fn as_long_as_kubernetes_takes(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_NOTE)]
 }
 
@@ -96,8 +97,14 @@ mod tests {
 
     #[test]
     fn a_note_is_as_long_as_kubernetes_takes_and_ends_in_a_whole_character() {
-        assert_eq!(note("Ready is True"), "Ready is True");
-        assert_eq!(note(&"x".repeat(2000)).len(), 1024);
-        assert_eq!(note(&"日".repeat(1000)), "日".repeat(341));
+        assert_eq!(
+            as_long_as_kubernetes_takes("Ready is True"),
+            "Ready is True"
+        );
+        assert_eq!(as_long_as_kubernetes_takes(&"x".repeat(2000)).len(), 1024);
+        assert_eq!(
+            as_long_as_kubernetes_takes(&"日".repeat(1000)),
+            "日".repeat(341)
+        );
     }
 }

@@ -5,14 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conclude::Outcome;
 use super::observed::Observed;
-use super::plan::{Follow, SchedulerStage, registered_workers};
+use super::plan::{Action, Follow, SchedulerStage, registered_workers};
 use super::validate::{ValidCluster, Wanted};
 use crate::api::{
-    ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus, NodeCounts, RunStatus,
-    SchedulerStatus, WorkerCounts,
+    ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus, NodeCounts, ResourceStatus,
+    RunStatus, SchedulerStatus, WorkerCounts,
 };
 use crate::azure_resources::job::{JobFacts, Lineup};
-use crate::azure_resources::{ComputeHave, Scene};
+use crate::azure_resources::{ComputeHave, Gone, KINDS, Scene};
 use crate::kubernetes_children::service_name;
 use crate::lookup::Lookup;
 use crate::quantity;
@@ -89,6 +89,7 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
             id: Some(dataset.id.to_string()),
         })
         .collect();
+    status.resources = resources(cluster, outcome);
     if let Some(lineup) = &facts.lineup {
         let scene = Scene {
             cluster,
@@ -104,6 +105,40 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         status.replicas = u32::try_from(lineup.worker_jobs_that_have_not_ended()).ok();
     }
     status
+}
+
+/// What each resource of the cluster's own was last found to hold, and how far a replacement is.
+fn resources(cluster: &ValidCluster, outcome: &Outcome<'_>) -> Vec<ResourceStatus> {
+    let plan = outcome.plan;
+    let own = KINDS.iter().flat_map(|kind| (kind.places)(&cluster.place));
+    own.filter_map(|id| {
+        let name = id.to_string();
+        if let Some((_, fingerprint)) = plan.as_wanted.iter().find(|(other, _)| *other == id) {
+            return Some(ResourceStatus {
+                id: name,
+                applied_spec: Some(fingerprint.clone()),
+                gone_since: None,
+            });
+        }
+        if let Some((_, gone)) = plan.replaced.iter().find(|(other, _)| *other == id) {
+            return Some(ResourceStatus {
+                id: name,
+                applied_spec: None,
+                gone_since: match gone {
+                    Gone::NotYet => None,
+                    Gone::Since(since) => Some(Time(*since)),
+                },
+            });
+        }
+        let we_deleted_it = outcome.acted.done().any(
+            |step| matches!(&step.action, Action::DeleteAzure { id: gone, .. } if *gone == id),
+        );
+        let held = outcome.before.resources.iter();
+        held.filter(|_| !we_deleted_it)
+            .find(|held| held.id.eq_ignore_ascii_case(&name))
+            .cloned()
+    })
+    .collect()
 }
 
 fn compute(cluster: &ValidCluster, observed: &Observed) -> Option<(ComputeStatus, NodeCounts)> {

@@ -15,6 +15,7 @@ pub fn of_azure(error: &Error) -> Trouble {
             (Reason::AzureError, false)
         }
         Class::Throttled => (Reason::Throttled, false),
+        Class::OutOfBudget => (Reason::WaitingForBudget, false),
         Class::Unauthenticated | Class::CredentialsRefused => (Reason::CredentialsRefused, true),
         Class::Denied => match code {
             "RequestDisallowedByPolicy" | "RequestDisallowedByAzure" => {

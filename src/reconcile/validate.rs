@@ -13,7 +13,8 @@ use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
 use crate::api::{
-    CreationPolicy, DaskCluster, Dataset, DatasetMode, DatasetType, EnvVar, Environment, Priority,
+    CreationPolicy, DaskCluster, Dataset, DatasetMode, DatasetType, DriftPolicy, EnvVar,
+    Environment, Priority,
 };
 use crate::azure::{InvalidResourceId, ResourceId};
 use crate::azure_resources::ownership::{Owner, Tags};
@@ -57,6 +58,7 @@ pub struct ValidCluster {
     pub place: Place,
     pub owner: Owner,
     pub user_tags: Tags,
+    pub drift_policy: DriftPolicy,
     pub network: Option<ValidNetwork>,
     pub compute: ValidCompute,
     pub environment: ValidEnvironment,
@@ -77,12 +79,18 @@ pub struct ValidNetwork {
     pub address_prefix: Option<Ipv4Net>,
     pub subnet_address_prefix: Option<Ipv4Net>,
     pub node_public_ip: bool,
+    /// The network is there and is taken over.
+    pub adopt: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidCompute {
-    /// Set where the pool is ours to make.
+    /// Set where the pool is ours to make, and where one that is taken over must have it.
     pub vm_size: Option<String>,
+    /// ARM ids of user-assigned identities of a pool that is ours to make.
+    pub identities: Vec<String>,
+    /// The pool is there and is taken over.
+    pub adopt: bool,
     pub priority: Priority,
     pub min_nodes: u32,
     pub max_nodes: u32,
@@ -184,6 +192,7 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
                 network.subnet.address_prefix.as_ref(),
             ),
             node_public_ip: network.node_public_ip,
+            adopt: network.creation_policy == CreationPolicy::Adopt,
         }
     });
     let memory_limit = spec.worker.memory_limit.as_ref().and_then(|limit| {
@@ -221,7 +230,7 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
             return Err(SpecErrors(errors));
         }
     };
-    let owned = spec.compute.creation_policy == CreationPolicy::Create;
+    let owned = spec.compute.creation_policy != CreationPolicy::UseExisting;
     Ok(ValidCluster {
         owner: Owner {
             uid: place.identity.uid.clone(),
@@ -229,9 +238,18 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
             cluster: place.identity.to_string(),
         },
         user_tags: spec.tags.clone(),
+        drift_policy: spec.drift_policy,
         network,
         compute: ValidCompute {
             vm_size: spec.compute.vm_size.clone().filter(|_| owned),
+            identities: spec
+                .compute
+                .identity
+                .as_ref()
+                .filter(|_| owned)
+                .map(|identity| identity.user_assigned.clone())
+                .unwrap_or_default(),
+            adopt: spec.compute.creation_policy == CreationPolicy::Adopt,
             priority: spec.compute.priority,
             min_nodes: spec.compute.min_nodes,
             max_nodes: spec.compute.max_nodes,

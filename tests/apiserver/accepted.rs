@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::definition::optional_fields;
 use crate::manifest::{
-    Edit, edited, everything, existing_network, existing_pool, least, remove, set, story,
+    Edit, REMOTE, adopted_pool, edited, everything, existing_network, existing_pool, least, remove,
+    set, story,
 };
 use crate::server::Server;
 
@@ -29,6 +30,25 @@ async fn manifests_within_the_rules_are_taken() {
         everything(),
         existing_pool(),
         existing_network(),
+        adopted_pool(),
+        edited(
+            adopted_pool(),
+            &[
+                set("/spec/compute/vmSize", "STANDARD_DS13_V2"),
+                set("/spec/compute/priority", "LowPriority"),
+                set("/spec/network", least()["spec"]["network"].clone()),
+                set("/spec/network/creationPolicy", "Adopt"),
+            ],
+        ),
+        with(set("/spec/network/creationPolicy", "Adopt")),
+        with(set("/spec/driftPolicy", "Report")),
+        with(set(
+            "/spec/network/peerings",
+            json!([
+                {"remoteVirtualNetworkId": REMOTE},
+                {"remoteVirtualNetworkId": REMOTE.replace("/resourceGroups/", "/resourcegroups/").replace("aks-vnet", "hub"), "remote": "Leave"},
+            ]),
+        )),
         with(set("/metadata/name", "a")),
         with(set("/metadata/name", "a".repeat(53))),
         with(set("/spec/workspace/resourceGroup", "Größe_(日本語).rg")),
@@ -140,6 +160,7 @@ async fn defaults_are_filled_in() {
             "scheduler": {"runWorker": true, "jupyter": false, "startTimeoutSeconds": 1800},
             "worker": {"replicas": 1},
             "deletionPolicy": "Delete",
+            "driftPolicy": "Correct",
         })
     );
 
@@ -203,6 +224,7 @@ async fn what_is_stored_reads_back_as_the_rust_types_and_writes_the_same() {
         everything(),
         existing_pool(),
         existing_network(),
+        adopted_pool(),
     ] {
         let stored = server
             .try_create(&manifest)
@@ -242,6 +264,16 @@ async fn the_largest_manifest_stays_within_the_api_servers_budget() {
             )
         })
         .collect();
+    let peerings: Vec<_> = (0..16)
+        .map(|number| {
+            let group = letter(number).to_string().repeat(90);
+            let network = letter(number).to_string().repeat(64);
+            let id = REMOTE
+                .replace("rg-aks", &group)
+                .replace("aks-vnet", &network);
+            json!({"remoteVirtualNetworkId": id})
+        })
+        .collect();
     let largest = edited(
         everything(),
         &[
@@ -250,6 +282,7 @@ async fn the_largest_manifest_stays_within_the_api_servers_budget() {
             set("/spec/scheduler/env", env.clone()),
             set("/spec/worker/env", env),
             set("/spec/tags", tags),
+            set("/spec/network/peerings", peerings),
         ],
     );
     let server = Server::new().await;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::manifest::{
-    Edit, edited, everything, existing_network, existing_pool, remove, set, story,
+    Edit, READER, REMOTE, edited, everything, existing_network, existing_pool, remove, set, story,
 };
 use crate::server::Server;
 
@@ -51,6 +51,16 @@ fn other_values() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("/spec/network/nodePublicIp", "spec.network", json!(true)),
         (
+            "/spec/network/peerings/0/remote",
+            "spec.network",
+            json!("Create"),
+        ),
+        (
+            "/spec/network/peerings",
+            "spec.network",
+            json!([{"remoteVirtualNetworkId": REMOTE.replace("aks-vnet", "hub"), "remote": "Leave"}]),
+        ),
+        (
             "/spec/network",
             "spec.network",
             json!({"virtualNetwork": {"name": "dask-vnet"}, "creationPolicy": "UseExisting"}),
@@ -64,6 +74,11 @@ fn other_values() -> Vec<(&'static str, &'static str, Value)> {
             "/spec/compute/vmSize",
             "spec.compute.vmSize",
             json!("STANDARD_D2_V2"),
+        ),
+        (
+            "/spec/compute/identity",
+            "spec.compute.identity",
+            json!({"userAssigned": [READER.replace("reader", "writer")]}),
         ),
         (
             "/spec/compute/priority",
@@ -237,6 +252,11 @@ async fn what_must_not_change_cannot_be_added_later() {
             json!("ds13-cluster"),
         ),
         (
+            "/spec/compute/identity",
+            "spec.compute.identity",
+            json!({"userAssigned": [READER]}),
+        ),
+        (
             "/spec/environment",
             "spec.environment",
             json!({"image": "dask:1"}),
@@ -334,6 +354,9 @@ async fn what_may_change_can_be_changed_added_removed_and_set_to_null() {
         remove("/spec/credentialsSecretName"),
         set("/spec/credentialsSecretName", Value::Null),
         set("/spec/deletionPolicy", "Delete"),
+        set("/spec/driftPolicy", "Correct"),
+        remove("/spec/driftPolicy"),
+        set("/spec/network/creationPolicy", "Adopt"),
         remove("/spec/deletionPolicy"),
     ] {
         if let Err(words) = server
@@ -343,6 +366,24 @@ async fn what_may_change_can_be_changed_added_removed_and_set_to_null() {
             panic!("{edit:?} is refused: {words}");
         }
     }
+    let both_taken_over = edited(
+        stored,
+        &[
+            set("/spec/network/creationPolicy", "Adopt"),
+            set("/spec/compute/creationPolicy", "Adopt"),
+        ],
+    );
+    let stored = server
+        .try_replace(&both_taken_over)
+        .await
+        .expect("what was to be made can be taken over");
+    server
+        .try_replace(&edited(
+            stored,
+            &[set("/spec/compute/creationPolicy", "Create")],
+        ))
+        .await
+        .expect("and the other way round");
     let without_secret = edited(
         story(),
         &[
@@ -365,6 +406,7 @@ async fn an_empty_list_or_map_is_the_same_as_none() {
     let server = Server::new().await;
     let bare = edited(story(), &[remove("/spec/datasets")]);
     let empty = [
+        set("/spec/network/peerings", json!([])),
         set("/spec/datasets", json!([])),
         set("/spec/scheduler/env", json!([])),
         set("/spec/worker/env", json!([])),
@@ -378,6 +420,7 @@ async fn an_empty_list_or_map_is_the_same_as_none() {
     let with_empty = edited(edited(bare, &empty), &[set("/metadata/name", "with-empty")]);
     let mut stored = server.create(&with_empty).await;
     for pointer in [
+        "/spec/network/peerings",
         "/spec/datasets",
         "/spec/scheduler/env",
         "/spec/worker/env",

@@ -2,6 +2,11 @@
 
 use serde_json::{Value, json};
 
+/// The ARM id of a managed identity that reads the data.
+pub(crate) const READER: &str = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/rg-dask/providers/Microsoft.ManagedIdentity/userAssignedIdentities/reader";
+/// The network of the Kubernetes cluster.
+pub(crate) const REMOTE: &str = "/subscriptions/99999999-2222-3333-4444-555555555555/resourceGroups/rg-aks/providers/Microsoft.Network/virtualNetworks/aks-vnet";
+
 /// The manifest of the story: network and pool are made, 40 workers on 40 nodes.
 pub(crate) fn story() -> Value {
     json!({
@@ -70,6 +75,17 @@ pub(crate) fn existing_network() -> Value {
     )
 }
 
+/// A pool that exists and is taken over, in a network that exists.
+pub(crate) fn adopted_pool() -> Value {
+    edited(
+        existing_network(),
+        &[set(
+            "/spec/compute",
+            json!({"name": "ds13-cluster", "creationPolicy": "Adopt"}),
+        )],
+    )
+}
+
 /// Every field given, each with a value that is not its default.
 pub(crate) fn everything() -> Value {
     json!({
@@ -92,11 +108,13 @@ pub(crate) fn everything() -> Value {
                 "subnet": {"name": "nodes", "addressPrefix": "10.20.4.0/24"},
                 "creationPolicy": "Create",
                 "nodePublicIp": false,
+                "peerings": [{"remoteVirtualNetworkId": REMOTE, "remote": "Leave"}],
             },
             "compute": {
                 "name": "ds13-cluster",
                 "vmSize": "Standard_DS13-2_v2",
                 "priority": "LowPriority",
+                "identity": {"userAssigned": [READER]},
                 "minNodes": 1,
                 "maxNodes": 50,
                 "idleSecondsBeforeScaleDown": 600,
@@ -128,6 +146,7 @@ pub(crate) fn everything() -> Value {
                 "env": [{"name": "OMP_NUM_THREADS", "value": "1"}],
             },
             "deletionPolicy": "Retain",
+            "driftPolicy": "Report",
             "tags": {"team": "weather"},
         },
     })

@@ -5,7 +5,14 @@ import time
 
 import pytest
 from azure.ai.ml import Input, MLClient, Output, PyTorchDistribution, command
-from azure.ai.ml.entities import AmlCompute, Data, Environment
+from azure.ai.ml._artifacts._artifact_utilities import download_artifact_from_aml_uri
+from azure.ai.ml.entities import (
+    AmlCompute,
+    Data,
+    Environment,
+    JobService,
+    TensorBoardJobService,
+)
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 DEADLINE = 60.0
@@ -111,6 +118,22 @@ def test_data_is_versioned_and_its_versions_do_not_change(ml, tmp_path):
     assert "/datastores/workspaceblobstore/paths/LocalUpload/" in local.path
 
 
+def test_a_large_file_goes_up_in_blocks_and_comes_back_in_ranges(simulator, ml, tmp_path):
+    # Beyond 64 MiB the client puts blocks, and beyond 32 MiB it gets ranges.
+    large = tmp_path / "large.bin"
+    line = bytes(range(251)) * 1000
+    with large.open("wb") as file:
+        while file.tell() <= 64 << 20:
+            file.write(line)
+    made = ml.data.create_or_update(
+        Data(name="large", version="1", path=str(large), type="uri_file")
+    )
+    exchanges = simulator.control("/exchanges")
+    assert "comp=blocklist" in exchanges and "comp=block&blockid=" in exchanges
+    download_artifact_from_aml_uri(made.path, str(tmp_path / "down"), ml.datastores)
+    assert (tmp_path / "down" / "large.bin").read_bytes() == large.read_bytes()
+
+
 def test_an_environment_is_read_back(ml, environment):
     assert environment.image == IMAGE
     assert ml.environments.get("sdk", version="1").image == IMAGE
@@ -169,6 +192,33 @@ def test_a_job_with_code_inputs_and_outputs_runs_and_gives_its_results_back(
     assert again.code == got.code, "the same code is not uploaded twice"
 
 
+def test_an_output_of_a_job_is_a_data_asset_that_another_job_reads(ml, pool, environment, tmp_path):
+    made = ml.jobs.create_or_update(
+        command(
+            command="echo 42 > ${{outputs.total}}",
+            outputs={"total": Output(type="uri_file", name="job-total")},
+            environment="sdk:1",
+            compute="sdk-pool",
+        )
+    )
+    assert wait_for(ml, made.name, "Completed", "Failed") == "Completed"
+    assert ml.jobs.get(made.name).outputs["total"].name == "job-total"
+    total = ml.data.get("job-total", label="latest")
+    assert (total.version, total.type) == ("1", "uri_file")
+    reader = ml.jobs.create_or_update(
+        command(
+            command="cat ${{inputs.total}}",
+            inputs={"total": Input(type="uri_file", path="azureml:job-total:1")},
+            environment="sdk:1",
+            compute="sdk-pool",
+        )
+    )
+    assert wait_for(ml, reader.name, "Completed", "Failed") == "Completed"
+    ml.jobs.download(reader.name, download_path=tmp_path)
+    log = tmp_path / "artifacts/user_logs/std_log_process_00.txt"
+    assert log.read_text() == "42\n"
+
+
 def test_a_job_that_fails_says_why(ml, pool, environment):
     job = command(command="echo broken; exit 3", environment="sdk:1", compute="sdk-pool")
     made = ml.jobs.create_or_update(job)
@@ -214,17 +264,21 @@ def test_a_distributed_job_runs_on_several_nodes_with_a_log_each(ml, pool, envir
 
 
 def test_services_of_a_job_are_told_by_node(ml, pool, environment):
-    from azure.ai.ml.entities import JobService
-
     job = command(
         command="sleep 1000",
         environment="sdk:1",
         compute="sdk-pool",
-        services={"dashboard": JobService(type="custom", port=8787)},
+        services={
+            "dashboard": JobService(type="custom", port=8787),
+            "board": TensorBoardJobService(log_dir="outputs/board"),
+        },
     )
     made = ml.jobs.create_or_update(job)
     wait_for(ml, made.name, "Running")
     service = ml.jobs.show_services(made.name)["dashboard"]
     assert (service.port, service.status) == (8787, "Running")
-    assert ml.jobs.get(made.name).services["dashboard"].endpoint.endswith(".nodes.azureml.ms")
+    services = ml.jobs.get(made.name).services
+    assert services["dashboard"].endpoint.endswith(".nodes.azureml.ms")
+    board = services["board"]
+    assert (board.log_dir, board.status, board.endpoint) == ("outputs/board", "NotStarted", None)
     ml.jobs.begin_cancel(made.name).wait()

@@ -5,6 +5,8 @@ import time
 
 import pytest
 from azure.ai.ml import command
+from azure.ai.ml._restclient.runhistory.models import BaseEvent
+from azure.ai.ml._restclient.runhistory.operations import EventsOperations
 
 from test_ai_ml import environment, ml, pool, wait_for  # noqa: F401
 
@@ -83,3 +85,39 @@ def test_plain_mlflow_tracks_a_job_from_within(version, ml, pool, environment, t
     script = PLAIN.replace("VERSION", version) + "    RUN = os.environ['MLFLOW_RUN_ID']\n" + LOGGING
     name = run_script(ml, tmp_path, script)
     assert ml.jobs.get(name).tags["scheduler"] == "tls://10.0.0.4:8786"
+
+
+# A job that runs for longer than its first token: the plugin asks for another one by itself.
+RENEWAL = """
+    import os
+    os.environ["AZUREML_RUN_TOKEN_USE_AMBIENT_AUTH"] = "true"
+    os.environ["AZUREML_RUN_TOKEN_EXPIRY"] = "86400"
+    from azureml.mlflow._common._authentication.azureml_token_authentication import AzureMLTokenAuthentication
+    auth = AzureMLTokenAuthentication._initialize_aml_token_auth(None)
+    assert auth.token != os.environ["AZUREML_RUN_TOKEN"], "not renewed"
+    assert auth.expiry_time.year > 1970, auth.expiry_time
+    os.environ["MLFLOW_TRACKING_TOKEN"] = auth.token
+    import mlflow
+    mlflow.set_tag("said", "with the later token")
+"""
+
+
+def test_the_azureml_plugin_renews_the_token_of_a_run(ml, pool, environment, tmp_path):  # noqa: F811
+    name = run_script(ml, tmp_path, RENEWAL)
+    assert ml.jobs.get(name).tags["said"] == "with the later token"
+
+
+def test_run_history_takes_events_of_a_run(simulator, ml, pool, environment):  # noqa: F811
+    made = ml.jobs.create_or_update(
+        command(command="sleep 1000", environment="sdk:1", compute="sdk-pool")
+    )
+    # The client's own for run history; no public method leads to its events.
+    history = ml.jobs._runs_operations
+    runs = history._operation
+    events = EventsOperations(runs._client, runs._config, runs._serialize, runs._deserialize)
+    data = '{"RunId": "%s", "Source": "test", "Message": "rows are missing"}' % made.name
+    event = BaseEvent(name="Microsoft.MachineLearning.Run.Warning", data=data)
+    events.post(simulator.subscription, simulator.group, simulator.workspace, made.name, event)
+    (warning,) = history.get_run(made.name).warnings
+    assert (warning.source, warning.message) == ("test", "rows are missing")
+    ml.jobs.begin_cancel(made.name).wait()

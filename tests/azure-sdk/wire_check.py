@@ -11,6 +11,7 @@ to be checked.
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections import Counter
@@ -148,7 +149,8 @@ def _shape(path: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--schemas", type=Path, default=DEFAULT_SCHEMAS)
+    schemas = os.environ.get("AZURE_SPEC", DEFAULT_SCHEMAS)
+    parser.add_argument("--schemas", type=Path, default=Path(schemas))
     parser.add_argument("logs", type=Path, nargs="+", metavar="LOG")
     given = parser.parse_args()
     if not (given.schemas / "jsonschema").is_dir():

@@ -12,8 +12,8 @@ use dask_azureml_operator::dask::{
 use dask_azureml_operator::kubernetes_children::{HeldConnection, endpoint_slice, service};
 use dask_azureml_operator::lookup::{Lookup, Trouble};
 use dask_azureml_operator::reconcile::{
-    Credentials, Defaults, EnvironmentDefinition, Observed, PlannedAction, SecretReference, Usage,
-    ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, validate,
+    Credentials, Defaults, EnvironmentDefinition, Observed, PlannedAction, SecretReference, Told,
+    Usage, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, validate,
 };
 use dask_azureml_operator::token::Token;
 use jiff::{SignedDuration, Timestamp};
@@ -82,8 +82,10 @@ struct Job {
 #[derive(Clone, Debug)]
 struct Cluster {
     has_finalizer: bool,
+    is_abandoned: bool,
     namespace_is_going: bool,
     holds_credentials: bool,
+    credentials_are_going: bool,
     last_user: bool,
     credentials_are_refused: bool,
     worker_submission: WorkerSubmission,
@@ -201,7 +203,9 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     (
         often(),
         seldom(),
+        seldom(),
         often(),
+        seldom(),
         any::<bool>(),
         seldom(),
         submission,
@@ -209,15 +213,19 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         .prop_map(
             |(
                 has_finalizer,
+                is_abandoned,
                 namespace_is_going,
                 holds_credentials,
+                credentials_are_going,
                 last_user,
                 credentials_are_refused,
                 worker_submission,
             )| Cluster {
                 has_finalizer,
+                is_abandoned,
                 namespace_is_going,
                 holds_credentials,
+                credentials_are_going,
                 last_user,
                 credentials_are_refused,
                 worker_submission,
@@ -372,9 +380,11 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
         worker_submission: drawn.worker_submission,
         namespace_is_going: drawn.namespace_is_going,
         has_finalizer: drawn.has_finalizer,
+        is_abandoned: drawn.is_abandoned,
         credentials: Credentials {
             secret: Some(secret("azure-credentials")),
             held: drawn.holds_credentials,
+            going: drawn.credentials_are_going,
             trouble,
             last_user: drawn.last_user,
             releasable: vec![secret("old-credentials")],
@@ -395,6 +405,7 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
         endpoint_slice: Lookup::Absent,
         connection: Lookup::Absent,
         scheduler: SchedulerSight::default(),
+        told: Told::default(),
         setbacks: BTreeMap::new(),
         fresh_token: token("f0"),
     };

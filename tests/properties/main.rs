@@ -179,13 +179,27 @@ proptest! {
                     PlannedAction::CreateChild(child) => {
                         prop_assert!(is_absent(&observed, child), "{step}\n{plan}");
                     }
-                    PlannedAction::RemoveFinalizer => {
+                    PlannedAction::RemoveFinalizer if !observed.is_abandoned => {
                         prop_assert!(all_was_seen_to_be_gone(&world.wanted, &observed), "{plan}");
                     }
                     _ => {}
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_cluster_that_is_abandoned_goes_at_once_and_nothing_in_azure_is_touched(world in worlds()) {
+        prop_assume!(matches!(world.wanted, Wanted::Nothing(_)));
+        let observed = Observed {
+            is_abandoned: true,
+            has_finalizer: true,
+            ..world.observed
+        };
+        let plan = plan(&world.wanted, &observed);
+        let goes = plan.steps.iter().any(|step| step.action == PlannedAction::RemoveFinalizer);
+        prop_assert!(goes && plan.blocked.is_empty() && plan.waits.is_empty(), "{plan}");
+        prop_assert!(plan.steps.iter().all(|step| written(step).is_none()), "{plan}");
     }
 
     #[test]

@@ -1,10 +1,7 @@
-use dask_azureml_operator::azure::{HttpSettings, Roots, http_client};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::Line;
-
-const NETWORK_API: &str = "2024-03-01";
-const MACHINE_LEARNING_API: &str = "2025-12-01";
+use crate::owner::Owner;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_and_network_of_somebody_else_are_used_and_never_written_or_deleted() {
@@ -65,115 +62,4 @@ async fn a_pool_is_made_in_a_network_of_somebody_else_and_goes_alone() {
         .into_iter()
         .filter(|write| write.contains("/virtualNetworks/"));
     assert_eq!(touched.count(), 0);
-}
-
-/// Somebody else with rights on the subscription.
-struct Owner {
-    http: reqwest::Client,
-    token: String,
-    group: String,
-    workspace: String,
-}
-
-impl Owner {
-    async fn signed_in(line: &Line) -> Self {
-        let env = line.azure.env();
-        let arm = line.azure.arm_url();
-        let http = http_client(&HttpSettings {
-            roots: Roots::File(line.azure.directory().join("ca.crt")),
-            ..HttpSettings::default()
-        })
-        .expect("a client");
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("client_id", env["AZURE_CLIENT_ID"].as_str()),
-            ("client_secret", env["AZURE_CLIENT_SECRET"].as_str()),
-            ("scope", &format!("{arm}/.default")),
-        ];
-        let answer: Value = http
-            .post(format!(
-                "{arm}/{}/oauth2/v2.0/token",
-                env["AZURE_TENANT_ID"]
-            ))
-            .form(&form)
-            .send()
-            .await
-            .expect("Entra answers")
-            .json()
-            .await
-            .expect("JSON");
-        let token = answer["access_token"].as_str().expect("a token").to_owned();
-        let group = format!(
-            "{arm}/subscriptions/{}/resourceGroups/{}/providers",
-            env["AZURE_SUBSCRIPTION_ID"], env["AZURE_RESOURCE_GROUP"]
-        );
-        let workspace = format!("{arm}{}", line.azure.workspace_id());
-        Self {
-            http,
-            token,
-            group,
-            workspace,
-        }
-    }
-
-    async fn make_network(&self) {
-        let network = format!(
-            "{}/Microsoft.Network/virtualNetworks/shared-vnet",
-            self.group
-        );
-        let body = json!({
-            "location": "eastus",
-            "tags": {"team": "platform"},
-            "properties": {"addressSpace": {"addressPrefixes": ["10.30.0.0/16"]}},
-        });
-        self.put(&network, NETWORK_API, body).await;
-        let body = json!({"properties": {"addressPrefix": "10.30.0.0/24"}});
-        self.put(&format!("{network}/subnets/default"), NETWORK_API, body)
-            .await;
-    }
-
-    async fn make_pool(&self) {
-        let subnet = format!(
-            "{}/Microsoft.Network/virtualNetworks/shared-vnet/subnets/default",
-            self.group
-        );
-        let id = subnet.split_once("/subscriptions").expect("a URL of ARM").1;
-        let body = json!({
-            "location": "eastus",
-            "tags": {"team": "platform"},
-            "properties": {
-                "computeType": "AmlCompute",
-                "properties": {
-                    "vmSize": "STANDARD_DS13_V2",
-                    "vmPriority": "Dedicated",
-                    "osType": "Linux",
-                    "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 4, "nodeIdleTimeBeforeScaleDown": "PT120S"},
-                    "subnet": {"id": format!("/subscriptions{id}")},
-                },
-            },
-        });
-        self.put(
-            &format!("{}/computes/shared-pool", self.workspace),
-            MACHINE_LEARNING_API,
-            body,
-        )
-        .await;
-    }
-
-    async fn put(&self, url: &str, api_version: &str, body: Value) {
-        let answer = self
-            .http
-            .put(format!("{url}?api-version={api_version}"))
-            .bearer_auth(&self.token)
-            .json(&body)
-            .send()
-            .await
-            .expect("ARM answers");
-        let status = answer.status();
-        assert!(
-            status.is_success(),
-            "{url}: {status} {}",
-            answer.text().await.unwrap_or_default()
-        );
-    }
 }

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use azure_simulator::{Simulator, World};
 use dask_azureml_operator::api::{DaskCluster, DaskClusterStatus};
-use dask_azureml_operator::azure::{Endpoint, HttpSettings, Roots};
+use dask_azureml_operator::azure::{Endpoint, HttpSettings, Identity, Roots};
 use dask_azureml_operator::clock::Clock;
 use dask_azureml_operator::controller;
 use dask_azureml_operator::reconcile::{EnvironmentDefinition, WorkerSubmission};
 use dask_azureml_operator::settings::Settings;
+use dask_azureml_operator::sweep::{OrphanPolicy, SweepSettings};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -44,6 +46,9 @@ pub(crate) struct Line {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     resync: Duration,
+    sweep: SweepSettings,
+    operator_identity: Option<Identity>,
+    operator_lends_itself: bool,
     calls: KubernetesCalls,
     control_plane: &'static ControlPlane,
     _turn: MutexGuard<'static, ()>,
@@ -77,20 +82,33 @@ impl Line {
 
     /// For what has to be there before the operator is.
     pub(crate) async fn without_operator(world: World) -> Self {
+        Self::without_operator_in(|_| world).await
+    }
+
+    /// The same, in a world that knows the test's namespace.
+    pub(crate) async fn without_operator_in(world: impl FnOnce(&str) -> World) -> Self {
         let turn = TURN.lock().await;
         let control_plane = ControlPlane::shared().await;
         control_plane.install_crd().await;
         let client = control_plane.client();
         remove_what_earlier_tests_left(&client).await;
-        let azure = Simulator::start(world)
+        let namespace = control_plane.namespace("scenario").await;
+        let azure = Simulator::start(world(&namespace))
             .await
             .expect("the simulator starts on free ports");
         let line = Self {
             operator: None,
             azure,
             client,
-            namespace: control_plane.namespace("scenario").await,
+            namespace,
             resync: Duration::from_secs(60),
+            sweep: SweepSettings {
+                interval: Duration::from_secs(600),
+                orphans: OrphanPolicy::Report,
+                grace: Duration::from_secs(600),
+            },
+            operator_identity: None,
+            operator_lends_itself: false,
             calls: KubernetesCalls::default(),
             control_plane,
             _turn: turn,
@@ -120,6 +138,17 @@ impl Line {
     /// otherwise.
     pub(crate) fn set_resync(&mut self, resync: Duration) {
         self.resync = resync;
+    }
+
+    /// How operators that are started from now on sweep.
+    pub(crate) fn set_sweep(&mut self, sweep: SweepSettings) {
+        self.sweep = sweep;
+    }
+
+    /// Who operators are that are started from now on, and whether clusters without credentials are that too.
+    pub(crate) fn operator_is(&mut self, identity: Identity, lends_itself: bool) {
+        self.operator_identity = Some(identity);
+        self.operator_lends_itself = lends_itself;
     }
 
     pub(crate) fn start_operator(&mut self) {
@@ -187,6 +216,7 @@ impl Line {
             metrics_address_file: Some(self.metrics_address_file()),
             instance: "tests/scenarios".to_owned(),
             resync: self.resync,
+            sweep: self.sweep,
             worker_submission: WorkerSubmission::BesideHead,
             environment: EnvironmentDefinition {
                 image: "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20250915.v1".to_owned(),
@@ -197,7 +227,9 @@ impl Line {
                 roots: Roots::File(self.azure.directory().join("ca.crt")),
                 ..HttpSettings::default()
             },
-            own_identity: None,
+            metadata_host: Some(self.azure.control_url().parse().expect("a URL")),
+            own_identity: self.operator_identity.clone(),
+            lends_own_identity: self.operator_lends_itself,
         }
     }
 
@@ -317,6 +349,23 @@ impl Line {
         self.calls.all()
     }
 
+    /// `reason: note` of every event of the namespace.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        let listed = events
+            .list(&ListParams::default())
+            .await
+            .expect("events are served");
+        let told = listed.into_iter().map(|event| {
+            format!(
+                "{}: {}",
+                event.reason.unwrap_or_default(),
+                event.note.unwrap_or_default()
+            )
+        });
+        told.collect()
+    }
+
     /// Ids of the jobs in a state, in Azure's word.
     pub(crate) fn jobs_with_status(&self, status: &str) -> Vec<String> {
         let world = self.azure.world();
@@ -370,6 +419,20 @@ impl Line {
         self.azure.forget_exchanges();
         self.calls.forget();
     }
+}
+
+/// Status, reason and message of a condition: `True Drifted: …`.
+pub(crate) fn condition(cluster: &DaskCluster, kind: &str) -> String {
+    let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .filter(|condition| condition.type_ == kind)
+        .map(|condition| {
+            format!(
+                "{} {}: {}",
+                condition.status, condition.reason, condition.message
+            )
+        })
+        .collect()
 }
 
 /// Whether `Ready` is true of the newest spec.

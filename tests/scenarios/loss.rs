@@ -1,3 +1,4 @@
+use azure_simulator::{Fault, FaultAnswer};
 use dask_azureml_operator::api::DaskCluster;
 
 use crate::harness::{Line, is_ready, wait_for};
@@ -43,6 +44,26 @@ async fn a_head_that_dies_is_replaced_together_with_its_workers() {
         .await;
     let replicas = cluster.status.and_then(|status| status.replicas);
     assert_eq!(replicas, Some(2), "the workers of the lost head are gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_whose_tags_never_arrive_is_found_on_the_node_of_its_job() {
+    let line = Line::start().await;
+    line.azure.fault(Fault {
+        count: None,
+        ..Fault::answer(
+            "POST",
+            "/runs/log-batch",
+            FaultAnswer::error(503, "ServiceUnavailable"),
+        )
+    });
+    line.apply(&line.manifest("mute", 0)).await;
+    let found = line.wait_until_ready("mute").await;
+    let address = found
+        .status
+        .and_then(|status| status.scheduler?.address)
+        .expect("an address");
+    assert!(address.ends_with(":8786"), "{address}");
 }
 
 /// The id of a job of a cluster: see `names.rs`.

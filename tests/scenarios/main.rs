@@ -5,14 +5,19 @@
 //! |---|---|
 //! | `create.rs` | from a manifest to Ready: what is written, how often, and what the status says |
 //! | `at_rest.rs` | a cluster that is Ready costs no write |
+//! | `credentials.rs` | who a cluster is in Azure and who reads its data: whose Secret, a rotated one, one that goes, none |
 //! | `scale.rs` | workers go by retirement with their data, and join |
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
+//! | `orphans.rs` | what nobody owns any more |
+//! | `owning.rs` | what is ours: drift, adoption, what is contested, what others have in it |
+//! | `peerings.rs` | both sides of a peering |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
 //! | `preflight.rs` | what is found before the first spend, and nothing is written meanwhile |
 //! | `policy.rs` | annotations that keep the operator's hands off, and a look on request |
 //! | `plan.rs` | the program's `plan` changes nothing |
+//! | `throttled.rs` | what an answer that there are too many requests does to all others |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
 #![allow(
@@ -23,9 +28,11 @@
 
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+mod credentials;
 mod dask_client;
 mod harness;
 mod kubernetes_calls;
+mod owner;
 
 mod at_rest;
 mod create;
@@ -33,8 +40,12 @@ mod delete;
 mod endpoint_slice;
 mod existing;
 mod loss;
+mod orphans;
+mod owning;
+mod peerings;
 mod plan;
 mod policy;
 mod preflight;
 mod restart;
 mod scale;
+mod throttled;

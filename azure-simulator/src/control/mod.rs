@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{StatusCode, header};
@@ -226,9 +226,18 @@ pub(crate) async fn begin_anew(azure: &Azure) {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// The rank of the process.
+    #[serde(default)]
+    process: usize,
+}
+
 async fn log(
     State(azure): State<Arc<Azure>>,
     Path(job): Path<String>,
+    Query(which): Query<Which>,
 ) -> Result<Vec<u8>, StatusCode> {
     let directory = azure.transact(|transaction| {
         let mut runs = transaction.state.physics.runs.values();
@@ -237,7 +246,7 @@ async fn log(
     });
     let log = directory
         .ok_or(StatusCode::NOT_FOUND)?
-        .join(crate::processes::log_of(0));
+        .join(crate::processes::log_of(which.process));
     tokio::fs::read(log)
         .await
         .map_err(|_| StatusCode::NOT_FOUND)

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::azure::{Azure, Transaction};
+use crate::documents::Document;
 use crate::kinds;
-use crate::physics::run::Process;
+use crate::physics::run::{Process, Run};
 use crate::processes::tree::ProcessTree;
+use crate::processes::{log_of, ranks};
 
 /// Everything that exists.
 pub(crate) fn shown(azure: &Azure) -> Value {
@@ -140,8 +142,17 @@ fn jobs(transaction: &Transaction<'_>, tree: &ProcessTree) -> Vec<Value> {
                 "nodes": run.map(|run| &run.nodes),
                 "directory": run.map(|run| &run.directory),
                 "error": run.and_then(|run| run.error.as_ref()),
+                "processes": run.map(|run| processes(job, run)),
                 "pids": pids,
             })
         })
+        .collect()
+}
+
+/// The processes of a job that has nodes: by rank, on which node each is and what it writes to.
+fn processes(job: &Document, run: &Run) -> Vec<Value> {
+    ranks::nodes(&job.body["properties"], run.nodes.len())
+        .enumerate()
+        .map(|(rank, node)| json!({"rank": rank, "node": run.nodes[node], "log": log_of(rank)}))
         .collect()
 }

@@ -8,6 +8,7 @@ pub(crate) mod experiments;
 pub(crate) mod metrics_v1;
 pub(crate) mod mlflow;
 pub(crate) mod run_artifacts;
+pub(crate) mod run_events;
 pub(crate) mod run_files;
 pub(crate) mod run_history;
 pub(crate) mod run_search;

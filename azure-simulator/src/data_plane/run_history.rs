@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
@@ -13,9 +13,10 @@ use crate::clock::timestamp_text;
 use crate::data_plane::error::DataPlaneError;
 use crate::data_plane::{
     DataPlaneRequest, Tracked, artifacts, experiments, find, metrics_v1, mlflow, run_artifacts,
-    run_files,
+    run_events, run_files,
 };
 use crate::documents::Order;
+use crate::entra::run_token;
 use crate::kinds;
 use crate::physics::run::JobStatus;
 use crate::resource_id::ResourceId;
@@ -30,11 +31,13 @@ pub(crate) async fn serve(
 ) -> Answer {
     let location = &azure.settings.world.location;
     match answer(&azure, &method, &uri, &headers, &body).await {
+        Ok(Value::Null) => Answer::empty(StatusCode::NO_CONTENT),
         Ok(body) => Answer::ok(body),
         Err(error) => error.service_answer(location),
     }
 }
 
+/// What there is to say; `null` where that it is done is all.
 async fn answer(
     azure: &Azure,
     method: &Method,
@@ -68,6 +71,16 @@ async fn answer(
                 run,
                 |_| json!({"value": [], "continuationToken": null, "nextLink": null}),
             )
+        }
+        (&Method::GET, ["runs", run, "token"])
+        | (&Method::GET, ["experiments", _, "runs", run, "token"]) => {
+            another_token(azure, &request, run)
+        }
+        (&Method::POST, ["runs", run, "events"])
+        | (&Method::POST, ["experiments", _, "runs", run, "events"]) => {
+            let event = parsed(body)?;
+            azure.transact(|transaction| run_events::post(transaction, &request, run, &event))?;
+            Ok(Value::Null)
         }
         (&Method::POST, ["rundata"]) => {
             let asked = parsed(body)?;
@@ -200,6 +213,17 @@ fn read(
     azure.transact(|transaction| Ok(show(&find(transaction, &request.job_id(run))?)))
 }
 
+/// For clients that run longer than the token they began with.
+fn another_token(
+    azure: &Azure,
+    request: &DataPlaneRequest,
+    run: &str,
+) -> Result<Value, DataPlaneError> {
+    azure.transact(|transaction| find(transaction, &request.job_id(run)).map(|_| ()))?;
+    let issued = run_token::issue(azure, &request.workspace.key(), run);
+    Ok(json!({"token": issued.token, "expiryTimeUtc": timestamp_text(issued.expires)}))
+}
+
 fn check_experiment(
     azure: &Azure,
     request: &DataPlaneRequest,
@@ -252,7 +276,7 @@ fn shown(tracked: &Tracked<'_>, workspace: &ResourceId) -> Value {
         "startTimeUtc": at(run.started),
         "endTimeUtc": at(ended),
         "error": run.error,
-        "warnings": [],
+        "warnings": run.warnings,
         "tags": properties["tags"],
         "properties": properties["properties"],
         "hidden": properties["isArchived"],

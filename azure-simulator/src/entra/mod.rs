@@ -3,6 +3,7 @@
 
 mod assertion;
 mod jwks;
+pub(crate) mod run_token;
 mod tokens;
 
 pub use jwks::{JsonWebKey, JsonWebKeySet};

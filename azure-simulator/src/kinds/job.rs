@@ -221,6 +221,7 @@ fn new_run(
         timeout_seconds: references.timeout_seconds,
         held: None,
         error: None,
+        warnings: Vec::new(),
         created: transaction.now.timestamp,
         started: None,
         ended: None,

@@ -21,6 +21,9 @@ pub(crate) fn inputs(given: &Value) -> Result<Value, ArmError> {
             ],
             "a job's input",
         )?;
+        if !input["pathOnCompute"].is_null() {
+            return Err(ArmError::refused("The pathOnCompute of an input"));
+        }
         let kind = input["jobInputType"].as_str().unwrap_or_default();
         let described = input["description"].clone();
         let normalised = match kind {
@@ -56,7 +59,8 @@ pub(crate) fn inputs(given: &Value) -> Result<Value, ArmError> {
 /// Name of the output that the server makes: the run's own files.
 pub(crate) const DEFAULT_OUTPUT: &str = "default";
 
-/// The default output is the server's own; others are folders or files.
+/// The default output is the server's own; others are folders or files, and data assets once the job
+/// has completed where they have a name for one.
 pub(crate) fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
     let mut outputs = Map::new();
     for (name, output) in given.as_object().into_iter().flatten() {
@@ -83,18 +87,23 @@ pub(crate) fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError>
         if !["ReadWriteMount", "Upload"].contains(&mode) {
             return Err(ArmError::refused(format!("The output mode '{mode}'")));
         }
-        if !output["assetName"].is_null() {
-            return Err(ArmError::refused("An output that becomes a data asset"));
+        let mut normalised = json!({
+            "description": output["description"],
+            "uri": output["uri"],
+            "mode": mode,
+            "jobOutputType": kind,
+        });
+        for field in ["assetName", "assetVersion"] {
+            if !output[field].is_null() {
+                normalised[field] = json!(asset_text(name, field, &output[field])?);
+            }
         }
-        outputs.insert(
-            name.clone(),
-            json!({
-                "description": output["description"],
-                "uri": output["uri"],
-                "mode": mode,
-                "jobOutputType": kind,
-            }),
-        );
+        if normalised["assetName"].is_null() && !normalised["assetVersion"].is_null() {
+            return Err(ArmError::user(format!(
+                "The output '{name}' has an assetVersion and no assetName."
+            )));
+        }
+        outputs.insert(name.clone(), normalised);
     }
     let uri = format!(
         "azureml://datastores/workspaceartifactstore/ExperimentRun/dcid.{}",
@@ -110,6 +119,23 @@ pub(crate) fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError>
         }),
     );
     Ok(Value::Object(outputs))
+}
+
+/// Name or version of the data asset that an output becomes: `^[a-zA-Z0-9][a-zA-Z0-9\\-_.]{0,254}$`.
+fn asset_text<'a>(output: &str, field: &str, given: &'a Value) -> Result<&'a str, ArmError> {
+    let text = given.as_str().unwrap_or_default();
+    let bytes = text.as_bytes();
+    let fits = (1..=255).contains(&bytes.len())
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b));
+    if fits {
+        return Ok(text);
+    }
+    Err(ArmError::user(format!(
+        "The {field} {given} of the output '{output}' is invalid."
+    )))
 }
 
 /// Every `${{inputs.x}}` must name an input, every `${{outputs.x}}` an output.
@@ -142,6 +168,14 @@ pub(crate) fn check_placeholders(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_of_its_own_on_the_node_is_refused_and_not_forgotten() {
+        let input = json!({"x": {
+            "jobInputType": "uri_folder", "uri": "https://x/y", "pathOnCompute": "/data",
+        }});
+        assert!(inputs(&input).unwrap_err().refused.is_some());
+    }
 
     #[test]
     fn a_command_cannot_refer_to_an_input_that_is_not_there() {

@@ -283,7 +283,10 @@ mod tests {
         for (field, value) in [
             ("distribution", json!({"distributionType": "Ray"})),
             ("componentId", json!("x")),
-            ("services", json!({"lab": {"jobServiceType": "JupyterLab"}})),
+            (
+                "services",
+                json!({"ray": {"jobServiceType": "RayDashboard"}}),
+            ),
         ] {
             let mut body = json!({"properties": {
                 "jobType": "Command", "command": "echo", "environmentId": "e",

@@ -1,5 +1,5 @@
-//! Services of a job: `Tracking` and `Studio`, which the server makes, and ports of its own that a
-//! job opens (contract section 7).
+//! Services of a job: `Tracking` and `Studio`, which the server makes, ports of its own that a job
+//! opens, and tools that Azure starts beside it (contract section 7). No tool is started here.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -15,7 +15,15 @@ use crate::physics::run::JobStatus;
 /// Those of the server, which may come back.
 const OWN: [&str; 2] = ["Tracking", "Studio"];
 
-/// The services that a PUT asks for: ports of a job's own, and no others.
+/// Tools, by the property that they are told something by.
+const TOOLS: [(&str, Option<&str>); 4] = [
+    ("JupyterLab", None),
+    ("SSH", Some("sshPublicKeys")),
+    ("TensorBoard", Some("logDir")),
+    ("VSCode", None),
+];
+
+/// The services that a PUT asks for: ports of a job's own, and tools.
 pub(crate) fn checked(given: &Value) -> Result<Value, ArmError> {
     let mut services = Map::new();
     for (name, service) in given.as_object().into_iter().flatten() {
@@ -36,13 +44,24 @@ pub(crate) fn checked(given: &Value) -> Result<Value, ArmError> {
             "a job's service",
         )?;
         let kind = service["jobServiceType"].as_str().unwrap_or_default();
-        if kind != "Custom" {
-            return Err(ArmError::refused(format!("The job service type '{kind}'")));
+        let tool = TOOLS.iter().find(|(tool, _)| *tool == kind);
+        match tool {
+            Some((_, told)) => only_known(
+                &service["properties"],
+                told.as_slice(),
+                &format!("the properties of a {kind} service"),
+            )?,
+            None if kind == "Custom" => {}
+            None => return Err(ArmError::refused(format!("The job service type '{kind}'"))),
         }
-        let Some(port) = service["port"].as_u64().filter(|port| *port <= 65_535) else {
-            return Err(ArmError::user(format!(
-                "The job service '{name}' needs a port."
-            )));
+        let port = match service["port"].as_u64() {
+            Some(port) if port <= 65_535 => Some(port),
+            None if tool.is_some() && service["port"].is_null() => None,
+            _ => {
+                return Err(ArmError::user(format!(
+                    "The job service '{name}' needs a port."
+                )));
+            }
         };
         services.insert(
             name.clone(),
@@ -60,8 +79,7 @@ pub(crate) fn checked(given: &Value) -> Result<Value, ArmError> {
 /// What a GET of a job shows of them.
 pub(crate) fn shown(transaction: &Transaction<'_>, document: &Document) -> Value {
     let settings = transaction.settings;
-    let mut home = document.id.clone();
-    home.segments.truncate(1);
+    let home = document.id.root();
     let own = |kind: &str, endpoint: String| {
         json!({
             "jobServiceType": kind, "port": null, "endpoint": endpoint, "status": null,
@@ -87,7 +105,7 @@ pub(crate) fn shown(transaction: &Transaction<'_>, document: &Document) -> Value
     };
     for (name, service) in asked.into_iter().flatten() {
         let mut service = service.clone();
-        service["endpoint"] = json!(endpoint(transaction, document, &service, all));
+        service["endpoint"] = endpoint(transaction, document, &service, all);
         // As recorded: it stayed so while the job ran.
         service["status"] = json!("NotStarted");
         service["errorMessage"] = Value::Null;
@@ -111,8 +129,11 @@ pub(crate) fn instances(transaction: &Transaction<'_>, document: &Document, node
     for (name, service) in asked {
         let mut shown = service.clone();
         shown["type"] = service["jobServiceType"].clone();
-        shown["endpoint"] = json!(endpoint(transaction, document, service, &node.to_string()));
-        shown["status"] = json!(if running { "Running" } else { "NotStarted" });
+        shown["endpoint"] = endpoint(transaction, document, service, &node.to_string());
+        shown["status"] = json!(match service["jobServiceType"].as_str() {
+            Some("Custom") if running => "Running",
+            _ => "NotStarted",
+        });
         shown["error"] = Value::Null;
         if let Some(fields) = shown.as_object_mut() {
             fields.retain(|name, _| name != "jobServiceType" && name != "nodes");
@@ -122,18 +143,22 @@ pub(crate) fn instances(transaction: &Transaction<'_>, document: &Document, node
     json!({"instances": instances})
 }
 
-/// The form that was recorded; nothing answers there.
+/// The form that was recorded, where nothing answers. That of a tool's was not: it has none, as it is
+/// not started.
 fn endpoint(
     transaction: &Transaction<'_>,
     document: &Document,
     service: &Value,
     node: &str,
-) -> String {
+) -> Value {
+    if service["jobServiceType"] != "Custom" {
+        return Value::Null;
+    }
     let name = Uuid::new_v5(&Uuid::NAMESPACE_URL, document.id.key().as_bytes());
-    format!(
+    json!(format!(
         "https://{}-{node}-{}.{}.nodes.azureml.ms",
         service["port"],
         name.simple(),
         transaction.settings.world.location,
-    )
+    ))
 }

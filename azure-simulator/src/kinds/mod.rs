@@ -14,6 +14,7 @@ mod data_version;
 mod datastore;
 mod environment_version;
 mod job;
+mod job_assets;
 mod job_bindings;
 mod job_check;
 mod job_limits;
@@ -40,6 +41,7 @@ pub(crate) mod vm_sizes;
 mod workspace;
 
 pub(crate) use environment_version::needs_image_build;
+pub(crate) use job_assets::register as register_outputs;
 pub(crate) use job_bindings::DEFAULT_OUTPUT;
 pub(crate) use job_check::data_asset;
 pub(crate) use job_limits::check_tags as check_job_tags;

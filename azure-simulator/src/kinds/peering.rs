@@ -14,7 +14,9 @@ use crate::azure::Transaction;
 use crate::documents::{Document, Order};
 use crate::kinds::body_checks::only_known;
 use crate::kinds::network_operation::{begin_deletion, begin_write};
-use crate::kinds::network_request::{network_of, overwritten, reference_not_found, to_be_deleted};
+use crate::kinds::network_request::{
+    is_going, network_of, overwritten, reference_not_found, to_be_deleted,
+};
 use crate::kinds::network_state::{check_idle, new_etag, set_state};
 use crate::kinds::{Kind, NETWORK_VERSIONS};
 use crate::physics::Event;
@@ -77,6 +79,7 @@ impl Kind for Peering {
             let text = text.unwrap_or_default();
             return Err(reference_not_found(text, &request.id));
         };
+        check_other_side(transaction, request, &network, &remote)?;
         let existing = overwritten(transaction, request, &network)?;
         let id = match &existing {
             Some(found) => found.id.clone(),
@@ -119,11 +122,20 @@ impl Kind for Peering {
         let Some(found) = to_be_deleted(transaction, request)? else {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
-        let id = found.id;
+        let id = found.id.clone();
+        let remote = remote_of(&found);
         let network = network_of(transaction, request)?;
-        check_idle(transaction, &network, request)?;
-        disconnect(transaction, &network);
-        set_state(transaction, &network, "Updating");
+        if !is_going(&found) {
+            check_idle(transaction, &network, request)?;
+            let other = remote.and_then(|remote| counterpart(transaction, &network, &remote));
+            if let Some(other) = other {
+                set_peering_state(transaction, &other, "Disconnected");
+            }
+            set_state(transaction, &network, "Updating");
+            if let Some(body) = transaction.state.documents.body_mut(&id.key()) {
+                body["properties"]["provisioningState"] = json!("Deleting");
+            }
+        }
         // A child of a network goes as a subnet does.
         Ok(begin_deletion(transaction, request, |operation| {
             Event::SubnetDeleted {
@@ -175,6 +187,31 @@ fn counterpart(
         .members(&collection(remote), Order::OldestFirst, None)
         .find(|peering| remote_of(peering).is_some_and(|id| id.key() == network.key()))
         .map(|peering| peering.id.key())
+}
+
+/// A side that has lost its other one must be made again before that can be (azurerm issue 14051).
+fn check_other_side(
+    transaction: &Transaction<'_>,
+    request: &ArmRequest,
+    network: &ResourceId,
+    remote: &ResourceId,
+) -> Result<(), ArmError> {
+    let other = counterpart(transaction, network, remote)
+        .and_then(|key| transaction.state.documents.by_key(&key))
+        .filter(|other| other.body["properties"]["peeringState"] == "Disconnected");
+    let Some(other) = other else {
+        return Ok(());
+    };
+    Err(ArmError::new(
+        StatusCode::BAD_REQUEST,
+        "RemotePeeringIsDisconnected",
+        format!(
+            "Cannot create or update peering {} because remote peering {} referencing parent virtual network {network} \
+             is in Disconnected state. Update or re-create the remote peering to get it back to Initiated state. Peering \
+             gets Disconnected when remote vnet or remote peering is deleted and re-created.",
+            request.id, other.id,
+        ),
+    ))
 }
 
 /// The other sides of a network's peerings lose theirs.

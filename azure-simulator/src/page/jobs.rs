@@ -30,7 +30,9 @@ struct JobSeen {
     status: JobStatus,
     experiment: String,
     compute: String,
+    /// Of its first node.
     address: Option<String>,
+    more_nodes: usize,
     created: Timestamp,
     started: Option<Timestamp>,
     ended: Option<Timestamp>,
@@ -121,6 +123,7 @@ impl JobSeen {
                 .to_owned(),
             compute: run.pool.rsplit('/').next().unwrap_or_default().to_owned(),
             address: node.map(|node| node.address.to_string()),
+            more_nodes: run.nodes.len().saturating_sub(1),
             created: run.created,
             started: run.started,
             ended: run.ended.filter(|_| run.status.is_terminal()),
@@ -136,7 +139,10 @@ impl JobSeen {
                 }
                 td { (badge(self.status)) }
                 td { (self.compute) }
-                td { (self.address.as_deref().unwrap_or("–")) }
+                td {
+                    (self.address.as_deref().unwrap_or("–"))
+                    @if self.more_nodes > 0 { small { " and " (self.more_nodes) " more" } }
+                }
                 td { (self.experiment) }
                 td title=(figures::date_time(self.created)) { (figures::clock_time(self.created)) }
                 td.number {

@@ -17,6 +17,7 @@ use crate::page::metrics::Metrics;
 use crate::page::run_files::RunFiles;
 use crate::page::{figures, jobs, layout, link};
 use crate::physics::run::{JobStatus, Run};
+use crate::processes::ranks;
 use crate::resource_id::ResourceId;
 
 /// Which workspace's run, as the studio's links tell it.
@@ -59,8 +60,7 @@ struct Seen {
     command: String,
     compute: String,
     environment: String,
-    /// Id and address.
-    node: Option<(String, String)>,
+    nodes: Vec<NodeSeen>,
     /// Name and what stands for it.
     inputs: Vec<(String, String)>,
     error: Option<String>,
@@ -68,6 +68,30 @@ struct Seen {
     parameters: Vec<(String, String)>,
     metrics: Metrics,
     directory: PathBuf,
+}
+
+/// A node of a run.
+struct NodeSeen {
+    id: String,
+    address: Option<String>,
+    /// Ranks of the processes on it.
+    processes: Vec<usize>,
+}
+
+impl NodeSeen {
+    fn shown(&self) -> Markup {
+        let address = self.address.as_deref().unwrap_or("–");
+        let ranks: Vec<String> = self.processes.iter().map(usize::to_string).collect();
+        html! {
+            (address)
+            @match ranks.as_slice() {
+                [] => {}
+                [only] => { ", process " (only) }
+                several => { ", processes " (several.join(", ")) }
+            }
+            br; small { (self.id) }
+        }
+    }
 }
 
 impl Seen {
@@ -83,9 +107,15 @@ impl Seen {
         };
         let last = |id: &Value| text(id).rsplit('/').next().unwrap_or_default().to_owned();
         let pool = transaction.state.physics.pools.get(&run.pool);
-        let node = pool.and_then(|pool| {
-            let mut nodes = pool.nodes.iter();
-            nodes.find(|node| Some(&node.id) == run.node())
+        let ranks: Vec<usize> = ranks::nodes(properties, run.nodes.len()).collect();
+        let nodes = run.nodes.iter().enumerate().map(|(place, id)| NodeSeen {
+            id: id.clone(),
+            address: pool
+                .and_then(|pool| pool.nodes.iter().find(|node| node.id == *id))
+                .map(|node| node.address.to_string()),
+            processes: (0..ranks.len())
+                .filter(|rank| ranks[*rank] == place)
+                .collect(),
         });
         let error = run.error.as_ref().map(|error| &error["error"]);
         Self {
@@ -102,7 +132,7 @@ impl Seen {
             command: text(&properties["command"]),
             compute: last(&properties["computeId"]),
             environment: environment(&text(&properties["environmentId"])),
-            node: node.map(|node| (node.id.clone(), node.address.to_string())),
+            nodes: nodes.collect(),
             inputs: named(&properties["inputs"], |input| {
                 let value = [&input["uri"], &input["value"]];
                 value
@@ -166,8 +196,8 @@ impl Seen {
         if let Some(ended) = self.ended {
             facts.push(("Ended", at(ended)));
         }
-        if let Some((id, address)) = &self.node {
-            facts.push(("Node", html! { (address) br; small { (id) } }));
+        for node in &self.nodes {
+            facts.push(("Node", node.shown()));
         }
         if self.attempt > 0 {
             facts.push((

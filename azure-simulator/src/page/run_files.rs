@@ -20,7 +20,7 @@ use crate::resource_id::ResourceId;
 /// How much of a log's end is shown, in bytes.
 const TAIL: u64 = 64 << 10;
 /// Logs, images and files that are shown.
-const MOST_LOGS: usize = 8;
+const MOST_LOGS: usize = 32;
 const MOST_IMAGES: usize = 24;
 const MOST_FILES: usize = 500;
 
@@ -45,6 +45,7 @@ const TEXTS: [&str; 10] = [
 #[derive(Default)]
 pub(super) struct RunFiles {
     logs: Vec<Log>,
+    more_logs: usize,
     images: Vec<File>,
     files: Vec<File>,
     more: usize,
@@ -84,7 +85,10 @@ impl RunFiles {
             let Ok(place) = run_files::locate(&directory, &file.path) else {
                 continue;
             };
-            if file.path.starts_with("user_logs/") && seen.logs.len() < MOST_LOGS {
+            let is_log = file.path.starts_with("user_logs/");
+            if is_log && seen.logs.len() == MOST_LOGS {
+                seen.more_logs += 1;
+            } else if is_log {
                 seen.logs.push(Log {
                     path: file.path.clone(),
                     text: tail(&place).await,
@@ -117,6 +121,9 @@ impl RunFiles {
                     p.none { "The last " (figures::size(TAIL)) " of " (figures::size(log.size)) ":" }
                 }
                 pre.log tabindex="0" aria-label=(log.path) id={ "log-" (log.path) } { (log.text) }
+            }
+            @if self.more_logs > 0 {
+                p.none { "And " (figures::count(self.more_logs, "log")) " more among the files." }
             }
         }
     }

@@ -15,7 +15,19 @@ impl Transaction<'_> {
     pub(crate) fn job_finalized(&mut self, key: &str, outcome: Outcome) {
         let finalizing = |status| status == JobStatus::Finalizing;
         if self.status_of(key).is_some_and(finalizing) {
+            let outcome = match outcome {
+                Outcome::Completed => self.outputs_registered(key),
+                outcome => outcome,
+            };
             self.end_run(key, outcome);
+        }
+    }
+
+    /// What becomes of a job that went well: data assets are made of its outputs first.
+    fn outputs_registered(&mut self, key: &str) -> Outcome {
+        match kinds::register_outputs(self, key) {
+            Ok(()) => Outcome::Completed,
+            Err(problem) => Outcome::Failed(run_error("UserError", &problem)),
         }
     }
 

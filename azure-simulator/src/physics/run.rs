@@ -163,6 +163,8 @@ pub(crate) struct Run {
     /// It never gets a node, because of this: a fault wants it so.
     pub(crate) held: Option<Problem>,
     pub(crate) error: Option<Value>,
+    /// What its own code warned of, as run history shows it.
+    pub(crate) warnings: Vec<Value>,
     pub(crate) created: Timestamp,
     pub(crate) started: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,

@@ -1,8 +1,15 @@
-//! A job's inputs: which local folder stands for a URI, and how a job finds it.
+//! A job's inputs and its code: which local folder stands for a URI, and how a job finds it.
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
+use crate::azure::Transaction;
+use crate::documents::Document;
+use crate::kinds;
 use crate::processes::launch::Problem;
+use crate::resource_id::ResourceId;
+use crate::storage::uri;
 use crate::world::DataMapping;
 
 /// How an input reaches a job.
@@ -121,6 +128,72 @@ pub(crate) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
         copy(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+/// The inputs that a job names.
+pub(crate) fn of(transaction: &Transaction<'_>, job: &Document) -> Vec<Input> {
+    let workspace = job.id.root();
+    let mut inputs = Vec::new();
+    for (name, input) in job.body["properties"]["inputs"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        let source = if input["jobInputType"] == "literal" {
+            Source::Text(input["value"].as_str().unwrap_or_default().to_owned())
+        } else {
+            let uri = resolved(
+                transaction,
+                &job.id,
+                input["uri"].as_str().unwrap_or_default(),
+            );
+            let path = uri::local_path(transaction, &workspace, &uri);
+            match input["mode"].as_str() {
+                Some("Direct") => Source::Text(uri),
+                Some("Download") => Source::Downloaded { uri, path },
+                mode => Source::Mounted {
+                    uri,
+                    path,
+                    read_only: mode != Some("ReadWriteMount"),
+                },
+            }
+        };
+        let name = name.clone();
+        inputs.push(Input { name, source });
+    }
+    inputs
+}
+
+/// The folder that a job's code asset was uploaded to.
+pub(crate) fn code(
+    transaction: &Transaction<'_>,
+    properties: &Value,
+) -> Result<Option<PathBuf>, Problem> {
+    let Some(id) = properties["codeId"].as_str().and_then(ResourceId::parse) else {
+        return Ok(None);
+    };
+    let stored = transaction.state.documents.get(&id);
+    let uri = stored
+        .and_then(|code| code.body["properties"]["codeUri"].as_str())
+        .map(uri::plain);
+    let workspace = id.root();
+    let path = uri
+        .as_ref()
+        .and_then(|uri| uri::local_path(transaction, &workspace, uri));
+    path.map(Some).ok_or_else(|| Problem::Mount {
+        input: "code".to_owned(),
+        uri: uri.unwrap_or_default(),
+        reason: "NotFound",
+    })
+}
+
+/// The URI that a data asset stands for, or the URI itself.
+fn resolved(transaction: &Transaction<'_>, job: &ResourceId, uri: &str) -> String {
+    kinds::data_asset(uri, job)
+        .and_then(|asset| transaction.state.documents.get(&asset))
+        .and_then(|found| found.body["properties"]["dataUri"].as_str())
+        .unwrap_or(uri)
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -1,32 +1,21 @@
-//! What a job's process gets: directory, environment, inputs (contract section 9).
+//! How a job comes to run on its nodes: what it needs there is gathered, and put in place.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use jiff::SignedDuration;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::Value;
 
-use crate::arm::cloud_metadata;
-use crate::azure::{Azure, Settings, Transaction};
+use crate::azure::{Azure, Transaction};
 use crate::data_plane::run_files::{OUTPUTS, WORK};
-use crate::documents::Document;
-use crate::entra::Principal;
-use crate::kinds;
+use crate::entra::run_token;
 use crate::physics::run::run_error;
-use crate::processes::inputs::{Input, Source, copy};
+use crate::processes::inputs::{self, Input, copy};
+use crate::processes::outputs::{self, Output};
+use crate::processes::placeholders::replaced;
 use crate::processes::ranks::{self, Rank};
 use crate::processes::supervisor::{Command, Start};
-use crate::processes::{OTHER_NODES, log_of};
-use crate::resource_id::ResourceId;
-use crate::storage::uri;
-
-/// A job lives 21 days at most, and its token as long.
-const RUN_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_hours(21 * 24);
-
-/// Folder of a world's directory with every tool of the `PATH` but Python.
-pub(crate) const WITHOUT_PYTHON: &str = "image-without-python";
+use crate::processes::{OTHER_NODES, log_of, variables};
 
 /// Why a job does not come to run on its node.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +61,7 @@ pub(crate) struct Launch {
     directory: PathBuf,
     command: String,
     inputs: Vec<Input>,
-    outputs: Vec<(String, PathBuf)>,
+    outputs: Vec<Output>,
     /// The folder of the job's code asset.
     code: Option<PathBuf>,
     environment: BTreeMap<String, String>,
@@ -106,10 +95,10 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
     let addresses = addresses.ok_or_else(|| absent("the node"))?;
     let settings = transaction.settings;
     let properties = &job.body["properties"];
-    let mut environment = base_environment(settings, job, properties);
+    let mut environment = variables::of_azure_ml(settings, job, properties);
     environment.insert(
         "PATH".to_owned(),
-        path_of(
+        variables::path(
             settings,
             transaction.state.documents.by_key(&run.environment),
         ),
@@ -131,9 +120,9 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
             .as_str()
             .unwrap_or_default()
             .to_owned(),
-        inputs: inputs_of(transaction, job, properties),
-        outputs: outputs_of(transaction, job, properties)?,
-        code: code_of(transaction, properties)?,
+        inputs: inputs::of(transaction, job),
+        outputs: outputs::of(transaction, job)?,
+        code: inputs::code(transaction, properties)?,
         environment,
         ranks: ranks::of(properties, &addresses),
         own,
@@ -141,194 +130,15 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
     })
 }
 
-fn base_environment(
-    settings: &Settings,
-    job: &Document,
-    properties: &Value,
-) -> BTreeMap<String, String> {
-    let mut home = job.id.clone();
-    home.segments.truncate(1);
-    let experiment = properties["experimentName"].as_str().unwrap_or_default();
-    let guid = kinds::workspace_guid(&home);
-    let experiment_id = Uuid::new_v5(&guid, experiment.as_bytes()).to_string();
-    let base = settings.base_url();
-    let bundle = settings.directory.join("ca-bundle.crt");
-    let id = job.id.name();
-    let group = home.resource_group.as_deref().unwrap_or_default();
-    [
-        ("AZUREML_RUN_ID", id),
-        ("AZUREML_ARM_SUBSCRIPTION", home.subscription.as_str()),
-        ("AZUREML_ARM_RESOURCEGROUP", group),
-        ("AZUREML_ARM_WORKSPACE_NAME", home.name()),
-        ("AZUREML_ARM_PROJECT_NAME", experiment),
-        ("AZUREML_EXPERIMENT_ID", &experiment_id),
-        ("AZUREML_WORKSPACE_ID", &guid.to_string()),
-        ("AZUREML_SERVICE_ENDPOINT", &base),
-        (
-            "AZUREML_DISCOVERY_SERVICE_ENDPOINT",
-            &format!("{base}/discovery"),
-        ),
-        (
-            "MLFLOW_TRACKING_URI",
-            &format!("azureml://{}/mlflow/v1.0{home}?", settings.authority),
-        ),
-        ("MLFLOW_RUN_ID", id),
-        ("MLFLOW_EXPERIMENT_ID", &experiment_id),
-        ("MLFLOW_EXPERIMENT_NAME", experiment),
-        // Not Azure's: what clients within the job need to find this cloud and to trust it.
-        ("SSL_CERT_FILE", &bundle.to_string_lossy()),
-        ("REQUESTS_CA_BUNDLE", &bundle.to_string_lossy()),
-        ("AZUREML_CURRENT_CLOUD", cloud_metadata::NAME),
-        ("ARM_CLOUD_METADATA_URL", &cloud_metadata::url(settings)),
-        ("LANG", "C.UTF-8"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
-}
-
-/// The folder of the job's image in front of the simulator's own `PATH`.
-fn path_of(settings: &Settings, environment: Option<&Document>) -> String {
-    let own = settings.path.clone();
-    let Some(environment) = environment else {
-        return own;
-    };
-    let image = environment.body["properties"]["image"].as_str();
-    let name = environment
-        .id
-        .parent()
-        .map(|parent| parent.name().to_owned());
-    let mapping = settings.world.environments.iter().find(|mapping| {
-        let by_image = mapping.image.is_some() && mapping.image.as_deref() == image;
-        by_image || (mapping.name.is_some() && mapping.name == name)
-    });
-    match mapping {
-        Some(mapping) if mapping.python == Some(false) => {
-            let folder = settings.directory.join(WITHOUT_PYTHON);
-            folder.to_string_lossy().into_owned()
-        }
-        Some(mapping) => match &mapping.path {
-            Some(folder) => format!("{}:{own}", folder.display()),
-            None => own,
-        },
-        None => own,
-    }
-}
-
-fn inputs_of(transaction: &Transaction<'_>, job: &Document, properties: &Value) -> Vec<Input> {
-    let workspace = workspace_of(job);
-    let mut inputs = Vec::new();
-    for (name, input) in properties["inputs"].as_object().into_iter().flatten() {
-        let source = if input["jobInputType"] == "literal" {
-            Source::Text(input["value"].as_str().unwrap_or_default().to_owned())
-        } else {
-            let uri = resolved(
-                transaction,
-                &job.id,
-                input["uri"].as_str().unwrap_or_default(),
-            );
-            let path = uri::local_path(transaction, &workspace, &uri);
-            match input["mode"].as_str() {
-                Some("Direct") => Source::Text(uri),
-                Some("Download") => Source::Downloaded { uri, path },
-                mode => Source::Mounted {
-                    uri,
-                    path,
-                    read_only: mode != Some("ReadWriteMount"),
-                },
-            }
-        };
-        let name = name.clone();
-        inputs.push(Input { name, source });
-    }
-    inputs
-}
-
-fn workspace_of(job: &Document) -> ResourceId {
-    let mut workspace = job.id.clone();
-    workspace.segments.truncate(1);
-    workspace
-}
-
-/// The folders that outputs go to: where their URI says, else in the default datastore.
-fn outputs_of(
-    transaction: &Transaction<'_>,
-    job: &Document,
-    properties: &Value,
-) -> Result<Vec<(String, PathBuf)>, Problem> {
-    let workspace = workspace_of(job);
-    let mut outputs = Vec::new();
-    for (name, output) in properties["outputs"].as_object().into_iter().flatten() {
-        if name == kinds::DEFAULT_OUTPUT {
-            continue;
-        }
-        let uri = output["uri"].as_str().map_or_else(
-            || {
-                format!(
-                    "azureml://datastores/workspaceblobstore/paths/azureml/{}/{name}/",
-                    job.id.name()
-                )
-            },
-            str::to_owned,
-        );
-        let path = uri::local_path(transaction, &workspace, &uri);
-        let path = path.ok_or_else(|| Problem::Mount {
-            input: name.clone(),
-            uri,
-            reason: "NotFound",
-        })?;
-        outputs.push((name.clone(), path));
-    }
-    Ok(outputs)
-}
-
-/// The folder that a job's code asset was uploaded to.
-fn code_of(transaction: &Transaction<'_>, properties: &Value) -> Result<Option<PathBuf>, Problem> {
-    let Some(id) = properties["codeId"].as_str().and_then(ResourceId::parse) else {
-        return Ok(None);
-    };
-    let stored = transaction.state.documents.get(&id);
-    let uri = stored
-        .and_then(|code| code.body["properties"]["codeUri"].as_str())
-        .map(uri::plain);
-    let mut workspace = id;
-    workspace.segments.truncate(1);
-    let path = uri
-        .as_ref()
-        .and_then(|uri| uri::local_path(transaction, &workspace, uri));
-    path.map(Some).ok_or_else(|| Problem::Mount {
-        input: "code".to_owned(),
-        uri: uri.unwrap_or_default(),
-        reason: "NotFound",
-    })
-}
-
-/// The URI that a data asset stands for, or the URI itself.
-fn resolved(transaction: &Transaction<'_>, job: &ResourceId, uri: &str) -> String {
-    kinds::data_asset(uri, job)
-        .and_then(|asset| transaction.state.documents.get(&asset))
-        .and_then(|found| found.body["properties"]["dataUri"].as_str())
-        .unwrap_or(uri)
-        .to_owned()
-}
-
 impl Launch {
     /// A token for this run: the data plane takes it.
     pub(crate) fn issue_token(&mut self, azure: &Azure) -> String {
-        let now = azure.clock.now().timestamp;
-        let expiry = now.saturating_add(RUN_TOKEN_LIFETIME).unwrap_or(now);
+        let issued = run_token::issue(azure, &self.workspace, &self.id);
         self.environment.insert(
             "AZUREML_RUN_TOKEN_EXPIRY".to_owned(),
-            expiry.as_second().to_string(),
+            issued.expires.as_second().to_string(),
         );
-        azure.tokens.issue(
-            Principal::Run {
-                workspace: self.workspace.clone(),
-            },
-            now,
-            RUN_TOKEN_LIFETIME,
-            json!({"aud": azure.settings.base_url(), "runid": self.id}),
-        )
+        issued.token
     }
 
     /// Makes the directories and the inputs on each node; blocks.
@@ -368,7 +178,7 @@ impl Launch {
             });
         }
         let mut writable = vec![self.directory];
-        writable.extend(self.outputs.into_iter().map(|(_, folder)| folder));
+        writable.extend(self.outputs.iter().map(|output| output.folder().to_owned()));
         Ok(Start {
             run: self.run,
             read_only: self.inputs.iter().filter_map(Input::read_only).collect(),
@@ -403,11 +213,10 @@ impl Launch {
             command = replaced(&command, ("inputs", &input.name), &place);
             given.insert(format!("AZURE_ML_INPUT_{}", input.name), place);
         }
-        for (name, folder) in &self.outputs {
-            std::fs::create_dir_all(folder)?;
-            let place = folder.to_string_lossy().into_owned();
-            command = replaced(&command, ("outputs", name), &place);
-            given.insert(format!("AZURE_ML_OUTPUT_{name}"), place);
+        for output in &self.outputs {
+            let place = output.provide()?;
+            command = replaced(&command, ("outputs", &output.name), &place);
+            given.insert(format!("AZURE_ML_OUTPUT_{}", output.name), place);
         }
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let usual = BTreeMap::from([
@@ -449,42 +258,4 @@ struct Place {
     given: BTreeMap<String, String>,
     /// Variables that the job may set otherwise.
     usual: BTreeMap<String, String>,
-}
-
-/// Puts `value` where the command says `${{inputs.name}}` or `${{outputs.name}}`.
-fn replaced(command: &str, (kind, name): (&str, &str), value: &str) -> String {
-    let mut result = String::new();
-    let mut rest = command;
-    while let Some(at) = rest.find("${{") {
-        let Some(length) = rest[at..].find("}}") else {
-            break;
-        };
-        let inside = rest[at + 3..at + length].trim();
-        result.push_str(&rest[..at]);
-        if inside.split_once('.') == Some((kind, name)) {
-            result.push_str(value);
-        } else {
-            result.push_str(&rest[at..at + length + 2]);
-        }
-        rest = &rest[at + length + 2..];
-    }
-    result.push_str(rest);
-    result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_named_input_is_replaced() {
-        assert_eq!(
-            replaced(
-                "run a=${{inputs.a}} b=${{ inputs.ab }} c=${{outputs.a}}",
-                ("inputs", "a"),
-                "/mnt/x"
-            ),
-            "run a=/mnt/x b=${{ inputs.ab }} c=${{outputs.a}}"
-        );
-    }
 }

@@ -3,9 +3,12 @@
 
 pub(crate) mod inputs;
 pub(crate) mod launch;
-mod ranks;
+pub(crate) mod outputs;
+mod placeholders;
+pub(crate) mod ranks;
 pub(crate) mod supervisor;
 pub(crate) mod tree;
+pub(crate) mod variables;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -24,11 +24,8 @@ pub(crate) struct Rank {
 /// The processes of a job on nodes with these `addresses`. Without a distribution it is one, on the
 /// first node.
 pub(crate) fn of(properties: &Value, addresses: &[Ipv4Addr]) -> Vec<Rank> {
-    let distribution = &properties["distribution"];
-    let kind = distribution["distributionType"].as_str();
-    let per_node = distribution["processCountPerInstance"].as_u64();
-    let per_node = per_node.map_or(1, |count| usize::try_from(count).unwrap_or(1));
-    let nodes = if kind.is_some() { addresses.len() } else { 1 };
+    let kind = properties["distribution"]["distributionType"].as_str();
+    let (nodes, per_node) = spread(properties, addresses.len());
     let mut ranks = Vec::new();
     for (node, address) in addresses.iter().take(nodes).enumerate() {
         for local in 0..per_node {
@@ -57,6 +54,25 @@ pub(crate) fn of(properties: &Value, addresses: &[Ipv4Addr]) -> Vec<Rank> {
         }
     }
     ranks
+}
+
+/// The places of the nodes of each rank, among so many of them.
+pub(crate) fn nodes(properties: &Value, nodes: usize) -> impl Iterator<Item = usize> + use<> {
+    let (used, per_node) = spread(properties, nodes);
+    (0..used.min(nodes)).flat_map(move |node| std::iter::repeat_n(node, per_node))
+}
+
+/// How many of so many nodes have processes, and how many each of them has.
+fn spread(properties: &Value, nodes: usize) -> (usize, usize) {
+    let distribution = &properties["distribution"];
+    let per_node = distribution["processCountPerInstance"].as_u64();
+    let per_node = per_node.map_or(1, |count| usize::try_from(count).unwrap_or(1));
+    let used = if distribution["distributionType"].is_string() {
+        nodes
+    } else {
+        1
+    };
+    (used, per_node)
 }
 
 /// Where a process is among the others.

@@ -6,9 +6,10 @@ use http::{HeaderMap, StatusCode};
 use crate::arm::request::Query;
 use crate::azure::Azure;
 use crate::entra::{Audience, Principal};
+use crate::storage::StorageRequest;
 use crate::storage::account::Account;
+use crate::storage::error::StorageError;
 use crate::storage::sas::{self, Permission};
-use crate::storage::{StorageError, StorageRequest};
 
 /// Refuses a request that nothing permits.
 pub(crate) fn check(

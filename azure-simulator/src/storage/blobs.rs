@@ -11,8 +11,8 @@ use crate::azure::Azure;
 use crate::data_plane::run_files;
 use crate::files::{has_link, is_plain};
 use crate::lock;
-use crate::storage::StorageError;
 use crate::storage::account::{ARTIFACTS, Account};
+use crate::storage::error::StorageError;
 
 /// Folder of the simulator's directory with a folder an account.
 pub(crate) const ROOT: &str = "storage";

@@ -6,8 +6,9 @@ use http::StatusCode;
 
 use crate::answer::Answer;
 use crate::azure::Azure;
+use crate::storage::StorageRequest;
 use crate::storage::blobs::{self, Blob, Place};
-use crate::storage::{StorageError, StorageRequest};
+use crate::storage::error::StorageError;
 
 const MOST: usize = 5000;
 

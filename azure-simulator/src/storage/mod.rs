@@ -9,20 +9,26 @@
 pub(crate) mod account;
 mod authorization;
 pub(crate) mod blobs;
+mod block_list;
+pub(crate) mod blocks;
+mod error;
 mod listing;
+mod reading;
 pub(crate) mod sas;
 pub(crate) mod uri;
+mod writing;
 
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::answer::Answer;
 use crate::arm::request::{Query, decoded};
 use crate::azure::Azure;
-use blobs::{Blob, Place};
+use blobs::Place;
+use error::StorageError;
 use sas::Permission;
 
 /// The host label that tells an account's host from others.
@@ -40,64 +46,6 @@ pub(crate) struct StorageRequest {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) length: usize,
-}
-
-/// An error in the form of the storage services.
-#[derive(Debug)]
-pub(crate) struct StorageError {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    refused: Option<String>,
-}
-
-impl StorageError {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            refused: None,
-        }
-    }
-
-    fn refused(what: impl Into<String>) -> Self {
-        let what = what.into();
-        let mut error = Self::new(
-            StatusCode::BAD_REQUEST,
-            "UnsupportedHeader",
-            format!("{what} is not simulated."),
-        );
-        error.refused = Some(what);
-        error
-    }
-
-    fn blob_not_found() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "BlobNotFound",
-            "The specified blob does not exist.",
-        )
-    }
-
-    fn failed(problem: &std::io::Error) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "InternalError",
-            format!("A file of the storage account cannot be used: {problem}"),
-        )
-    }
-
-    fn answer(self) -> Answer {
-        let body = format!(
-            "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{}</Code><Message>{}</Message></Error>",
-            self.code,
-            listing::escaped(&self.message),
-        );
-        let mut answer = Answer::xml(self.status, body).header("x-ms-error-code", self.code);
-        answer.refused = self.refused;
-        answer
-    }
 }
 
 /// The path below `/blob/{account}` that a request stands for, where its host or the first part of
@@ -157,15 +105,22 @@ async fn answer(
     match operation {
         Operation::List => listing::list(azure, &place, &request).await,
         Operation::ContainerProperties => Ok(Answer::empty(StatusCode::OK)),
-        Operation::Read => read(azure, &place, &request).await,
-        Operation::Properties => Ok(described(blobs::find(azure, &place, &request.blob).await?)),
-        Operation::Put => {
-            put(azure, &place, &request, &body).await?;
+        Operation::Read => reading::read(azure, &place, &request).await,
+        Operation::Properties => {
             let blob = blobs::find(azure, &place, &request.blob).await?;
-            Ok(Answer::empty(StatusCode::CREATED)
-                .header("etag", blob.etag)
-                .header("last-modified", blob.last_modified)
-                .header("x-ms-request-server-encrypted", "true"))
+            Ok(reading::described(blob))
+        }
+        Operation::Put => {
+            writing::put(azure, &place, &request, &body).await?;
+            written(azure, &place, &request).await
+        }
+        Operation::PutBlock => {
+            writing::put_block(azure, &place, &request, &body).await?;
+            Ok(Answer::empty(StatusCode::CREATED).header("x-ms-request-server-encrypted", "true"))
+        }
+        Operation::PutBlockList => {
+            writing::put_block_list(azure, &place, &request, &body).await?;
+            written(azure, &place, &request).await
         }
         Operation::SetMetadata => {
             let blob = blobs::find(azure, &place, &request.blob).await?;
@@ -182,9 +137,23 @@ async fn answer(
                 .await
                 .map_err(|problem| StorageError::failed(&problem))?;
             azure.blob_metadata.forget(&blob.file);
+            azure.blocks.forget(&blob.file).await;
             Ok(Answer::empty(StatusCode::ACCEPTED))
         }
     }
+}
+
+/// What is told of a blob that was written.
+async fn written(
+    azure: &Azure,
+    place: &Place,
+    request: &StorageRequest,
+) -> Result<Answer, StorageError> {
+    let blob = blobs::find(azure, place, &request.blob).await?;
+    Ok(Answer::empty(StatusCode::CREATED)
+        .header("etag", blob.etag)
+        .header("last-modified", blob.last_modified)
+        .header("x-ms-request-server-encrypted", "true"))
 }
 
 /// What is wanted of a container or blob.
@@ -195,6 +164,8 @@ enum Operation {
     Read,
     Properties,
     Put,
+    PutBlock,
+    PutBlockList,
     SetMetadata,
     Delete,
 }
@@ -208,6 +179,8 @@ impl Operation {
             (&Method::GET, false, None) => Self::Read,
             (&Method::HEAD, false, None) => Self::Properties,
             (&Method::PUT, false, None) => Self::Put,
+            (&Method::PUT, false, Some("block")) => Self::PutBlock,
+            (&Method::PUT, false, Some("blocklist")) => Self::PutBlockList,
             (&Method::PUT, false, Some("metadata")) => Self::SetMetadata,
             (&Method::DELETE, false, None) => Self::Delete,
             _ => {
@@ -225,7 +198,9 @@ impl Operation {
         match self {
             Self::List | Self::ContainerProperties => Permission::List,
             Self::Read | Self::Properties => Permission::Read,
-            Self::Put | Self::SetMetadata => Permission::Write,
+            Self::Put | Self::PutBlock | Self::PutBlockList | Self::SetMetadata => {
+                Permission::Write
+            }
             Self::Delete => Permission::Delete,
         }
     }
@@ -259,100 +234,6 @@ impl StorageRequest {
     }
 }
 
-/// Put Blob: a block blob in one piece.
-async fn put(
-    azure: &Azure,
-    place: &Place,
-    request: &StorageRequest,
-    body: &Bytes,
-) -> Result<(), StorageError> {
-    let kind = request.headers.get("x-ms-blob-type");
-    match kind.and_then(|kind| kind.to_str().ok()) {
-        Some("BlockBlob") => {}
-        other => {
-            return Err(StorageError::refused(format!(
-                "A blob of the type '{}'",
-                other.unwrap_or_default()
-            )));
-        }
-    }
-    let file = blobs::locate(place, &request.blob)?;
-    let only_new = request
-        .headers
-        .get(http::header::IF_NONE_MATCH)
-        .is_some_and(|value| value == "*");
-    if only_new && tokio::fs::try_exists(&file).await.unwrap_or(false) {
-        return Err(StorageError::new(
-            StatusCode::CONFLICT,
-            "BlobAlreadyExists",
-            "The specified blob already exists.",
-        ));
-    }
-    blobs::write(&file, body).await?;
-    azure.blob_metadata.set(&file, metadata(&request.headers));
-    Ok(())
-}
-
-async fn read(
-    azure: &Azure,
-    place: &Place,
-    request: &StorageRequest,
-) -> Result<Answer, StorageError> {
-    let blob = blobs::find(azure, place, &request.blob).await?;
-    let bytes = tokio::fs::read(&blob.file)
-        .await
-        .map_err(|problem| StorageError::failed(&problem))?;
-    let range = request.headers.get("x-ms-range");
-    let range = range.or(request.headers.get(http::header::RANGE));
-    let answer = ranged(Bytes::from(bytes), range)?;
-    Ok(with_properties(answer, blob))
-}
-
-/// The part that a range asks for, `bytes=from-` or `bytes=from-to`: blobs know no others.
-fn ranged(bytes: Bytes, range: Option<&HeaderValue>) -> Result<Answer, StorageError> {
-    let asked = range
-        .and_then(|range| range.to_str().ok()?.strip_prefix("bytes="))
-        .and_then(|range| range.split_once('-'))
-        .and_then(|(from, to)| Some((from.parse::<usize>().ok()?, to.parse::<usize>().ok())));
-    let Some((from, to)) = asked else {
-        return Ok(Answer::bytes(bytes));
-    };
-    let all = bytes.len();
-    if from >= all {
-        return Err(StorageError::new(
-            StatusCode::RANGE_NOT_SATISFIABLE,
-            "InvalidRange",
-            "The range specified is invalid for the current size of the resource.",
-        ));
-    }
-    let end = to.map_or(all, |to| to.saturating_add(1).clamp(from, all));
-    let last = end.saturating_sub(1);
-    Ok(Answer::bytes(bytes.slice(from..end))
-        .with_status(StatusCode::PARTIAL_CONTENT)
-        .header("content-range", format!("bytes {from}-{last}/{all}")))
-}
-
-fn described(blob: Blob) -> Answer {
-    let size = blob.size;
-    with_properties(Answer::empty(StatusCode::OK), blob)
-        .header("content-length", size.to_string())
-        .header("content-type", "application/octet-stream")
-}
-
-fn with_properties(mut answer: Answer, blob: Blob) -> Answer {
-    for (name, value) in &blob.metadata {
-        if let Ok(name) = HeaderName::try_from(format!("x-ms-meta-{name}")) {
-            answer = answer.header_named(name, value.clone());
-        }
-    }
-    answer
-        .header("etag", blob.etag)
-        .header("last-modified", blob.last_modified)
-        .header("x-ms-blob-type", "BlockBlob")
-        .header("accept-ranges", "bytes")
-        .header("x-ms-server-encrypted", "true")
-}
-
 fn metadata(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
@@ -381,15 +262,5 @@ mod tests {
         ] {
             assert_eq!(internal_path(host, "/subscriptions/s"), None, "{host}");
         }
-    }
-
-    #[test]
-    fn a_range_beyond_the_end_is_refused_and_one_across_it_is_cut() {
-        let range = |text| HeaderValue::from_static(text);
-        let bytes = Bytes::from_static(b"0123456789");
-        let answer = ranged(bytes.clone(), Some(&range("bytes=8-99"))).unwrap();
-        assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
-        assert!(ranged(bytes.clone(), Some(&range("bytes=10-"))).is_err());
-        assert_eq!(ranged(bytes, None).unwrap().status, StatusCode::OK);
     }
 }

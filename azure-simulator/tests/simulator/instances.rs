@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use azure_simulator::{Timings, World};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::client::{Azure, until};
@@ -249,10 +250,94 @@ async fn services_are_told_of_the_first_node_or_of_all() {
 }
 
 #[tokio::test]
+async fn tools_beside_a_job_are_listed_and_not_started() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    let with = |services: Value| {
+        let mut body = azure.job_body("sleep 1000");
+        body["properties"]["services"] = services;
+        body
+    };
+    for refused in [
+        json!({"jobServiceType": "RayDashboard"}),
+        json!({"jobServiceType": "Custom"}),
+        json!({"jobServiceType": "VSCode", "port": "8080"}),
+        json!({"jobServiceType": "VSCode", "properties": {"logDir": "x"}}),
+    ] {
+        let body = with(json!({"x": refused}));
+        azure.put(&azure.ml("jobs/j1"), body).await.expect(400);
+    }
+    let log_dir = json!({"logDir": "outputs/tb"});
+    let body = with(json!({
+        "lab": {"jobServiceType": "JupyterLab"},
+        "code": {"jobServiceType": "VSCode"},
+        "shell": {"jobServiceType": "SSH", "properties": {"sshPublicKeys": "ssh-ed25519 A"}},
+        "board": {"jobServiceType": "TensorBoard", "properties": log_dir},
+    }));
+    azure.put(&azure.ml("jobs/j1"), body).await.expect(201);
+    let job = azure.job_is("j1", "Running").await;
+    let board = job["properties"]["services"]["board"].clone();
+    let expected = json!({
+        "jobServiceType": "TensorBoard", "port": null, "endpoint": null, "status": "NotStarted",
+        "errorMessage": null, "properties": log_dir, "nodes": null,
+    });
+    assert_eq!(board, expected);
+    let path = format!(
+        "/history/v1.0{}/runs/j1/serviceinstances/0",
+        azure.workspace
+    );
+    let instances = azure.get(&path).await.expect(200).body["instances"].clone();
+    assert_eq!(instances.as_object().unwrap().len(), 4);
+    assert_eq!(instances["lab"]["status"], "NotStarted");
+}
+
+#[tokio::test]
 async fn counts_that_make_no_sense_are_refused() {
     let azure = Azure::without_delays().await.with_pool(1).await;
     for (nodes, processes) in [(0, 1), (101, 1), (1, 0)] {
         let body = on_nodes(&azure, "true", nodes, processes);
         azure.put(&azure.ml("jobs/j1"), body).await.expect(400);
     }
+}
+
+#[tokio::test]
+async fn people_see_every_node_of_a_job_with_its_processes_and_logs() {
+    let azure = Azure::without_delays().await.with_pool(2).await;
+    let command = "echo \"said by $RANK\"; exec sleep 1000";
+    let body = on_nodes(&azure, command, 2, 2);
+    azure.put(&azure.ml("jobs/j1"), body).await.expect(201);
+    azure.job_is("j1", "Running").await;
+    until("every process has spoken", async || {
+        let said = (0..4).all(|rank| log_of(&azure, "j1", rank).contains("said by"));
+        said.then_some(())
+    })
+    .await;
+    let nodes = nodes_of(&azure, "j1");
+    let processes = azure.job_in_world("j1")["processes"].clone();
+    let expected = [(0, 0), (1, 0), (2, 1), (3, 1)].map(|(rank, node)| {
+        let log = format!("user_logs/std_log_process_{rank:02}.txt");
+        json!({"rank": rank, "node": nodes[node], "log": log})
+    });
+    assert_eq!(processes, json!(expected));
+    let page = azure
+        .control(Method::GET, "/runs/j1", None)
+        .await
+        .expect(200);
+    let known = azure.nodes();
+    for (node, ranks) in nodes.iter().zip(["0, 1", "2, 3"]) {
+        let entry = known.iter().find(|one| one["id"] == *node).unwrap();
+        let address = entry["address"].as_str().unwrap();
+        let shown = format!("{address}, processes {ranks}");
+        assert!(page.text.contains(&shown), "{shown}: {}", page.text);
+        assert!(page.text.contains(node));
+    }
+    for rank in 0..4 {
+        assert!(page.text.contains(&format!("said by {rank}")));
+        let path = format!("/jobs/j1/log?process={rank}");
+        let log = azure.control(Method::GET, &path, None).await.expect(200);
+        assert_eq!(log.text, format!("said by {rank}\n"));
+    }
+    let none = azure.control(Method::GET, "/jobs/j1/log?process=4", None);
+    none.await.expect(404);
+    let all = azure.control(Method::GET, "/", None).await.expect(200);
+    assert!(all.text.contains(" and 1 more"));
 }

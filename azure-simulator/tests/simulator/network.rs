@@ -207,3 +207,86 @@ async fn tags_of_a_network_can_be_patched() {
         .expect(400);
     assert_eq!(reply.code(), "InvalidTagNameCharacters");
 }
+
+#[tokio::test]
+async fn a_peering_takes_its_own_other_side_along_and_that_must_be_made_again_first() {
+    let azure = Azure::without_delays().await;
+    let names = ["hub", "one", "two"];
+    for (name, prefix) in names
+        .into_iter()
+        .zip(["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"])
+    {
+        let body = json!({"location": "eastus", "properties": {"addressSpace": {"addressPrefixes": [prefix]}}});
+        let path = azure.network(&format!("virtualNetworks/{name}"));
+        azure.put(&path, body).await.expect(201);
+    }
+    let side = |from: &str, to: &str| {
+        azure.network(&format!(
+            "virtualNetworks/{from}/virtualNetworkPeerings/to-{to}"
+        ))
+    };
+    let body = |to: &str| {
+        let id = azure.network(&format!("virtualNetworks/{to}"));
+        json!({"properties": {"remoteVirtualNetwork": {"id": id.split('?').next().unwrap()}}})
+    };
+    for (from, to) in [
+        ("hub", "one"),
+        ("one", "hub"),
+        ("hub", "two"),
+        ("two", "hub"),
+    ] {
+        azure.put(&side(from, to), body(to)).await.expect(201);
+    }
+    azure.delete(&side("hub", "one")).await.expect(202);
+    let state = async |from: &str, to: &str| {
+        let body = azure.get(&side(from, to)).await.expect(200).body;
+        body["properties"]["peeringState"].clone()
+    };
+    assert_eq!(state("one", "hub").await, "Disconnected");
+    assert_eq!(
+        state("two", "hub").await,
+        "Connected",
+        "another peering stays"
+    );
+    assert_eq!(state("hub", "two").await, "Connected");
+
+    let refused = azure
+        .put(&side("hub", "one"), body("one"))
+        .await
+        .expect(400);
+    assert_eq!(refused.code(), "RemotePeeringIsDisconnected");
+    azure.delete(&side("one", "hub")).await.expect(202);
+    azure
+        .put(&side("hub", "one"), body("one"))
+        .await
+        .expect(201);
+    assert_eq!(state("hub", "one").await, "Initiated");
+    azure
+        .put(&side("one", "hub"), body("hub"))
+        .await
+        .expect(201);
+    assert_eq!(state("hub", "one").await, "Connected");
+}
+
+#[tokio::test]
+async fn a_peering_says_that_it_goes_while_it_does() {
+    let world = World::default().with_timings(Timings {
+        network_delete_seconds: 3600.0,
+        ..Timings::none()
+    });
+    let azure = Azure::start(world).await;
+    for (name, prefix) in [("one", "10.2.0.0/16"), ("two", "10.3.0.0/16")] {
+        let body = json!({"location": "eastus", "properties": {"addressSpace": {"addressPrefixes": [prefix]}}});
+        let path = azure.network(&format!("virtualNetworks/{name}"));
+        azure.put(&path, body).await.expect(201);
+    }
+    let id = azure.network("virtualNetworks/two");
+    let body =
+        json!({"properties": {"remoteVirtualNetwork": {"id": id.split('?').next().unwrap()}}});
+    let path = azure.network("virtualNetworks/one/virtualNetworkPeerings/to-two");
+    azure.put(&path, body).await.expect(201);
+    azure.delete(&path).await.expect(202);
+    let going = azure.get(&path).await.expect(200).body;
+    assert_eq!(going["properties"]["provisioningState"], "Deleting");
+    azure.delete(&path).await.expect(202);
+}

@@ -69,6 +69,68 @@ async fn a_signed_url_lets_at_its_container_and_at_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_blob_is_made_of_blocks_in_the_order_of_their_list() {
+    let azure = Azure::without_delays().await;
+    let (signed, _) = azure.upload("one").await;
+    let blob = within(&signed, "large.bin");
+    let block = |id: &str| format!("{blob}&comp=block&blockid={id}");
+    for (id, content) in [
+        ("QQ==", "old"),
+        ("Qg==", "two "),
+        ("QQ==", "one "),
+        ("Qw==", "x"),
+    ] {
+        azure
+            .blob(Method::PUT, &block(id), content)
+            .await
+            .expect(201);
+    }
+    azure.blob(Method::GET, &blob, "").await.expect(404);
+    azure
+        .blob(Method::PUT, &block("%21"), "x")
+        .await
+        .expect(400);
+    let commit = format!("{blob}&comp=blocklist");
+    let list = async |entries: &str| {
+        let text = format!("<?xml version=\"1.0\"?><BlockList>{entries}</BlockList>");
+        azure.blob(Method::PUT, &commit, &text).await
+    };
+    let unknown = list("<Latest>Wg==</Latest>").await.expect(400);
+    assert_eq!(unknown.header("x-ms-error-code"), "InvalidBlockList");
+    let wrong = list("<Latest>Wg==").await.expect(400);
+    assert_eq!(wrong.header("x-ms-error-code"), "InvalidXmlDocument");
+    let both = "<Latest>QQ==</Latest><Uncommitted>Qg==</Uncommitted>";
+    assert!(!list(both).await.expect(201).header("etag").is_empty());
+    let read = azure.blob(Method::GET, &blob, "").await.expect(200);
+    assert_eq!(read.text, "one two ");
+    // Who has not had the answer sends the list again; what was not in it is gone.
+    list("<Latest>QQ==</Latest><Latest>Qg==</Latest>")
+        .await
+        .expect(201);
+    list("<Latest>Qw==</Latest>").await.expect(400);
+    list(both).await.expect(400);
+    azure
+        .blob(Method::PUT, &block("Qw=="), "three")
+        .await
+        .expect(201);
+    list("<Committed>Qg==</Committed><Latest>Qw==</Latest>")
+        .await
+        .expect(201);
+    let read = azure.blob(Method::GET, &blob, "").await.expect(200);
+    assert_eq!(read.text, "two three");
+    azure.blob(Method::PUT, &blob, "whole").await.expect(201);
+    list("<Committed>Qg==</Committed>").await.expect(400);
+    let part = azure.http.get(&blob).header("x-ms-range", "bytes=1-3");
+    let part = Reply::of(part.send().await.unwrap()).await.expect(206);
+    assert_eq!(
+        (part.text.as_str(), part.header("content-range")),
+        ("hol", "bytes 1-3/5")
+    );
+    let head = azure.blob(Method::HEAD, &blob, "").await.expect(200);
+    assert_eq!(head.header("content-length"), "5");
+}
+
+#[tokio::test]
 async fn a_job_starts_in_its_code_and_leaves_its_outputs_in_the_default_datastore() {
     let azure = Azure::without_delays().await.with_pool(1).await;
     let (signed, plain) = azure.upload("code").await;

@@ -3,8 +3,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::super::test_server::{Observations, Reply, TestServer, arm_client, reply, with_header};
-use super::super::{Class, ResourceId, Retry};
+use super::super::test_server::{
+    FakeEntra, Observations, Reply, TestServer, arm_client, arm_client_by, reply, with_header,
+};
+use super::super::{Class, Errand, Lane, ResourceId, Retry};
 use super::*;
 
 const NETWORK_API: &str = "2024-03-01";
@@ -50,6 +52,18 @@ async fn a_request_carries_token_api_version_and_ids() {
             .starts_with("dask-azureml-operator/")
     );
     assert!(uuid::Uuid::try_parse(seen.header("x-ms-client-request-id")).is_ok());
+}
+
+#[tokio::test]
+async fn a_write_that_holds_only_for_what_was_seen_names_its_etag() {
+    let server = TestServer::start(|_, _| reply(200, "null")).await;
+    let (client, id, body) = (server.client(), compute(), json!({}));
+    let etag = "W/\"7\"";
+    client.put_if_match(&id, "1", &body, etag).await.unwrap();
+    client.delete_if_match(&id, "1", &[], etag).await.unwrap();
+    for (seen, verb) in server.seen().iter().zip(["PUT", "DELETE"]) {
+        assert_eq!((seen.verb.as_str(), seen.header("if-match")), (verb, etag));
+    }
 }
 
 #[tokio::test]
@@ -242,6 +256,30 @@ async fn a_refused_token_is_renewed_once() {
 }
 
 #[tokio::test]
+async fn a_challenge_with_claims_is_answered_at_once_by_a_token_that_has_them() {
+    // {"access_token":{"nbf":"1"}}
+    let challenge =
+        "Bearer error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjoiMSJ9fQ==\"";
+    let refused = with_header(
+        refused(401, "InvalidAuthenticationToken"),
+        "www-authenticate",
+        challenge,
+    );
+    let server = TestServer::scripted([refused, reply(200, json!({}))]).await;
+    let entra = FakeEntra::default();
+    let client = arm_client_by(&entra, &server.address, &Observations::default());
+    client.get(&compute(), "1").await.unwrap();
+    let asked = entra.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(!asked[0].contains("claims="));
+    assert!(
+        asked[1].contains("&claims=%7B%22access%5Ftoken"),
+        "{}",
+        asked[1]
+    );
+}
+
+#[tokio::test]
 async fn a_token_refused_twice_is_an_error() {
     let server = TestServer::start(|_, _| refused(401, "InvalidAuthenticationToken")).await;
     let error = server.client().get(&compute(), "1").await.unwrap_err();
@@ -346,4 +384,135 @@ async fn neither_token_nor_secret_nor_body_is_shown() {
         assert!(!shown.contains(hidden), "{shown}");
     }
     assert!(shown.contains("the-client"));
+}
+
+/// An answer that says how many writes remain.
+fn with_writes_left(reply: Reply, left: &str) -> Reply {
+    with_header(reply, "x-ms-ratelimit-remaining-subscription-writes", left)
+}
+
+fn for_cluster(client: &ArmClient, lane: Lane, cluster: &str) -> ArmClient {
+    client.on_errand(Errand {
+        lane,
+        cluster: Some(cluster.into()),
+    })
+}
+
+#[tokio::test]
+async fn a_request_whose_turn_is_far_is_not_sent_and_says_when_it_comes() {
+    let server = TestServer::start(|_, _| with_writes_left(reply(200, "{}"), "3")).await;
+    let observations = Observations::default();
+    let client = arm_client(&server.address, &observations);
+    let body = json!({});
+    client.put(&compute(), "1", &body).await.unwrap();
+    // Of 200 writes ten are kept for deletes, and ten come back in a second: with three left it
+    // takes 0.8 s for the next one. Those behind it are sent away as soon as that takes too long.
+    let many = (0..30).map(|number| {
+        let client = for_cluster(&client, Lane::UserChange, &number.to_string());
+        async move { client.put(&compute(), "1", &json!({})).await }
+    });
+    let outcomes = futures::future::join_all(many).await;
+    let postponed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+    let last = postponed.last().unwrap();
+    assert_eq!(last.class(), Class::OutOfBudget);
+    assert_eq!(last.status(), None);
+    let Retry::After(wait) = last.retry() else {
+        panic!("{last}");
+    };
+    assert!(wait > Duration::from_secs(2), "{last}");
+    assert!(
+        last.message()
+            .starts_with("waits for Azure's rate limit: up to 50 requests are before it, about "),
+        "{last}"
+    );
+    assert_eq!(server.seen().len(), 31 - postponed.len());
+    let not_sent = observations
+        .all()
+        .iter()
+        .filter(|line| line.starts_with("postponed user_change writes"))
+        .count();
+    assert_eq!(not_sent, postponed.len());
+}
+
+#[tokio::test]
+async fn a_delete_and_a_read_of_its_own_count_go_while_writes_wait() {
+    let server = TestServer::start(|_, _| with_writes_left(reply(200, "{}"), "0")).await;
+    let client = server.client();
+    client.put(&compute(), "1", &json!({})).await.unwrap();
+    let writes = for_cluster(&client, Lane::Drift, "one");
+    let refused = writes.put(&compute(), "1", &json!({})).await.unwrap_err();
+    assert_eq!(refused.class(), Class::OutOfBudget);
+    client.get(&compute(), "1").await.unwrap();
+    client.delete(&compute(), "1", &[]).await.unwrap();
+    // Another subscription has a budget of its own.
+    let elsewhere: ResourceId = "/subscriptions/1/resourceGroups/rg".parse().unwrap();
+    writes.put(&elsewhere, "1", &json!({})).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_throttle_pauses_requests_of_its_type_and_what_is_retryable_none() {
+    let retryable = with_header(refused(429, "RetryableError"), "retry-after", "11");
+    let throttled = with_header(
+        refused(429, "SubscriptionRequestsThrottled"),
+        "retry-after",
+        "17",
+    );
+    let server = TestServer::scripted([
+        with_writes_left(retryable, "150"),
+        with_writes_left(reply(200, "{}"), "149"),
+        throttled,
+        reply(200, "{}"),
+    ])
+    .await;
+    let observations = Observations::default();
+    let client = arm_client(&server.address, &observations);
+    let body = json!({});
+    let error = client.put(&compute(), "1", &body).await.unwrap_err();
+    assert_eq!(error.class(), Class::Conflict);
+    client.put(&compute(), "1", &body).await.unwrap();
+    let error = client.put(&compute(), "1", &body).await.unwrap_err();
+    assert_eq!(error.class(), Class::Throttled);
+    for lane in Lane::ALL {
+        let client = for_cluster(&client, lane, "one");
+        let error = client.put(&compute(), "1", &body).await.unwrap_err();
+        let Retry::After(wait) = error.retry() else {
+            panic!("{error}");
+        };
+        assert_eq!(error.class(), Class::OutOfBudget, "{lane:?}");
+        assert!(wait > Duration::from_secs(15), "{error}");
+    }
+    client.get(&compute(), "1").await.unwrap();
+    assert_eq!(server.seen().len(), 4);
+    let throttles = observations.all();
+    assert!(throttles.contains(&"throttled writes".to_owned()));
+}
+
+#[tokio::test]
+async fn each_page_and_each_look_at_an_operation_waits_for_its_turn() {
+    let server = TestServer::start(|own, seen| {
+        let next = format!("{own}/subscriptions/0/page2");
+        let answer = match seen.target.as_str() {
+            "/subscriptions/0/page2" => reply(200, json!({"value": [2]})),
+            _ => reply(200, json!({"value": [1], "nextLink": next})),
+        };
+        with_header(
+            answer,
+            "x-ms-ratelimit-remaining-subscription-reads",
+            if seen.verb == "GET" { "0" } else { "9" },
+        )
+    })
+    .await;
+    let client = for_cluster(&server.client(), Lane::Drift, "one");
+    let computes = workspace().collection("computes").unwrap();
+    let error = client.list(&computes, "1", &[]).await.unwrap_err();
+    assert_eq!(error.class(), Class::OutOfBudget);
+    let operation = Operation {
+        url: format!("{}/subscriptions/0/operations/1", server.address)
+            .parse()
+            .unwrap(),
+        link: operation::Link::Status,
+    };
+    let error = client.poll(&operation).await.unwrap_err();
+    assert_eq!(error.class(), Class::OutOfBudget);
+    assert_eq!(server.seen().len(), 1);
 }

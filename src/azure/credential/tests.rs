@@ -3,7 +3,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::super::http_client::{HttpSettings, insecure_http_client};
+use super::super::identity::ServiceAccount;
 use super::super::test_server::{FakeEntra, Observations, client_secret, credential, token};
+use super::super::token_source::NoServiceAccountToken;
 use super::super::{Class, Retry, Unobserved};
 use super::*;
 use crate::clock::ManualClock;
@@ -47,6 +49,21 @@ async fn a_token_is_renewed_before_it_ends() {
     assert_eq!(text(&credential).await, "token-1");
     clock.advance(Duration::from_secs(20));
     assert_eq!(text(&credential).await, "token-2");
+}
+
+#[tokio::test]
+async fn tokens_that_begin_together_are_renewed_apart_and_all_of_them_before_they_end() {
+    for (spread, due) in [(0.0, 3300), (0.5, 3225), (1.0, 3150)] {
+        let (entra, clock) = (FakeEntra::default(), standing_clock());
+        let endpoint = Endpoint::new(None, None, None).unwrap();
+        let asking = Entra::new(client_secret(), &endpoint, entra.sources(), clock.clock());
+        let credential = Credential::of(asking, clock.clock(), Arc::new(Unobserved), spread);
+        assert_eq!(text(&credential).await, "token-1");
+        clock.advance(Duration::from_secs(due - 10));
+        assert_eq!(text(&credential).await, "token-1", "{spread}");
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(text(&credential).await, "token-2", "{spread}");
+    }
 }
 
 #[tokio::test]
@@ -96,13 +113,33 @@ async fn a_refused_token_is_replaced_once_for_all_who_hold_it() {
     let (entra, clock) = (FakeEntra::default(), standing_clock());
     let credential = of(&entra, &clock);
     let refused = credential.token().await.unwrap();
-    let renewed = join_all((0..5).map(|_| credential.renew(&refused))).await;
+    let renewed = join_all((0..5).map(|_| credential.renew(&refused, None))).await;
     assert!(
         renewed
             .iter()
             .all(|token| token.as_ref().unwrap().secret() == "token-2")
     );
     assert_eq!(entra.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn the_claims_that_azure_asks_for_go_into_the_next_request_for_a_token_alone() {
+    let (entra, clock) = (FakeEntra::default(), standing_clock());
+    let credential = of(&entra, &clock);
+    let refused = credential.token().await.unwrap();
+    let claims = r#"{"access_token":{"nbf":"1"}}"#;
+    let renewed = credential.renew(&refused, Some(claims)).await.unwrap();
+    assert_eq!(renewed.secret(), "token-2");
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(text(&credential).await, "token-3");
+    let asked = entra.asked();
+    assert!(
+        asked[1]
+            .ends_with(".default&claims=%7B%22access%5Ftoken%22%3A%7B%22nbf%22%3A%221%22%7D%7D"),
+        "{}",
+        asked[1]
+    );
+    assert!(!asked[0].contains("claims") && !asked[2].contains("claims"));
 }
 
 #[tokio::test]
@@ -208,6 +245,85 @@ async fn a_federated_token_is_read_anew_for_each_token() {
 }
 
 #[tokio::test]
+async fn a_service_account_of_a_namespace_proves_itself_by_its_own_token() {
+    let identity = Identity::FederatedServiceAccount {
+        tenant_id: "the-tenant".to_owned(),
+        client_id: "the-client".to_owned(),
+        service_account: ServiceAccount {
+            namespace: "weather".to_owned(),
+            name: "dask".to_owned(),
+        },
+    };
+    let (entra, clock) = (FakeEntra::default(), standing_clock());
+    let credential = credential(&entra, identity, clock.clock(), Arc::new(Unobserved));
+    credential.check().await.unwrap();
+    let asked = entra.asked();
+    assert!(
+        asked[0].contains("/the-tenant/oauth2/v2.0/token client_assertion=weather.dask&"),
+        "{}",
+        asked[0]
+    );
+    assert!(asked[0].contains("&client_id=the-client&"), "{}", asked[0]);
+
+    for (refused, class) in [
+        (true, Class::CredentialsRefused),
+        (false, Class::Unavailable),
+    ] {
+        entra.has_no_service_account(NoServiceAccountToken {
+            message: "no service account dask".to_owned(),
+            refused,
+        });
+        clock.advance(Duration::from_secs(3600));
+        let error = credential.check().await.unwrap_err();
+        assert_eq!(
+            (error.class(), error.message()),
+            (class, "no service account dask")
+        );
+    }
+    assert_eq!(entra.asked().len(), 1, "Entra has nothing to judge");
+}
+
+#[tokio::test]
+async fn a_managed_identity_is_asked_for_by_the_metadata_service() {
+    const IMDS: &str = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2019-08-01&resource=https%3A%2F%2Fmanagement.azure.com";
+    for (client_id, query) in [(None, ""), (Some("the-client"), "&client_id=the-client")] {
+        let identity = Identity::ManagedIdentity {
+            client_id: client_id.map(str::to_owned),
+        };
+        let (entra, clock) = (FakeEntra::default(), standing_clock());
+        let observations = Observations::default();
+        let credential = credential(
+            &entra,
+            identity,
+            clock.clock(),
+            Arc::new(observations.clone()),
+        );
+        for (status, class) in [
+            (400, Class::CredentialsRefused),
+            (404, Class::Unavailable),
+            (410, Class::Unavailable),
+            (429, Class::Throttled),
+            (500, Class::Unavailable),
+        ] {
+            let body =
+                json!({"error": "invalid_request", "error_description": "Identity not found"});
+            entra.answers_next(status, body);
+            let error = credential.check().await.unwrap_err();
+            assert_eq!((error.class(), error.status()), (class, Some(status)));
+            let assign = error.hint().is_some_and(|hint| hint.starts_with("assign"));
+            assert_eq!(assign, status == 400);
+        }
+        // Numbers are texts here.
+        let end = Clock::system().now().as_second() + 3600;
+        let token = json!({"access_token": "t", "expires_on": end.to_string(), "token_type": "Bearer", "resource": "r"});
+        entra.answers_next(200, token);
+        assert_eq!(text(&credential).await, "t");
+        assert_eq!(entra.asked().last().unwrap(), &format!("{IMDS}{query} "));
+        assert_eq!(observations.all().last().unwrap(), "GET token 200 ok");
+    }
+}
+
+#[tokio::test]
 async fn an_entra_that_is_not_there_or_never_answers_is_unreachable_within_the_deadline() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -225,7 +341,10 @@ async fn an_entra_that_is_not_there_or_never_answers_is_unreachable_within_the_d
         let credential = Credential::new(
             client_secret(),
             &endpoint,
-            http,
+            TokenSources {
+                entra: Arc::new(http),
+                ..FakeEntra::default().sources()
+            },
             Clock::system(),
             Arc::new(observations.clone()),
         );

@@ -131,3 +131,18 @@ async fn a_workspace_without_a_data_plane_is_an_error() {
         assert_eq!(error.class(), Class::Undecodable);
     }
 }
+
+#[tokio::test]
+async fn a_run_is_archived_by_the_field_that_is_its_jobs_too() {
+    let server = failed_run(String::new(), false).await;
+    let (plane, _) = details_of(&server).await;
+    plane.hide_run("noaa isd", "head").await.unwrap();
+    let seen = server.seen().pop().unwrap();
+    assert_eq!(seen.verb, "PATCH");
+    let path = format!("/history/v1.0{}", workspace());
+    assert_eq!(
+        seen.target,
+        format!("{path}/experiments/noaa%20isd/runs/head")
+    );
+    assert_eq!(seen.body, br#"{"hidden":true}"#);
+}

@@ -4,17 +4,19 @@
 mod tests;
 mod wire;
 
-use wire::{Have, Inner, InnerWant, OuterWant, ScaleSettings, SubnetReference, Want};
+use wire::{Have, Identities, Inner, InnerWant, OuterWant, ScaleSettings, SubnetReference, Want};
 pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 
-use jiff::{Span, SpanRelativeTo};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::json;
 
+use super::engine::POOL_PAUSE;
 use super::ownership::{Tags, tag_drift, tags_of_both};
 use super::{AzureKind, Change, Drift, Health, LeavingRule, Refusal, Scene, Standing, Wanted};
 use crate::api::{ConditionType, Priority, Reason};
 use crate::azure::ResourceId;
 use crate::cluster::Place;
+use crate::lookup::Lookup;
 
 pub struct ComputeCluster;
 
@@ -27,26 +29,32 @@ impl AzureKind for ComputeCluster {
     const DELETE_QUERY: &'static [(&'static str, &'static str)] =
         &[("underlyingResourceAction", "Delete")];
     const LEAVING: LeavingRule = LeavingRule::Delete;
+    const MADE_AGAIN_AFTER: Option<SignedDuration> = Some(POOL_PAUSE);
     type Want = Want;
     type Have = Have;
 
     fn want(scene: &Scene<'_>) -> Vec<Wanted<Want>> {
         let cluster = scene.cluster;
         let id = cluster.place.compute.clone();
-        let standing = match (
-            &cluster.compute.vm_size,
-            scene.observed.location(),
-            &cluster.place.network,
-        ) {
+        let absent = Refusal {
+            reason: Reason::PoolNotFound,
+            way_out: "create the pool, correct spec.compute.name, or use creationPolicy Create",
+        };
+        // A manifest that takes a pool over may leave its size open.
+        let vm_size = match &cluster.compute.vm_size {
+            None if cluster.compute.adopt => vm_size_of_what_is_there(scene, &id),
+            named => named.clone(),
+        };
+        let standing = match (vm_size, scene.observed.location(), &cluster.place.network) {
             (Some(vm_size), Some(location), Some(network)) if cluster.place.compute_is_ours => {
-                Standing::Own(body(scene, vm_size, location, &network.subnet))
+                let body = body(scene, &vm_size, location, &network.subnet);
+                if cluster.compute.adopt {
+                    Standing::Adopt { body, absent }
+                } else {
+                    Standing::Own(body)
+                }
             }
-            _ => Standing::Use {
-                absent: Refusal {
-                    reason: Reason::PoolNotFound,
-                    way_out: "create the pool, correct spec.compute.name, or use creationPolicy Create",
-                },
-            },
+            _ => Standing::Use { absent },
         };
         vec![Wanted { id, standing }]
     }
@@ -70,15 +78,17 @@ impl AzureKind for ComputeCluster {
         }
         let tags = tag_drift(&want.tags, have.tags.as_ref().unwrap_or(&Tags::new()));
         let scale = scale_drift(&wanted.scale_settings, inner.scale_settings.as_ref());
-        if !tags.is_empty() {
-            // PATCH takes scaleSettings alone (contract section 6); tags travel with the whole body.
+        let identities = identity_drift(want.identity.as_ref(), have.identity.as_ref());
+        if !tags.is_empty() || !identities.is_empty() {
+            // PATCH takes scaleSettings alone (contract section 6); the others travel with the whole body.
             let body = Want {
                 tags: tags_of_both(&want.tags, have.tags.as_ref()),
+                identity: identities_of_both(want.identity.as_ref(), have.identity.as_ref()),
                 ..want.clone()
             };
             return match serde_json::to_value(&body) {
                 Ok(body) => Drift::Update {
-                    fields: [tags, scale].concat(),
+                    fields: [tags, identities, scale].concat(),
                     change: Change::Put(body),
                 },
                 Err(_) => Drift::None,
@@ -124,7 +134,7 @@ impl AzureKind for ComputeCluster {
         );
         match health {
             Health::Failed { message, .. } if errors.contains("Quota") => Health::Failed { reason: Reason::QuotaExceeded, message },
-            Health::Failed { .. } | Health::Unfit { .. } | Health::Settling(_) => health,
+            Health::Failed { .. } | Health::Unfit { .. } | Health::Settling(_) | Health::Spent(_) => health,
             Health::Ready if properties.properties.as_ref().is_some_and(|inner| inner.subnet.is_none()) => Health::Unfit {
                 reason: Reason::NoSubnet,
                 message: "the pool lies in no subnet, so its nodes cannot be reached: use a pool that was made inside a virtual network".into(),
@@ -138,11 +148,20 @@ impl AzureKind for ComputeCluster {
     }
 }
 
+fn vm_size_of_what_is_there(scene: &Scene<'_>, id: &ResourceId) -> Option<String> {
+    let Lookup::Present(pool) = scene.observed.resource(id) else {
+        return None;
+    };
+    let size = pool.pointer("/properties/properties/vmSize")?.as_str()?;
+    Some(size.to_owned())
+}
+
 fn body(scene: &Scene<'_>, vm_size: &str, location: &str, subnet: &ResourceId) -> Want {
     let compute = &scene.cluster.compute;
     Want {
         location: location.to_owned(),
         tags: scene.cluster.owner.tags(&scene.cluster.user_tags),
+        identity: Identities::of(compute.identities.iter().cloned(), false),
         properties: OuterWant {
             compute_type: "AmlCompute",
             description: format!("Dask cluster {}", scene.cluster.place.identity),
@@ -201,6 +220,26 @@ fn fixed_drift(wanted: &InnerWant, have: &Inner) -> Vec<String> {
     .filter(|(_, differs)| *differs)
     .map(|(field, _)| field.to_owned())
     .collect()
+}
+
+/// Ours that are missing; what others assign to the pool is theirs.
+fn identity_drift(wanted: Option<&Identities>, have: Option<&Identities>) -> Vec<String> {
+    let mut wanted = wanted.into_iter().flat_map(Identities::ids);
+    let is_missing = |id: &String| !have.is_some_and(|have| have.has(id));
+    let field = || "identity.userAssignedIdentities".to_owned();
+    wanted.any(is_missing).then(field).into_iter().collect()
+}
+
+/// A PUT takes away the identities that it does not name.
+fn identities_of_both(
+    wanted: Option<&Identities>,
+    have: Option<&Identities>,
+) -> Option<Identities> {
+    let ours = wanted.into_iter().flat_map(Identities::ids);
+    let theirs = have.into_iter().flat_map(Identities::ids);
+    let theirs = theirs.filter(|id| !wanted.is_some_and(|wanted| wanted.has(id)));
+    let has_its_own = have.is_some_and(|have| have.kind.contains("SystemAssigned"));
+    Identities::of(ours.chain(theirs).cloned(), has_its_own)
 }
 
 fn scale_drift(wanted: &ScaleSettings, have: Option<&ScaleSettings>) -> Vec<String> {

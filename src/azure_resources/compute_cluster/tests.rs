@@ -6,6 +6,7 @@ fn want() -> Want {
     Want {
         location: "eastus".into(),
         tags: Tags::from([("dask-azureml-owner".into(), "u1".into())]),
+        identity: None,
         properties: OuterWant {
             compute_type: "AmlCompute",
             description: "Dask cluster weather/noaa-isd".into(),
@@ -96,6 +97,79 @@ fn a_tag_is_mended_by_put_which_keeps_the_tags_of_others() {
         body["tags"],
         json!({"cost": "7", "dask-azureml-owner": "u1"})
     );
+}
+
+const READER: &str = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/reader";
+const OTHER: &str = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/other";
+
+fn reading() -> Want {
+    Want {
+        identity: Identities::of([READER.to_owned()], false),
+        ..want()
+    }
+}
+
+fn identified(identity: Value) -> Have {
+    have(|body| body["identity"] = identity)
+}
+
+#[test]
+fn an_identity_as_azure_echoes_it_shows_no_drift_and_neither_do_those_of_others() {
+    let ids = json!({"principalId": "p", "clientId": "c"});
+    let echoed = READER.replace("resourceGroups", "resourcegroups");
+    let one = json!({"type": "UserAssigned", "userAssignedIdentities": {echoed: ids}});
+    let mut both = one.clone();
+    both["type"] = json!("SystemAssigned, UserAssigned");
+    both["userAssignedIdentities"][OTHER] = ids;
+    for (want, identity) in [
+        (reading(), one.clone()),
+        (reading(), both),
+        (want(), one),
+        (want(), json!({"type": "None"})),
+        (want(), Value::Null),
+    ] {
+        assert_eq!(
+            ComputeCluster::drift(&want, &identified(identity)),
+            Drift::None
+        );
+    }
+}
+
+#[test]
+fn an_identity_that_was_taken_from_the_pool_is_put_back_beside_those_of_others() {
+    let nothing = json!({"type": "UserAssigned", "userAssignedIdentities": {READER: {}}});
+    for (identity, expected) in [
+        (Value::Null, nothing),
+        (
+            json!({"type": "SystemAssigned,UserAssigned", "principalId": "p", "userAssignedIdentities": {OTHER: {"clientId": "c"}}}),
+            json!({"type": "SystemAssigned,UserAssigned", "userAssignedIdentities": {READER: {}, OTHER: {}}}),
+        ),
+    ] {
+        let Drift::Update {
+            fields,
+            change: Change::Put(body),
+        } = ComputeCluster::drift(&reading(), &identified(identity))
+        else {
+            unreachable!("a missing identity is a drift")
+        };
+        assert_eq!(fields, ["identity.userAssignedIdentities"]);
+        assert_eq!(body["identity"], expected);
+    }
+    let theirs = json!({"type": "SystemAssigned", "principalId": "p"});
+    let Drift::Update {
+        change: Change::Put(body),
+        ..
+    } = ComputeCluster::drift(
+        &want(),
+        &have(|body| {
+            body["identity"] = theirs;
+            body["tags"] = Value::Null;
+        }),
+    )
+    else {
+        unreachable!("a missing tag is a drift")
+    };
+    assert_eq!(body["identity"], json!({"type": "SystemAssigned"}));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The bodies of an AmlCompute (contract section 6; recorded exchange `compute-put-get-patch`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,51 @@ use crate::azure_resources::ownership::Tags;
 pub struct Want {
     pub location: String,
     pub tags: Tags,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identities>,
     pub properties: OuterWant,
+}
+
+/// The managed identities of a pool. What Azure adds to each of them, it reads from nobody.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identities {
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// By ARM id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_assigned_identities: Option<BTreeMap<String, Nothing>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Nothing {}
+
+impl Identities {
+    /// `None` for a pool without an identity.
+    pub fn of(ids: impl IntoIterator<Item = String>, has_its_own: bool) -> Option<Self> {
+        let ids: BTreeMap<_, _> = ids.into_iter().map(|id| (id, Nothing {})).collect();
+        let kind = match (has_its_own, ids.is_empty()) {
+            (false, true) => return None,
+            (true, true) => "SystemAssigned",
+            (false, false) => "UserAssigned",
+            (true, false) => "SystemAssigned,UserAssigned",
+        };
+        Some(Self {
+            kind: kind.into(),
+            user_assigned_identities: (!ids.is_empty()).then_some(ids),
+        })
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = &String> {
+        self.user_assigned_identities
+            .iter()
+            .flatten()
+            .map(|(id, _)| id)
+    }
+
+    pub fn has(&self, id: &str) -> bool {
+        self.ids().any(|held| held.eq_ignore_ascii_case(id))
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -54,6 +99,8 @@ pub struct SubnetReference {
 pub struct Have {
     #[serde(default)]
     pub tags: Option<Tags>,
+    #[serde(default)]
+    pub identity: Option<Identities>,
     pub properties: Outer,
 }
 

@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 use serde_json::json;
 
 use super::lineup::Lineup;
-use super::wire::{HEAD_TAG, Input, Resources, Want, WantProperties};
+use super::wire::{HEAD_TAG, Input, JobIdentity, Resources, Want, WantProperties};
 use crate::api::DatasetMode;
 use crate::azure_resources::Scene;
 use crate::azure_resources::data_asset::wire_type;
@@ -74,6 +74,10 @@ pub(super) fn body(scene: &Scene<'_>, lineup: &Lineup, name: JobName) -> Want {
             environment_variables,
             inputs: cluster.datasets.iter().map(input).collect(),
             resources: Resources { instance_count: 1 },
+            identity: cluster.compute.identities.first().map(|id| JobIdentity {
+                identity_type: "Managed",
+                resource_id: id.clone(),
+            }),
         },
     }
 }

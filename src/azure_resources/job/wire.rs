@@ -30,6 +30,16 @@ pub struct WantProperties {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Input>,
     pub resources: Resources,
+    /// Who reads the data; left out it is who submitted the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<JobIdentity>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobIdentity {
+    pub identity_type: &'static str,
+    pub resource_id: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -67,7 +67,7 @@ impl AzureKind for Subnet {
             return Vec::new();
         };
         let standing = match (place.is_ours, &network.subnet_address_prefix) {
-            (true, Some(prefix)) => Standing::OwnThroughParent(Want {
+            (true, Some(prefix)) => Standing::OwnWithoutTags(Want {
                 properties: WantProperties {
                     address_prefix: prefix.to_string(),
                 },

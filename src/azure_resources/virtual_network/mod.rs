@@ -81,15 +81,23 @@ impl AzureKind for VirtualNetwork {
             &network.address_prefix,
             scene.observed.location(),
         ) {
-            (true, Some(prefix), Some(location)) => Standing::Own(Want {
-                location: location.to_owned(),
-                tags: scene.cluster.owner.tags(&scene.cluster.user_tags),
-                properties: WantProperties {
-                    address_space: AddressSpace {
-                        address_prefixes: Some(vec![prefix.to_string()]),
+            (true, Some(prefix), Some(location)) => {
+                let body = Want {
+                    location: location.to_owned(),
+                    tags: scene.cluster.owner.tags(&scene.cluster.user_tags),
+                    properties: WantProperties {
+                        address_space: AddressSpace {
+                            address_prefixes: Some(vec![prefix.to_string()]),
+                        },
                     },
-                },
-            }),
+                };
+                if network.adopt {
+                    let absent = NOT_FOUND;
+                    Standing::Adopt { body, absent }
+                } else {
+                    Standing::Own(body)
+                }
+            }
             _ => Standing::Use { absent: NOT_FOUND },
         };
         vec![Wanted {
@@ -135,6 +143,18 @@ impl AzureKind for VirtualNetwork {
             fields,
             change: Change::Put(with_what_others_put_there(want, have, held)),
         }
+    }
+
+    /// Azure deletes a network with all subnets that nothing uses at that moment, whoever made them.
+    fn held_by_others(place: &Place, have: &Value) -> Option<String> {
+        let own = place.own_network()?.subnet.name();
+        let subnets = have.pointer("/properties/subnets")?.as_array()?;
+        let others: Vec<&str> = subnets
+            .iter()
+            .filter_map(|subnet| subnet.get("name")?.as_str())
+            .filter(|name| !name.eq_ignore_ascii_case(own))
+            .collect();
+        (!others.is_empty()).then(|| format!("subnets of others ({}) are", others.join(", ")))
     }
 
     fn health(have: &Have) -> Health {

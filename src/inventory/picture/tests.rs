@@ -265,6 +265,19 @@ fn what_nobody_knows_the_outcome_of_is_read_by_its_id_before_anything_is_said_of
 }
 
 #[test]
+fn a_network_is_read_again_after_a_write_to_what_lies_in_it() {
+    let mut world = World::empty();
+    world.look(&id(NETWORK));
+    world.get(&id(NETWORK), Some(in_state("Succeeded")));
+    world.later(1);
+    let subnet = id(NETWORK).child("subnets", "default").unwrap();
+    world.wrote(&subnet, Wrote::Resource(in_state("Succeeded")));
+    assert!(world.look(&subnet).is_some());
+    assert_eq!(world.look(&id(NETWORK)), None);
+    assert!(world.is_due(&one(&id(NETWORK))));
+}
+
+#[test]
 fn what_a_list_leaves_out_is_gone_only_when_its_id_says_so() {
     let mut world = World::empty();
     let head = job(&cluster("noaa"), "head-1");
@@ -355,6 +368,24 @@ fn a_failed_read_is_told_as_such_and_tried_again_later_each_time() {
     assert!(world.is_due(&jobs));
     assert_eq!(world.list(Listed::Jobs, &[]), ["noaa"]);
     assert_eq!(world.jobs(), Some(Ok(vec![])));
+}
+
+#[test]
+fn a_read_that_waits_for_its_turn_takes_nothing_back_of_what_is_known() {
+    let mut world = World::empty();
+    let turn = || {
+        let trouble = Trouble::passing(Reason::WaitingForBudget, "37 requests are before it");
+        Found::Failed(trouble, Retry::After(seconds(4)))
+    };
+    let jobs = Read::List(Listed::Jobs);
+    assert_eq!(world.learn(jobs, turn()), Vec::<String>::new());
+    assert_eq!(world.jobs(), Some(Ok(vec![])));
+    world.look(&id(NETWORK));
+    assert_eq!(world.learn(one(&id(NETWORK)), turn()), ["noaa"]);
+    assert!(matches!(
+        world.look(&id(NETWORK)),
+        Some(Lookup::Unavailable(trouble)) if trouble.reason == Reason::WaitingForBudget
+    ));
 }
 
 #[test]

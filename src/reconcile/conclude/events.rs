@@ -3,8 +3,11 @@
 use super::Outcome;
 use super::conditions::{Verdict, held};
 use crate::api::{ConditionType, DaskClusterStatus, DeletionPolicy, Reason, ReconcilePolicy};
+use crate::azure_resources::KINDS;
 use crate::cluster::Place;
-use crate::reconcile::plan::Action;
+use crate::kubernetes::ABANDON_ANNOTATION;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::plan::{Action, Finding, Response, is_about_credentials};
 use crate::reconcile::validate::Wanted;
 
 /// Something to tell once, as an event of `events.k8s.io`.
@@ -30,9 +33,18 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
             .conditions
             .iter()
             .find(|held| held.type_ == condition.type_);
-        let same = known
-            .is_some_and(|held| held.status == condition.status && held.reason == condition.reason);
-        let quiet = matches!(verdict.reason, Reason::Pending | Reason::Progressing)
+        let same = known.is_some_and(|held| {
+            held.status == condition.status
+                    && held.reason == condition.reason
+                    // Other fields are another drift.
+                    && (verdict.reason != Reason::Drifted || held.message == condition.message)
+        });
+        let waits = [
+            Reason::Pending,
+            Reason::Progressing,
+            Reason::WaitingForBudget,
+        ];
+        let quiet = waits.contains(&verdict.reason)
             || is(ConditionType::Stalled) && !verdict.is_true()
             || verdict.reason == Reason::Deleting && !is(ConditionType::Ready);
         if same || quiet {
@@ -69,12 +81,42 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
         .done()
         .any(|step| matches!(step.action, Action::RemoveFinalizer));
     if deleted && let Wanted::Nothing(place) = outcome.wanted {
-        events.push(farewell(outcome, place));
+        events.push(if outcome.observed.is_abandoned {
+            abandonment(outcome, place)
+        } else {
+            farewell(outcome, place)
+        });
     }
+    events.extend(locked_out(outcome, status));
     if let Some(event) = unroutable(outcome, status) {
         events.push(event);
     }
     events
+}
+
+/// What somebody did in Azure and the operator undoes at once, so that no condition may come to show it. One event for
+/// all of a kind: Kubernetes counts further ones of the same reason, and drops what they say.
+pub(super) fn occurrences(findings: &[Finding]) -> Vec<Event> {
+    // Conditions show the other responses until somebody acts.
+    let told = [
+        (Response::SetBack, Reason::Drifted, "SetBack"),
+        (Response::MadeAgain, Reason::DeletedInAzure, "MakeAgain"),
+    ];
+    told.into_iter()
+        .filter_map(|(response, reason, action)| {
+            let notes: Vec<_> = findings
+                .iter()
+                .filter(|found| found.response == response)
+                .map(Finding::to_string)
+                .collect();
+            (!notes.is_empty()).then(|| Event {
+                warning: true,
+                reason,
+                action,
+                note: notes.join("; "),
+            })
+        })
+        .collect()
 }
 
 fn action_word(condition: &str) -> &'static str {
@@ -109,7 +151,7 @@ fn is_told_by_another(status: &DaskClusterStatus, reason: Reason) -> bool {
 
 /// The last event names what stays in Azure.
 fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
-    let before = outcome.before;
+    let others = not_taken_along(outcome.observed, place);
     let left = match (&outcome.observed.annotations.policy, place.deletion_policy) {
         (ReconcilePolicy::Observe, _) => format!(
             "nothing was written to Azure, as the reconcile-policy is observe: pool {}, its network and all jobs stay as they are, and cost what they cost",
@@ -119,13 +161,17 @@ fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
             "pool {}, its network and all jobs stay in Azure and go on costing money, as the reconcile-policy is detach-on-delete",
             place.compute.name()
         ),
+        (_, DeletionPolicy::Delete) if !others.is_empty() => format!(
+            "everything that was proven to be this cluster's own is gone; {} stays, as its tags do not name this cluster or others have something in it",
+            others.join(", ")
+        ),
         (_, DeletionPolicy::Delete) => "nothing that costs money is left in Azure".to_owned(),
         (_, DeletionPolicy::Retain) => format!(
             "the jobs have ended; pool {} and its network stay, as deletionPolicy is Retain",
             place.compute.name()
         ),
     };
-    let note = match registered_versions(before, place).as_slice() {
+    let note = match registered_versions(outcome.before, place).as_slice() {
         [] => left,
         [only] => format!("{left}; {only} stays in the workspace, as it is shared"),
         [others @ .., last] => format!(
@@ -138,6 +184,67 @@ fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
         reason: Reason::Deleting,
         action: "Delete",
         note,
+    }
+}
+
+/// What is still there under the names that the cluster would have taken along.
+fn not_taken_along(observed: &Observed, place: &Place) -> Vec<String> {
+    let places = KINDS.iter().flat_map(|kind| {
+        let ids = (kind.places)(place);
+        ids.into_iter().map(|id| (kind.name, id))
+    });
+    places
+        .filter(|(_, id)| observed.resource(id).present().is_some())
+        .map(|(kind, id)| format!("{kind} {}", id.title()))
+        .collect()
+}
+
+/// Says once, and anew when it changes, what a cluster lacks that wants to leave and is not let into Azure.
+fn locked_out(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event> {
+    if !matches!(outcome.wanted, Wanted::Nothing(_)) {
+        return None;
+    }
+    let blocked = &outcome.plan.blocked;
+    let reason = blocked
+        .iter()
+        .map(|blocked| blocked.trouble.reason)
+        .find(|reason| is_about_credentials(*reason))?;
+    let told = |status| held(status, ConditionType::Ready).map(|held| &held.message);
+    let message = told(status)?;
+    (told(outcome.before) != Some(message)).then(|| Event {
+        warning: true,
+        reason,
+        action: "Delete",
+        note: message.clone(),
+    })
+}
+
+/// The last event of a cluster that was let go names everything that it may have left, as far as the manifest and what
+/// was last seen of it tell.
+fn abandonment(outcome: &Outcome<'_>, place: &Place) -> Event {
+    let mut left = Vec::new();
+    if place.compute_is_ours {
+        left.push(format!("pool {}", place.compute));
+    }
+    if let Some(network) = place.own_network() {
+        left.push(format!("network {}", network.virtual_network));
+    }
+    let head = outcome.before.run.as_ref().and_then(|run| run.name.clone());
+    left.push(format!(
+        "the jobs of workspace {} whose names begin with {}{}",
+        place.workspace,
+        place.identity.job_prefix(),
+        head.map_or_else(String::new, |head| format!(" (the head is {head})")),
+    ));
+    left.extend(registered_versions(outcome.before, place));
+    Event {
+        warning: true,
+        reason: Reason::Abandoned,
+        action: "Delete",
+        note: format!(
+            "let go by {ABANDON_ANNOTATION}; what was made of these is left in Azure: {}",
+            left.join("; ")
+        ),
     }
 }
 

@@ -20,14 +20,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::conditions::{Verdict, conditions, held};
-use self::events::events;
+use self::events::{events, occurrences};
 use self::next::next;
 use self::preflight::preflight_verdict;
 use self::stages::stage_verdict;
 use self::summary::summarize;
 use super::act::Acted;
 use super::observed::Observed;
-use super::plan::Plan;
+use super::plan::{Finding, Plan, is_about_credentials};
 use super::status::{Facts, details};
 use super::validate::Wanted;
 use crate::api::{ConditionStatus, ConditionType, DaskClusterStatus, Phase, Reason};
@@ -37,7 +37,10 @@ use crate::lookup::Trouble;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conclusion {
     pub status: DaskClusterStatus,
+    /// What changed in the status; told with it.
     pub events: Vec<Event>,
+    /// What happened, whether or not the status comes to show it.
+    pub occurrences: Vec<Event>,
     pub next: Next,
 }
 
@@ -52,6 +55,8 @@ pub(super) struct Outcome<'a> {
     pub now: Timestamp,
     /// When anything of this cluster last changed.
     pub changed_at: Timestamp,
+    /// What the plan found and no plan before it had.
+    pub new_findings: &'a [Finding],
     /// The last look led to another plan.
     pub plan_is_new: bool,
     /// What a dry run would do.
@@ -116,6 +121,8 @@ pub(super) fn acknowledge(
         );
         (stage, verdict)
     }));
+    let going = ConditionType::CredentialsTrouble;
+    verdicts.extend(held(before, going).map(|held| (going, Verdict::of(held))));
     Some(DaskClusterStatus {
         observed_generation: Some(generation),
         conditions: conditions(before, verdicts, generation, now),
@@ -132,6 +139,7 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         .collect();
     let facts = Facts::gather(outcome);
     let summary = summarize(outcome, &stages, &troubles, &facts);
+    let is_ready = summary.ready.is_true();
     let mut verdicts = vec![
         (ConditionType::Ready, summary.ready),
         (ConditionType::Reconciling, summary.reconciling),
@@ -140,6 +148,7 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
     ];
     verdicts.extend(stages);
     let request = &outcome.observed.annotations.requested_at;
+    verdicts.extend(credentials_trouble(outcome, &troubles, is_ready));
     let status = DaskClusterStatus {
         observed_generation: Some(outcome.generation),
         conditions: conditions(outcome.before, verdicts, outcome.generation, outcome.now),
@@ -151,10 +160,12 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         ..details(outcome, &facts)
     };
     let events = events(outcome, &status);
+    let occurrences = occurrences(outcome.new_findings);
     let next = next(outcome, &status);
     Conclusion {
         status,
         events,
+        occurrences,
         next,
     }
 }
@@ -165,6 +176,38 @@ const LONGEST_PLAN: usize = 32_768;
 fn shortened(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(LONGEST_PLAN));
     text
+}
+
+/// What is wrong with the credentials, where `Ready` does not say it: a cluster that works is Ready without them, and
+/// while its Secret is being deleted. One that goes lets go of its Secret by itself.
+fn credentials_trouble(
+    outcome: &Outcome<'_>,
+    troubles: &[(ConditionType, Trouble)],
+    is_ready: bool,
+) -> Option<(ConditionType, Verdict)> {
+    if matches!(outcome.wanted, Wanted::Nothing(_)) || outcome.observed.namespace_is_going {
+        return None;
+    }
+    let credentials = &outcome.observed.credentials;
+    let of_credentials = |(_, trouble): &&(_, Trouble)| is_about_credentials(trouble.reason);
+    let refused = troubles.iter().filter(|_| is_ready).find(of_credentials);
+    let (reason, message) = match (refused, &credentials.secret) {
+        (Some((_, trouble)), _) => (trouble.reason, trouble.message.clone()),
+        (None, Some(secret)) if credentials.going => (
+            Reason::SecretBeingDeleted,
+            format!(
+                "somebody deletes Secret {}, which this cluster needs to leave Azure again: it stays until the cluster is gone. To keep the cluster, name another Secret in spec.credentialsSecretName",
+                secret.name
+            ),
+        ),
+        (None, _) => return None,
+    };
+    let verdict = Verdict {
+        status: ConditionStatus::True,
+        reason,
+        message,
+    };
+    Some((ConditionType::CredentialsTrouble, verdict))
 }
 
 /// What stands in the way: planned, or found while acting.

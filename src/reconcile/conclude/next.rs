@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Outcome;
-use crate::api::DaskClusterStatus;
+use crate::api::{DaskClusterStatus, Reason};
 use crate::reconcile::plan::Action;
 
 /// When to look again, unless something wakes us before.
@@ -39,6 +39,12 @@ pub(super) fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
     let age =
         Duration::try_from(outcome.now.duration_since(outcome.changed_at)).unwrap_or_default();
     let moving = (age / 4).clamp(QUICKEST, SLOWEST);
+    let turns = outcome
+        .plan
+        .blocked
+        .iter()
+        .filter(|blocked| blocked.trouble.reason == Reason::WaitingForBudget)
+        .filter_map(|blocked| blocked.trouble.retry_after);
     let due = outcome
         .observed
         .setbacks
@@ -47,6 +53,7 @@ pub(super) fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
         .chain(acted.next_tries())
         .filter(|at| *at > outcome.now)
         .map(|at| Duration::try_from(at.duration_since(outcome.now)).unwrap_or_default())
+        .chain(turns)
         .min();
     let waits_for_itself = !outcome.plan.waits.is_empty() || outcome.plan.is_settled();
     Next::After(match due {

@@ -4,7 +4,7 @@ use super::Outcome;
 use super::conditions::{Verdict, held};
 use crate::api::{ConditionStatus, ConditionType, Reason};
 use crate::lookup::Trouble;
-use crate::reconcile::plan::held_up;
+use crate::reconcile::plan::{Finding, Response, held_up};
 use crate::reconcile::validate::Wanted;
 
 /// `troubles`: all that stands in the way, by stage.
@@ -62,11 +62,13 @@ pub(super) fn stage_verdict(
         if outcome.acted.was_cut_short() {
             return verdict(ConditionStatus::False, Reason::Pending, held_up(step));
         }
-        return verdict(
-            ConditionStatus::False,
-            Reason::Provisioning,
-            step.action.to_string(),
-        );
+        let found = finding(outcome, stage, &[Response::SetBack, Response::MadeAgain]);
+        let reason = match found.map(|found| found.response) {
+            Some(Response::MadeAgain) => Reason::DeletedInAzure,
+            _ => Reason::Provisioning,
+        };
+        let message = found.map_or_else(|| step.action.to_string(), Finding::to_string);
+        return verdict(ConditionStatus::False, reason, message);
     }
     // Not looked at, or something stands in the way of everything: what the stage was like is the best that is known.
     let was_looked_at = !outcome.plan.unseen.contains(&stage)
@@ -76,6 +78,9 @@ pub(super) fn stage_verdict(
             .waits
             .iter()
             .any(|wait| wait.stage == ConditionType::Ready);
+    if was_looked_at && let Some(found) = finding(outcome, stage, &[Response::Reported]) {
+        return verdict(ConditionStatus::True, Reason::Drifted, found.to_string());
+    }
     if was_looked_at {
         return verdict(ConditionStatus::True, Reason::Ready, String::new());
     }
@@ -83,4 +88,13 @@ pub(super) fn stage_verdict(
         || verdict(ConditionStatus::Unknown, Reason::Pending, String::new()),
         Verdict::of,
     )
+}
+
+fn finding<'a>(
+    outcome: &Outcome<'a>,
+    stage: ConditionType,
+    responses: &[Response],
+) -> Option<&'a Finding> {
+    let mut findings = outcome.plan.findings.iter();
+    findings.find(|found| found.stage == stage && responses.contains(&found.response))
 }

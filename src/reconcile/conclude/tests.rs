@@ -4,6 +4,7 @@
 mod acknowledgement;
 mod conditions;
 mod events;
+mod findings;
 mod next;
 mod policy;
 mod preflight;
@@ -103,6 +104,7 @@ impl Round {
             before: &self.before,
             now: self.now,
             changed_at: self.changed_at,
+            new_findings: &plan.findings,
             plan_is_new: self.plan_is_new,
             planned_changes: None,
             resync: RESYNC,

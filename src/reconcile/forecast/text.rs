@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Change, Cost, Forecast, Side, Verb};
 use crate::reconcile::plan::Blocked;
-use crate::reconcile::preflight::Finding;
+use crate::reconcile::preflight::Obstacle;
 
 const NOTHING: &str = "Nothing would be done.\n";
 const STOPPED: &str = "Nothing would be done until what stands in the way is gone.\n";
@@ -132,7 +132,7 @@ impl Forecast {
 
     /// For programs: the names here are stable.
     pub fn to_json(&self) -> Value {
-        let finding = |finding: &Finding| {
+        let finding = |finding: &Obstacle| {
             json!({
                 "check": finding.check.as_str(),
                 "stops": finding.stops,

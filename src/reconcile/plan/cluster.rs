@@ -6,6 +6,7 @@ use super::stages::{SchedulerStage, fallen_silent, plan_stages};
 use super::{Action, Blocked, Follow, Plan, Step, children, held_up};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::{AzureKind as _, Job, KINDS, LeavingRule, Scene};
+use crate::lookup::Trouble;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::preflight::{self, Check, Preflight};
 use crate::reconcile::validate::ValidCluster;
@@ -70,11 +71,12 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
             id: cluster.place.job(name.job),
             api_version: Job::API_VERSION,
         };
-        plan.steps.push(Step::new(
-            action,
-            ConditionType::WorkersReady,
-            name.why.clone(),
-        ));
+        // A pool that is replaced lets all of its jobs go.
+        if plan.steps.iter().all(|step| step.action != action) {
+            let why = name.why.clone();
+            plan.steps
+                .push(Step::new(action, ConditionType::WorkersReady, why));
+        }
     }
     if going.retire > 0 {
         let why = format!("{} workers are wanted", cluster.worker.replicas);
@@ -108,7 +110,7 @@ fn hold_credentials(observed: &Observed, plan: &mut Plan) {
     if let Some(secret) = credentials
         .secret
         .as_ref()
-        .filter(|_| !credentials.held && credentials.trouble.is_none())
+        .filter(|_| !credentials.held && !credentials.going && credentials.trouble.is_none())
     {
         let action = Action::HoldCredentials(secret.clone());
         plan.steps
@@ -123,7 +125,7 @@ fn release_credentials(observed: &Observed, plan: &mut Plan) {
         plan.steps.push(Step::new(
             action,
             ConditionType::Ready,
-            "no DaskCluster names it any more",
+            "no DaskCluster uses it any more",
         ));
     }
 }
@@ -137,6 +139,21 @@ fn may_touch_azure(
 ) -> bool {
     if let Some(trouble) = &observed.credentials.trouble {
         plan.block(ConditionType::Ready, trouble.clone());
+        return false;
+    }
+    // It could not be removed again.
+    if let Some(secret) = &observed.credentials.secret
+        && observed.credentials.going
+        && !observed.has_finalizer
+    {
+        let message = format!(
+            "Secret {} is being deleted: create it anew once it is gone, or name another in spec.credentialsSecretName",
+            secret.name
+        );
+        plan.block(
+            ConditionType::Ready,
+            Trouble::passing(Reason::CredentialsMissing, message),
+        );
         return false;
     }
     match preflight::workspace(cluster, observed) {
@@ -187,7 +204,7 @@ fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool, stops: bool) 
         }
         let is_the_clusters_own = matches!(
             kind.leaving,
-            LeavingRule::Delete | LeavingRule::DeleteWithParent
+            LeavingRule::Delete | LeavingRule::DeleteWithParent | LeavingRule::DeleteByName
         );
         refused |= is_the_clusters_own && share.blocked.iter().any(is_not_ours);
         plan.add(share);
@@ -198,7 +215,7 @@ fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool, stops: bool) 
 }
 
 fn is_not_ours(blocked: &Blocked) -> bool {
-    blocked.trouble.reason == Reason::NotOurs
+    [Reason::NotOurs, Reason::AlreadyOwned].contains(&blocked.trouble.reason)
 }
 
 /// A cluster of which something is refused never runs: what else were made for it would only be left behind.

@@ -1,12 +1,15 @@
-//! The plan of a cluster that goes: jobs, then the pool, then subnet and network. It always ends.
+//! The plan of a cluster that goes: jobs, then the pool, then subnet and network. It always ends: at the latest when somebody
+//! says that it may leave everything behind.
 
 use super::{Action, Plan, Step};
 use crate::api::{ConditionType, Reason, ReconcilePolicy};
+use crate::azure::Lane;
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::owner_uid;
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Leaving};
 use crate::cluster::Place;
-use crate::lookup::Lookup;
+use crate::kubernetes::ABANDON_ANNOTATION;
+use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::observed::Observed;
 
 const STAGE: ConditionType = ConditionType::Ready;
@@ -18,39 +21,72 @@ pub(super) fn plan(place: &Place, observed: &Observed) -> Plan {
         return plan;
     }
     let policy = &observed.annotations.policy;
-    let is_let_go = *policy == ReconcilePolicy::Observe;
-    let why = match policy {
-        ReconcilePolicy::Observe | ReconcilePolicy::DetachOnDelete => {
-            "what is in Azure stays, as the policy asks for"
-        }
-        ReconcilePolicy::Manage | ReconcilePolicy::Unknown(_) => "nothing is left in Azure",
-    };
-    if is_let_go || azure_is_clean(place, observed, &mut plan) {
-        let credentials = &observed.credentials;
-        let own = credentials
-            .secret
-            .iter()
-            .filter(|_| credentials.held && credentials.last_user);
-        for secret in credentials.releasable.iter().chain(own) {
-            let action = Action::ReleaseCredentials(secret.clone());
-            plan.steps.push(
-                Step::new(
-                    action,
-                    STAGE,
-                    "nothing is left in Azure that it is needed for",
-                )
-                .gating(),
-            );
-        }
-        plan.steps
-            .push(Step::new(Action::RemoveFinalizer, STAGE, why));
+    let stays = "what is in Azure stays, as the policy asks for";
+    if observed.is_abandoned {
+        let why = format!("{ABANDON_ANNOTATION} says so, whatever is left in Azure");
+        let_go(observed, &mut plan, &why, &why);
+    } else if *policy == ReconcilePolicy::Observe {
+        let_go(observed, &mut plan, stays, stays);
+    } else if azure_is_clean(place, observed, &mut plan) {
+        let detaches = *policy == ReconcilePolicy::DetachOnDelete;
+        let_go(
+            observed,
+            &mut plan,
+            "nothing is left in Azure that it is needed for",
+            if detaches {
+                stays
+            } else {
+                "nothing is left in Azure"
+            },
+        );
     }
+    let steps = std::mem::take(&mut plan.steps).into_iter();
+    plan.steps = steps.map(|step| step.on_lane(Lane::Delete)).collect();
     plan
+}
+
+fn let_go(observed: &Observed, plan: &mut Plan, why_secret: &str, why_cluster: &str) {
+    let credentials = &observed.credentials;
+    let own = credentials
+        .secret
+        .iter()
+        .filter(|_| credentials.held && credentials.last_user);
+    for secret in credentials.releasable.iter().chain(own) {
+        let action = Action::ReleaseCredentials(secret.clone());
+        plan.steps
+            .push(Step::new(action, STAGE, why_secret).gating());
+    }
+    plan.steps
+        .push(Step::new(Action::RemoveFinalizer, STAGE, why_cluster));
+}
+
+/// What keeps us from looking, and the way out where it is that nobody lets us in any more.
+fn unseen(place: &Place, trouble: &Trouble) -> Trouble {
+    let trouble = trouble.clone().not_lasting();
+    if !is_about_credentials(trouble.reason) {
+        return trouble;
+    }
+    let identity = &place.identity;
+    Trouble {
+        message: format!(
+            "{}; without that nothing can be removed from Azure. To let the DaskCluster go and leave everything there: kubectl annotate -n {} daskcluster {} {ABANDON_ANNOTATION}=true",
+            trouble.message, identity.namespace, identity.name
+        ),
+        ..trouble
+    }
+}
+
+/// Whether it is the identity itself that is missing or refused.
+pub(crate) fn is_about_credentials(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::CredentialsMissing | Reason::CredentialsRefused
+    )
 }
 
 fn azure_is_clean(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
     if let Some(trouble) = &observed.credentials.trouble {
-        plan.block(STAGE, trouble.clone().not_lasting());
+        plan.block(STAGE, unseen(place, trouble));
         return false;
     }
     match &observed.workspace {
@@ -58,7 +94,7 @@ fn azure_is_clean(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
         // A workspace takes its jobs and computes with it; the network may lie elsewhere.
         Lookup::Absent => return leave_kinds(place, observed, plan),
         Lookup::Unavailable(trouble) => {
-            plan.block(STAGE, trouble.clone().not_lasting());
+            plan.block(STAGE, unseen(place, trouble));
             return false;
         }
         Lookup::NotAsked => {

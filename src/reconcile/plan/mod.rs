@@ -2,6 +2,7 @@
 
 mod children;
 mod cluster;
+mod finding;
 mod leaving;
 mod stages;
 mod step;
@@ -9,6 +10,8 @@ mod step;
 mod tests;
 
 pub(crate) use cluster::CONNECTION;
+pub use finding::{Finding, Response};
+pub(crate) use leaving::is_about_credentials;
 pub use stages::SchedulerStage;
 pub(crate) use stages::registered_workers;
 pub use step::{Action, Child, Step};
@@ -17,10 +20,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::observed::Observed;
-use super::preflight::{Check, Finding, Preflight};
+use super::preflight::{Check, Obstacle, Preflight};
 use super::validate::Wanted;
 use crate::api::{ConditionType, RECONCILE_POLICY, Reason, ReconcilePolicy};
-use crate::azure_resources::KindPlan;
+use crate::azure::ResourceId;
+use crate::azure_resources::{Gone, KindPlan};
 use crate::dask::Target;
 use crate::lookup::Trouble;
 
@@ -40,6 +44,12 @@ pub struct Plan {
     /// What was found before the first spend; `None` where it was not looked for.
     pub preflight: Option<Preflight>,
     pub follow: Follow,
+    /// What somebody did in Azure, and what is done about it. It stands in the way of nothing.
+    pub findings: Vec<Finding>,
+    /// What is as the spec asks for, with the fingerprint of what that is.
+    pub as_wanted: Vec<(ResourceId, String)>,
+    /// What is about to be deleted to be made again, or is gone by now.
+    pub replaced: Vec<(ResourceId, Gone)>,
 }
 
 /// Which scheduler is to be asked for its state.
@@ -84,6 +94,9 @@ impl Plan {
         self.steps.extend(share.steps);
         self.waits.extend(share.waits);
         self.blocked.extend(share.blocked);
+        self.findings.extend(share.findings);
+        self.as_wanted.extend(share.as_wanted);
+        self.replaced.extend(share.replaced);
     }
 
     /// Nothing to do, nothing to wait for, nothing in the way.
@@ -105,7 +118,7 @@ impl Plan {
             "nothing is written, as the annotation {RECONCILE_POLICY} says '{policy}': write manage, observe or detach-on-delete, or take it off"
         );
         let trouble = Trouble::lasting(Reason::UnknownPolicy, message);
-        let finding = Finding {
+        let finding = Obstacle {
             check: Check::Annotations,
             stops: true,
             stage: ConditionType::Ready,
@@ -117,7 +130,7 @@ impl Plan {
     }
 
     /// What stands in the way of nothing yet.
-    fn warnings(&self) -> impl Iterator<Item = &Finding> {
+    fn warnings(&self) -> impl Iterator<Item = &Obstacle> {
         let findings = self.preflight.iter().flat_map(|found| &found.findings);
         findings.filter(|finding| !finding.stops)
     }
@@ -180,8 +193,15 @@ pub fn plan(wanted: &Wanted, observed: &Observed) -> Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_settled() && self.withheld.is_empty() && self.warnings().next().is_none() {
+        if self.is_settled()
+            && self.findings.is_empty()
+            && self.withheld.is_empty()
+            && self.warnings().next().is_none()
+        {
             return f.write_str("nothing to do\n");
+        }
+        for finding in &self.findings {
+            writeln!(f, "found {} {finding}", finding.stage)?;
         }
         for step in &self.steps {
             writeln!(f, "do    {step}")?;
@@ -204,7 +224,7 @@ impl fmt::Display for Plan {
                 trouble.reason, trouble.message
             )?;
         }
-        for Finding { stage, trouble, .. } in self.warnings() {
+        for Obstacle { stage, trouble, .. } in self.warnings() {
             writeln!(f, "warn  {stage} {}: {}", trouble.reason, trouble.message)?;
         }
         for stage in &self.unseen {

@@ -8,6 +8,7 @@ use crate::api::{ConditionType, Reason};
 use crate::azure_resources::job::{JobFacts, JobStatus, Lineup, Occupant, lasting_failure};
 use crate::azure_resources::{ComputeHave, Scene};
 use crate::dask::{Silence, State, Target};
+use crate::kubernetes_children::{DASHBOARD_PORT, SCHEDULER_PORT};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::Slot;
 use crate::scaling::LettingGo;
@@ -46,6 +47,26 @@ impl HeadAddress {
         })
     }
 
+    /// Where the scheduler of a head is that runs and tells nothing: on the node that Azure says runs the job, at the
+    /// ports that the bootstrap takes when they are free. Only the token's answer shows whether it is.
+    fn looked_for(scene: &Scene<'_>, head: &JobFacts) -> Option<Self> {
+        if !is_late_to_publish(scene, head.started_at) {
+            return None;
+        }
+        let mut nodes = scene.observed.pool_nodes.present()?.iter();
+        let node = nodes.find(|node| node.run_id.as_ref() == Some(&head.id))?;
+        let ip: Ipv4Addr = node.private_ip_address.as_ref()?.parse().ok()?;
+        Some(Self {
+            scheduler: format!("tcp://{ip}:{SCHEDULER_PORT}"),
+            dashboard: format!("http://{ip}:{DASHBOARD_PORT}"),
+            jupyter: None,
+            head_node: ip.to_string(),
+            ip,
+            scheduler_port: SCHEDULER_PORT,
+            dashboard_port: DASHBOARD_PORT,
+        })
+    }
+
     /// Kubernetes takes it into an EndpointSlice.
     pub fn is_routable(&self) -> bool {
         !self.ip.is_loopback()
@@ -53,6 +74,15 @@ impl HeadAddress {
             && !self.ip.is_unspecified()
             && !self.ip.is_multicast()
     }
+}
+
+/// A head publishes within seconds of its start; after this long it is looked for.
+const PUBLISHES_WITHIN_SECONDS: i64 = 60;
+
+fn is_late_to_publish(scene: &Scene<'_>, running_since: Option<jiff::Timestamp>) -> bool {
+    running_since.is_some_and(|since| {
+        scene.observed.seen_at.duration_since(since).as_secs() >= PUBLISHES_WITHIN_SECONDS
+    })
 }
 
 fn host_and_port(url: &str, scheme: &str) -> Option<(Ipv4Addr, u16)> {
@@ -73,6 +103,8 @@ pub enum SchedulerStage {
     /// It runs and has published nothing.
     Silent {
         running_since: Option<jiff::Timestamp>,
+        /// Where it is looked for; nobody is told of it before it answers.
+        looked_for: Option<HeadAddress>,
     },
     /// The address lies where no node of ours is known to be.
     Doubted(HeadAddress),
@@ -89,8 +121,19 @@ impl SchedulerStage {
             return Self::Job(head.status.clone());
         }
         let Some(address) = HeadAddress::published(head) else {
-            return Self::Silent {
-                running_since: head.started_at,
+            let looked_for = HeadAddress::looked_for(scene, head);
+            let sight = &scene.observed.scheduler;
+            let has_answered = |address: &HeadAddress| {
+                let target = sight.target.as_ref();
+                sight.state.is_some()
+                    && target.is_some_and(|target| target.dashboard == address.dashboard)
+            };
+            return match looked_for {
+                Some(address) if has_answered(&address) => Self::Published(address),
+                looked_for => Self::Silent {
+                    running_since: head.started_at,
+                    looked_for,
+                },
             };
         };
         let in_subnet = scene
@@ -117,9 +160,24 @@ impl SchedulerStage {
         }
     }
 
+    /// Only the nodes of the pool can say more.
+    pub fn needs_nodes(&self, scene: &Scene<'_>) -> bool {
+        match self {
+            Self::Doubted(_) => true,
+            Self::Silent {
+                running_since,
+                looked_for: None,
+            } => is_late_to_publish(scene, *running_since),
+            _ => false,
+        }
+    }
+
     /// Who is to be asked.
     pub(super) fn target(&self, scene: &Scene<'_>, lineup: &Lineup) -> Option<Target> {
-        let address = self.believed()?;
+        let address = match self {
+            Self::Silent { looked_for, .. } => looked_for.as_ref()?,
+            _ => self.believed()?,
+        };
         Some(Target {
             head_run: scene.cluster.place.identity.job_id(lineup.head.name()),
             dashboard: address.dashboard.clone(),
@@ -196,7 +254,7 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
             Reason::HeadFailed,
             format!("job {head} is {status}; a new head follows when it has ended"),
         ),
-        SchedulerStage::Silent { running_since } => {
+        SchedulerStage::Silent { running_since, .. } => {
             let late = running_since.is_some_and(|since| {
                 scene.observed.seen_at.duration_since(since).as_secs() > timeout
             });

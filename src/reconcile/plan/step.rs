@@ -5,7 +5,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 
 use crate::api::ConditionType;
-use crate::azure::ResourceId;
+use crate::azure::{Lane, ResourceId};
 use crate::azure_resources::AzureKind;
 use crate::kubernetes_children::HeldConnection;
 use crate::reconcile::observed::SecretReference;
@@ -19,6 +19,10 @@ pub struct Step {
     pub stage: ConditionType,
     /// When it fails, nothing after it is done.
     pub gates: bool,
+    /// How urgent it is among all that is asked of Azure.
+    pub lane: Lane,
+    /// What somebody with the rights can do where ours do not reach.
+    pub remedy: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +37,9 @@ pub enum Action {
         id: ResourceId,
         api_version: &'static str,
         body: Value,
+        /// Only while what is there has this etag: a body that carries along what others put there must not undo
+        /// what they did since.
+        if_match: Option<String>,
     },
     PatchAzure {
         kind: &'static str,
@@ -45,6 +52,8 @@ pub enum Action {
         id: ResourceId,
         api_version: &'static str,
         query: &'static [(&'static str, &'static str)],
+        /// Only while what is there has this etag, so that nothing goes with it that came since.
+        if_match: Option<String>,
     },
     CancelJob {
         id: ResourceId,
@@ -85,6 +94,8 @@ impl Step {
             why: why.into(),
             stage,
             gates: false,
+            lane: Lane::UserChange,
+            remedy: None,
         }
     }
 
@@ -96,6 +107,11 @@ impl Step {
         }
     }
 
+    #[must_use]
+    pub fn on_lane(self, lane: Lane) -> Self {
+        Self { lane, ..self }
+    }
+
     pub fn put<K: AzureKind>(id: ResourceId, body: Value, why: &str) -> Self {
         let stage = K::stage(&id);
         let action = Action::PutAzure {
@@ -103,6 +119,7 @@ impl Step {
             id,
             api_version: K::API_VERSION,
             body,
+            if_match: None,
         };
         // A head that cannot be submitted takes its workers with it: without it they are of no use.
         let gates = stage == ConditionType::SchedulerReady;
@@ -110,6 +127,17 @@ impl Step {
             gates,
             ..Self::new(action, stage, why)
         }
+    }
+
+    /// What is decided from what is there holds only while that is unchanged, where its kind has etags.
+    #[must_use]
+    pub fn if_unchanged(mut self, have: &Value) -> Self {
+        if let Action::PutAzure { if_match, .. } | Action::DeleteAzure { if_match, .. } =
+            &mut self.action
+        {
+            *if_match = have.get("etag").and_then(Value::as_str).map(str::to_owned);
+        }
+        self
     }
 
     pub fn patch<K: AzureKind>(id: ResourceId, body: Value, why: &str) -> Self {
@@ -130,6 +158,7 @@ impl Step {
             id,
             api_version: K::API_VERSION,
             query: K::DELETE_QUERY,
+            if_match: None,
         };
         Self::new(action, stage, why)
     }
@@ -156,6 +185,17 @@ impl Action {
             | Self::CancelJob { .. }
             | Self::DeleteEndpointSlice { .. }
             | Self::RetireWorkers { .. } => false,
+        }
+    }
+
+    /// Writes to this resource.
+    pub fn is_of(&self, resource: &ResourceId) -> bool {
+        match self {
+            Self::PutAzure { id, .. }
+            | Self::PatchAzure { id, .. }
+            | Self::DeleteAzure { id, .. }
+            | Self::CancelJob { id, .. } => id == resource,
+            _ => false,
         }
     }
 

@@ -3,6 +3,8 @@
 mod children;
 mod leaving;
 mod lifecycle;
+mod owning;
+mod peerings;
 mod policy;
 mod trouble;
 

@@ -21,7 +21,7 @@ use crate::lookup::{Lookup, Trouble};
 /// What was found before the first spend.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Preflight {
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Obstacle>,
     /// All that could be asked has answered: looking again tells nothing new.
     pub is_complete: bool,
     /// What the nodes of the pool will be, as far as the region tells.
@@ -30,7 +30,7 @@ pub struct Preflight {
 
 /// Something that stands in the way, or will when the cluster grows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
+pub struct Obstacle {
     pub check: Check,
     /// Nothing is made as long as it stands; otherwise a warning.
     pub stops: bool,
@@ -117,7 +117,7 @@ impl Preflight {
     }
 
     fn find(&mut self, check: Check, stops: bool, stage: ConditionType, trouble: Trouble) {
-        self.findings.push(Finding {
+        self.findings.push(Obstacle {
             check,
             stops,
             stage,
@@ -203,6 +203,10 @@ impl Preflight {
         all.insert(CONNECTION);
         for kind in KINDS.iter().filter(|kind| kind.name != Job::NAME) {
             for blocked in (kind.plan)(&scene, &all).blocked {
+                // Whoever owns the far side of a peering may take days; the pool does not wait for it.
+                if blocked.trouble.reason == Reason::PeeringPending {
+                    continue;
+                }
                 self.stop(Check::Resource, blocked.stage, blocked.trouble);
             }
         }
@@ -317,7 +321,7 @@ impl Check {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weight = if self.stops { "stop" } else { "warning" };
         write!(

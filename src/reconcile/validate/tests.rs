@@ -163,6 +163,8 @@ fn what_was_left_out_of_network_pool_and_workers_is_filled_in() {
         cluster.compute,
         ValidCompute {
             vm_size: Some("STANDARD_DS13_V2".into()),
+            identities: Vec::new(),
+            adopt: false,
             priority: Priority::Dedicated,
             min_nodes: 0,
             max_nodes: 100,

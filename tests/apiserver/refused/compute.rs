@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Refusal, all_refused, refusal, values};
-use crate::manifest::{existing_pool, remove, set, story};
+use crate::manifest::{READER, adopted_pool, existing_pool, remove, set, story};
 
 pub(super) fn compute() -> Vec<Refusal> {
     let mut refusals = vec![
@@ -30,6 +30,24 @@ pub(super) fn compute() -> Vec<Refusal> {
             &[remove("/spec/compute/name")],
             "spec.compute.name",
             "name is required with creationPolicy UseExisting",
+        ),
+        refusal(
+            adopted_pool(),
+            &[remove("/spec/compute/name")],
+            "spec.compute.name",
+            "name is required with creationPolicy UseExisting and Adopt",
+        ),
+        refusal(
+            adopted_pool(),
+            &[remove("/spec/network")],
+            "spec.network",
+            "network is required",
+        ),
+        refusal(
+            adopted_pool(),
+            &[set("/spec/network", story()["spec"]["network"].clone())],
+            "spec.network.creationPolicy",
+            "a pool that exists lies in a network that exists",
         ),
         refusal(
             story(),
@@ -60,6 +78,43 @@ pub(super) fn compute() -> Vec<Refusal> {
             "do nothing with creationPolicy UseExisting",
         ));
     }
+    refusals.push(refusal(
+        existing_pool(),
+        &[set(
+            "/spec/compute/identity",
+            json!({"userAssigned": [READER]}),
+        )],
+        "spec.compute.identity",
+        "must be left out with creationPolicy UseExisting",
+    ));
+    refusals.extend(values(
+        "/spec/compute/identity",
+        [json!({})],
+        "spec.compute.identity.userAssigned",
+        "Required value",
+    ));
+    refusals.extend(values(
+        "/spec/compute/identity/userAssigned",
+        [
+            json!(["reader"]),
+            json!([READER.replace("ManagedIdentity", "Compute")]),
+            json!([READER, format!("{READER}/more")]),
+        ],
+        "spec.compute.identity.userAssigned",
+        "must hold ARM ids such as",
+    ));
+    refusals.extend(values(
+        "/spec/compute/identity/userAssigned",
+        [json!([])],
+        "spec.compute.identity.userAssigned",
+        "should have at least 1 items",
+    ));
+    refusals.extend(values(
+        "/spec/compute/identity/userAssigned",
+        [json!([READER, READER])],
+        "spec.compute.identity.userAssigned[1]",
+        "Duplicate value",
+    ));
     refusals.extend(values(
         "/spec/compute/name",
         ["", "ds", "1pool", "-pool", "ds13_pool"],
@@ -86,9 +141,9 @@ pub(super) fn compute() -> Vec<Refusal> {
     ));
     refusals.extend(values(
         "/spec/compute/creationPolicy",
-        ["Adopt"],
+        ["Take"],
         "spec.compute.creationPolicy",
-        "supported values: \"Create\", \"UseExisting\"",
+        "supported values: \"Create\", \"UseExisting\", \"Adopt\"",
     ));
     refusals.extend(values(
         "/spec/compute/minNodes",

@@ -77,8 +77,8 @@ async fn unknown_fields_are_refused_by_name() {
             "unknown field \"spec.datasets[0].url\"",
         ),
         (
-            "/spec/network/peerings",
-            "unknown field \"spec.network.peerings\"",
+            "/spec/network/natGateway",
+            "unknown field \"spec.network.natGateway\"",
         ),
     ] {
         let words = server

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Refusal, all_refused, refusal, values};
-use crate::manifest::{existing_network, existing_pool, least, remove, set, story};
+use crate::manifest::{REMOTE, existing_network, existing_pool, least, remove, set, story};
 
 pub(super) fn network() -> Vec<Refusal> {
     let mut refusals = vec![
@@ -56,11 +56,12 @@ pub(super) fn network() -> Vec<Refusal> {
             "Required value",
         ),
     ];
+    refusals.extend(peerings());
     refusals.extend(values(
         "/spec/network/creationPolicy",
-        ["Adopt", "create", ""],
+        ["Take", "create", ""],
         "spec.network.creationPolicy",
-        "supported values: \"Create\", \"UseExisting\"",
+        "supported values: \"Create\", \"UseExisting\", \"Adopt\"",
     ));
     refusals.extend(values(
         "/spec/network/virtualNetwork/name",
@@ -149,6 +150,52 @@ pub(super) fn network() -> Vec<Refusal> {
             ],
             "spec.network.subnet.addressPrefix",
             "is too small for compute.maxNodes",
+        ));
+    }
+    refusals
+}
+
+fn peerings() -> Vec<Refusal> {
+    let to = |ids: &[&str]| {
+        let peerings: Vec<_> = ids
+            .iter()
+            .map(|id| json!({"remoteVirtualNetworkId": id}))
+            .collect();
+        [set("/spec/network/peerings", json!(peerings))]
+    };
+    let own = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/RG-dask/providers/Microsoft.Network/virtualNetworks/DASK-vnet";
+    let mut refusals = vec![
+        refusal(
+            existing_network(),
+            &to(&[REMOTE]),
+            "spec.network.peerings",
+            "must be left out with creationPolicy UseExisting",
+        ),
+        refusal(
+            least(),
+            &to(&[REMOTE, &REMOTE.replace("aks-vnet", "AKS-vnet")]),
+            "spec.network.peerings",
+            "must name each network once",
+        ),
+        refusal(
+            least(),
+            &to(&[own]),
+            "spec.network.peerings",
+            "a network cannot be peered with itself",
+        ),
+    ];
+    for id in [
+        "",
+        "aks-vnet",
+        &REMOTE.replace("/virtualNetworks/", "/loadBalancers/"),
+        &REMOTE.replace("99999999-", ""),
+        &format!("{REMOTE}/subnets/default"),
+    ] {
+        refusals.push(refusal(
+            least(),
+            &to(&[id]),
+            "spec.network.peerings[0].remoteVirtualNetworkId",
+            "must be the ARM id of a virtual network",
         ));
     }
     refusals

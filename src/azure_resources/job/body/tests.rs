@@ -28,6 +28,26 @@ fn demanding() -> World {
     })
 }
 
+#[test]
+fn jobs_read_data_as_the_first_identity_of_their_pool() {
+    let id = |name: &str| {
+        format!(
+            "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+        )
+    };
+    let world = World::provisioned(|spec| {
+        spec["compute"]["identity"] = json!({"userAssigned": [id("reader"), id("other")]});
+    });
+    for slot in [Slot::Head, Slot::Worker(0)] {
+        assert_eq!(
+            submitted(&world, slot)["properties"]["identity"],
+            json!({"identityType": "Managed", "resourceId": id("reader")})
+        );
+        let without = submitted(&demanding(), slot);
+        assert_eq!(without["properties"].get("identity"), None);
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "whoever runs the test says whether to write golden bodies anew"

@@ -104,9 +104,9 @@ impl Fleet {
 #[test]
 fn settled_clusters_cost_the_pages_of_two_lists_each_half_minute_and_their_network_now_and_then() {
     for (count, pages) in [(1, 1 + 1), (100, 10 + 1), (1000, 100 + 10)] {
-        let reads = Fleet::of(count, Pace::Settled).reads_in(seconds(600), false);
-        let lists = pages * 600 / 30;
-        let network = 600 / 300;
+        let reads = Fleet::of(count, Pace::Settled).reads_in(seconds(300), false);
+        let lists = pages * 300 / 30;
+        let network = 1;
         // A look at either end.
         assert!(
             (lists..=lists + pages + network + 1).contains(&reads),
@@ -117,11 +117,11 @@ fn settled_clusters_cost_the_pages_of_two_lists_each_half_minute_and_their_netwo
 
 #[test]
 fn clusters_that_move_cost_no_more_than_a_fifth_of_the_bucket_however_many_they_are() {
-    for count in [1, 100, 1000] {
+    for count in [1, 10, 100] {
         let reads = Fleet::of(count, Pace::Moving).reads_in(seconds(60), true);
         let fifth = 60 * 25 / 5;
-        // A list of a hundred pages is paid for at once, or afterwards.
-        let tolerance = 110;
+        // A list of many pages is paid for at once, or afterwards.
+        let tolerance = 60;
         assert!(
             (fifth - tolerance..=fifth + tolerance).contains(&reads),
             "{count} clusters: {reads} reads, a fifth are {fifth}"

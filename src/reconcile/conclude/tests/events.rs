@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Round, running, throttled, told_of_running};
-use crate::api::{DaskClusterStatus, Reason};
+use super::{Round, running, throttled, told, told_of_running};
+use crate::api::{ConditionType, DaskClusterStatus, Reason};
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::conclude::Event;
 use crate::reconcile::fixtures::World;
@@ -69,6 +69,27 @@ fn each_stage_that_moves_is_told() {
     ] {
         assert_eq!(lines(&Round::of(world)), expected);
     }
+}
+
+#[test]
+fn a_turn_that_is_waited_for_stands_in_the_condition_and_is_no_event() {
+    let waits = Trouble::passing(Reason::WaitingForBudget, "waits for Azure's rate limit");
+    let round = Round::of(World::empty(|_| {})).failing("PUT VirtualNetwork dask-vnet", waits);
+    let conclusion = round.conclude();
+    for kind in [ConditionType::NetworkReady, ConditionType::Ready] {
+        assert_eq!(told(&conclusion.status, kind), "False WaitingForBudget");
+    }
+    assert_eq!(
+        told(&conclusion.status, ConditionType::Stalled),
+        "False Progressing"
+    );
+    assert_eq!(
+        lines(&round),
+        [
+            "Normal Provision Provisioning: DatasetsReady is False",
+            "Normal Provision Provisioning: EnvironmentReady is False",
+        ]
+    );
 }
 
 #[test]
@@ -184,6 +205,109 @@ fn the_last_event_says_what_retain_has_left() {
         farewell(marked.deleted(), told),
         "the jobs have ended; pool ds13-cluster and its network stay, as deletionPolicy is Retain; the environment version stays in the workspace, as it is shared"
     );
+}
+
+#[test]
+fn a_secret_that_is_deleted_under_a_cluster_is_told_once_and_not_to_one_that_goes_itself() {
+    let going = || running().with(|observed| observed.credentials.going = true);
+    let first = Round::of(going()).after(told_of_running());
+    assert_eq!(
+        lines(&first),
+        ["Warning Reconcile SecretBeingDeleted: CredentialsTrouble is True"]
+    );
+    assert!(
+        events(&first)[0]
+            .note
+            .contains("name another Secret in spec.credentialsSecretName")
+    );
+    assert_eq!(events(&first.clone().after(first.status())), []);
+    let leaving = Round::of(going().deleted()).after(told_of_running());
+    assert_eq!(
+        lines(&leaving),
+        ["Normal Reconcile Deleting: Ready is False"]
+    );
+    let namespace = going().with(|observed| observed.namespace_is_going = true);
+    assert!(!lines(&Round::of(namespace)).concat().contains("Secret"));
+}
+
+#[test]
+fn a_cluster_that_is_ready_says_too_that_its_credentials_are_refused() {
+    let refused = || {
+        running().with(|observed| {
+            let trouble = Trouble::lasting(Reason::CredentialsRefused, "AADSTS7000222: expired");
+            observed.workspace = Lookup::Unavailable(trouble);
+        })
+    };
+    let ready = Round::of(refused()).after(told_of_running());
+    assert_eq!(
+        lines(&ready),
+        ["Warning Reconcile CredentialsRefused: CredentialsTrouble is True"]
+    );
+    assert!(events(&ready)[0].note.ends_with("AADSTS7000222: expired"));
+    assert_eq!(
+        lines(&Round::of(refused())),
+        ["Warning Reconcile CredentialsRefused: Stalled is True"],
+        "one that is not Ready says it once"
+    );
+}
+
+#[test]
+fn a_cluster_that_leaves_and_is_not_let_into_azure_says_what_it_lacks_and_the_way_out() {
+    let missing = Trouble::passing(
+        Reason::CredentialsMissing,
+        "Secret azure-credentials does not exist",
+    );
+    let refused = Trouble::lasting(Reason::CredentialsRefused, "the client secret has expired");
+    let without_secret =
+        running().with(|observed| observed.credentials.trouble = Some(missing.clone()));
+    let expired =
+        running().with(|observed| observed.workspace = Lookup::Unavailable(refused.clone()));
+    for (world, trouble) in [(without_secret, missing), (expired, refused)] {
+        let first = Round::of(world.deleted()).after(told_of_running());
+        let told = events(&first);
+        assert_eq!(
+            (told.len(), told[1].warning, told[1].action, told[1].reason),
+            (2, true, "Delete", trouble.reason)
+        );
+        assert_eq!(
+            told[1].note,
+            format!(
+                "{}; without that nothing can be removed from Azure. To let the DaskCluster go and leave everything there: kubectl annotate -n weather daskcluster noaa-isd azureml.dask.dev/abandon=true",
+                trouble.message
+            )
+        );
+        assert_eq!(events(&first.clone().after(first.status())), []);
+    }
+}
+
+#[test]
+fn the_last_event_of_an_abandoned_cluster_names_everything_that_it_may_have_left() {
+    let abandoned = |world: World| {
+        let round = Round::of(
+            world
+                .deleted()
+                .with(|observed| observed.is_abandoned = true),
+        );
+        events(&round.after(told_of_running())).pop().unwrap()
+    };
+    let last = abandoned(running());
+    assert_eq!(
+        (last.warning, last.action, last.reason),
+        (true, "Delete", Reason::Abandoned)
+    );
+    let place = running().place().clone();
+    for left in [
+        format!("pool {};", place.compute),
+        format!("network {};", place.network.unwrap().virtual_network),
+        format!(
+            "the jobs of workspace {} whose names begin with noaa-isd-6f9619ff- (the head is noaa-isd-6f9619ff-head-1);",
+            place.workspace
+        ),
+        "data asset noaa-isd:1".to_owned(),
+    ] {
+        assert!(last.note.contains(&left), "{left}: {}", last.note);
+    }
+    assert!(last.note.len() < 1024, "{}", last.note.len());
 }
 
 #[test]

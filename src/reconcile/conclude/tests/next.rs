@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Round, running, throttled};
+use super::{Round, running, throttled, told_of_running};
 use crate::api::Reason;
-use crate::lookup::Trouble;
+use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::Setback;
 use crate::reconcile::conclude::Next;
 use crate::reconcile::fixtures::{World, seconds_after_noon};
@@ -122,6 +122,20 @@ fn a_setback_is_tried_again_when_it_is_due() {
             ..Round::of(set_back(world, due)).at(at)
         };
         assert_eq!(round.conclude().next, seconds(expected), "{due}");
+    }
+}
+
+#[test]
+fn a_look_that_waits_for_its_turn_is_made_when_that_comes() {
+    for (turn, expected) in [(4.0, 4.0), (0.0, 0.25), (100.0, 100.0)] {
+        let unseen = running().with(|observed| {
+            observed.workspace = Lookup::Unavailable(Trouble {
+                retry_after: Some(Duration::from_secs_f64(turn)),
+                ..Trouble::passing(Reason::WaitingForBudget, "waits for Azure's rate limit")
+            });
+        });
+        let round = Round::of(unseen).after(told_of_running());
+        assert_eq!(round.conclude().next, seconds(expected), "{turn}");
     }
 }
 

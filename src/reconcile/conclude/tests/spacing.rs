@@ -36,6 +36,8 @@ fn what_people_wait_for_is_written_at_once_and_progress_and_numbers_are_spaced()
         Round::of(World::provisioned(|_| {}).pool("Succeeded", |body| body["tags"] = ().into()))
             .status();
     let gone = Round::of(running().silent("Unreachable")).after(ready.clone());
+    let going = running().with(|observed| observed.credentials.going = true);
+    let going = Round::of(going).after(ready.clone()).status();
     let next_generation = DaskClusterStatus {
         observed_generation: Some(2),
         ..ready.clone()
@@ -43,6 +45,7 @@ fn what_people_wait_for_is_written_at_once_and_progress_and_numbers_are_spaced()
     for (what, before, after, expected) in [
         ("it became ready", &starting, &ready, AT_ONCE),
         ("it is ready no more", &ready, &gone.status(), AT_ONCE),
+        ("its Secret is being deleted", &ready, &going, AT_ONCE),
         ("it stalled", &provisioning, &stalled, AT_ONCE),
         ("a spec was seen", &ready, &next_generation, AT_ONCE),
         (

@@ -4,9 +4,11 @@ use serde_json::json;
 
 use super::assert_plan;
 use crate::api::Reason;
+use crate::azure::Lane;
 use crate::azure_resources::KINDS;
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::fixtures::{World, our_tags, secret};
+use crate::reconcile::plan::Action;
 
 fn running(policy: &str) -> World {
     World::provisioned(|spec| spec["deletionPolicy"] = json!(policy))
@@ -92,6 +94,24 @@ fn retain_ends_the_jobs_and_marks_what_stays() {
 }
 
 #[test]
+fn a_pool_that_stays_keeps_its_identities_without_what_azure_added() {
+    let world = jobs_ended("Retain").pool("Succeeded", |body| {
+        body["identity"] = json!({
+            "type": "SystemAssigned,UserAssigned", "principalId": "p", "tenantId": "t",
+            "userAssignedIdentities": {"/reader": {"principalId": "p", "clientId": "c"}},
+        });
+    });
+    let plan = world.plan();
+    let Action::PutAzure { body, .. } = &plan.steps[0].action else {
+        panic!("{plan}");
+    };
+    assert_eq!(
+        body["identity"],
+        json!({"type": "SystemAssigned,UserAssigned", "userAssignedIdentities": {"/reader": {}}})
+    );
+}
+
+#[test]
 fn a_network_and_pool_of_somebody_else_stay() {
     let world = jobs_ended("Delete").pool("Succeeded", |body| body["tags"] = json!(null));
     let network = world.place().network.clone().unwrap().virtual_network;
@@ -126,6 +146,35 @@ fn a_cluster_that_was_never_held_has_nothing_to_leave() {
 }
 
 #[test]
+fn a_cluster_that_nobody_lets_into_azure_says_what_it_lacks_and_how_to_let_go() {
+    let message = "Secret azure-credentials does not exist";
+    let world = jobs_ended("Delete").with(|observed| {
+        observed.credentials.secret = None;
+        observed.credentials.held = false;
+        observed.credentials.trouble = Some(Trouble::passing(Reason::CredentialsMissing, message));
+    });
+    assert_plan("delete_without_credentials", &world);
+}
+
+#[test]
+fn an_abandoned_cluster_goes_at_once_and_lets_go_of_its_secret() {
+    let world = running("Delete").with(|observed| observed.is_abandoned = true);
+    assert_plan("delete_abandoned", &world);
+    // A Secret that holds nothing of use any more carries our finalizer all the same.
+    let broken = world.clone().with(|observed| {
+        let message = "Secret azure-credentials is incomplete";
+        let trouble = Trouble::passing(Reason::CredentialsMissing, message);
+        observed.credentials.trouble = Some(trouble);
+    });
+    assert_plan("delete_abandoned", &broken);
+    let running = World::answering(2, &["head-1"]);
+    let annotated = running
+        .clone()
+        .with(|observed| observed.is_abandoned = true);
+    assert_eq!(annotated.plan(), running.plan(), "nobody deletes it");
+}
+
+#[test]
 fn a_look_that_failed_keeps_the_finalizer() {
     let trouble = Trouble::lasting(Reason::AuthorizationFailed, "may not list");
     let list = jobs_ended("Delete")
@@ -136,4 +185,15 @@ fn a_look_that_failed_keeps_the_finalizer() {
         observed.resources.insert(id, Lookup::Unavailable(trouble));
     });
     assert_plan("delete_get_failed", &pool);
+}
+
+#[test]
+fn what_a_leaving_cluster_does_goes_before_what_others_ask_for() {
+    for world in [running("Delete"), jobs_ended("Delete"), without_pool()] {
+        let steps = world.plan().steps;
+        assert!(!steps.is_empty());
+        assert!(steps.iter().all(|step| step.lane == Lane::Delete));
+    }
+    let made = World::empty(|_| {}).plan().steps;
+    assert!(made.iter().all(|step| step.lane == Lane::UserChange));
 }

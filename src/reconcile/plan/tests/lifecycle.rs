@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::assert_plan;
 use crate::dask::{Retired, Retirement, RetirementOutcome};
-use crate::lookup::Trouble;
+use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon, secret};
-use crate::reconcile::plan::{Action, Child, Follow};
+use crate::reconcile::plan::{Action, Child, Follow, SchedulerStage};
 use crate::reconcile::{JobFailure, PlannedAction, Setback, WorkerSubmission};
 
 fn three_workers_for(replicas: u32) -> World {
@@ -88,6 +88,58 @@ fn workers_go_out_when_the_head_runs_where_the_setting_says_so() {
     assert_plan("after_head_queued", &after(queued));
     let running = World::provisioned(|_| {}).head("head-1");
     assert_plan("after_head_running", &after(running));
+}
+
+/// A head that runs for ten minutes by now and has published nothing.
+fn tells_nothing() -> World {
+    World::provisioned(|spec| spec["worker"]["replicas"] = json!(0)).head("head-1")
+}
+
+fn on_node(world: World, run: &str) -> World {
+    let node = json!({"nodeId": "tvmps_1", "privateIpAddress": "10.20.0.4", "nodeState": "running", "runId": run});
+    world.with(|observed| {
+        observed.pool_nodes = Lookup::Present(vec![serde_json::from_value(node).unwrap()]);
+    })
+}
+
+fn asked(world: &World) -> Option<String> {
+    match world.plan().follow {
+        Follow::This(target) => Some(target.dashboard),
+        Follow::AsBefore | Follow::Nobody => None,
+    }
+}
+
+#[test]
+fn a_head_that_tells_nothing_is_looked_for_on_the_node_of_its_job_after_a_minute() {
+    let world = tells_nothing();
+    let head = world.job_id("head-1");
+    assert_eq!(asked(&world), None, "its node is not known");
+    let needs_nodes = |world: &World| {
+        world.scene(|scene, lineup| SchedulerStage::of(scene, lineup).needs_nodes(scene))
+    };
+    assert!(needs_nodes(&world));
+    let just_started = world
+        .clone()
+        .with(|observed| observed.seen_at = seconds_after_noon(-541));
+    assert!(!needs_nodes(&just_started));
+
+    let found = on_node(world.clone(), &head);
+    assert_eq!(asked(&found).as_deref(), Some("http://10.20.0.4:8787"));
+    assert_plan("head_looked_for", &found);
+    let of_another = on_node(world, "somebody-elses-run");
+    assert_eq!(asked(&of_another), None);
+}
+
+#[test]
+fn a_head_that_was_looked_for_is_told_once_it_answers_to_the_token() {
+    let world = on_node(tells_nothing(), &tells_nothing().job_id("head-1"));
+    let Follow::This(target) = world.plan().follow else {
+        panic!("{}", world.plan());
+    };
+    let answering = world
+        .registered(&["head-1"])
+        .with(|observed| observed.scheduler.target = Some(target));
+    assert_plan("head_found", &answering);
 }
 
 #[test]

@@ -41,6 +41,20 @@ fn nothing_is_made_in_azure_for_a_cluster_whose_pool_or_network_is_refused() {
 }
 
 #[test]
+fn a_cluster_does_not_begin_with_a_secret_that_is_being_deleted_and_does_not_end_for_it() {
+    let begins = World::empty(|_| {}).with(|observed| {
+        observed.has_finalizer = false;
+        observed.credentials.going = true;
+    });
+    assert_plan("secret_being_deleted", &begins);
+    let running = World::answering(2, &["head-1", "w00-1", "w01-1"]);
+    let going = running
+        .clone()
+        .with(|observed| observed.credentials.going = true);
+    assert_eq!(going.plan(), running.plan());
+}
+
+#[test]
 fn a_refused_job_keeps_no_other_from_being_made() {
     let foreign_worker = World::answering(2, &["head-1"]).job("w00-1", "Running", |body| {
         body["properties"]["tags"]["dask-azureml-owner"] = json!("u2");

@@ -1,0 +1,175 @@
+//! What is asked once: the nodes of a pool when only they can say where a head runs, and why a job failed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::access::AzureAccess;
+use crate::azure::{Error, ResourceId};
+use crate::azure_resources::{AzureKind as _, ComputeCluster, PoolNode, PoolNodes};
+use crate::lookup::{Lookup, Trouble};
+use crate::names::ClusterIdentity;
+use crate::reconcile::{JobFailure, trouble};
+
+/// The log of a job's first (and for us only) process (contract section 10).
+const JOB_LOG: &str = "user_logs/std_log_process_00.txt";
+/// Bytes of a failed job's log that are shown.
+const LOG_TAIL: usize = 1024;
+
+/// Something to ask about one job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Question {
+    /// The nodes of this pool, once this head runs there.
+    Nodes { pool: ResourceId, head: String },
+    /// Why this job failed, of the data plane that this URL leads to.
+    Failure {
+        workspace: ResourceId,
+        discovery_url: String,
+        job: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    Nodes(Vec<PoolNode>),
+    Failure(JobFailure),
+}
+
+impl Answer {
+    /// How long it is not asked for again, while somebody goes on asking. Why a job failed never changes.
+    fn good_for(&self) -> Duration {
+        match self {
+            Self::Nodes(_) => Duration::from_secs(60),
+            Self::Failure(_) => Duration::MAX,
+        }
+    }
+}
+
+/// Questions with their answers.
+#[derive(Default)]
+pub(super) struct Questions(HashMap<(ClusterIdentity, Question), State>);
+
+enum State {
+    UnderWay,
+    Answered {
+        answer: Answer,
+        at: Duration,
+    },
+    Failed {
+        trouble: Trouble,
+        times: u32,
+        not_before: Duration,
+    },
+}
+
+impl Questions {
+    /// The answer, `NotAsked` until there is one, and whether the question is to be put now.
+    pub(super) fn ask(
+        &mut self,
+        cluster: &ClusterIdentity,
+        question: &Question,
+        now: Duration,
+    ) -> (Lookup<Answer>, bool) {
+        let key = (cluster.clone(), question.clone());
+        match self.0.get(&key) {
+            Some(State::UnderWay) => (Lookup::NotAsked, false),
+            Some(State::Answered { answer, at }) => {
+                let is_old = now.saturating_sub(*at) > answer.good_for();
+                (Lookup::Present(answer.clone()), is_old)
+            }
+            Some(State::Failed {
+                trouble,
+                not_before,
+                ..
+            }) => (Lookup::Unavailable(trouble.clone()), now >= *not_before),
+            None => {
+                self.0.insert(key, State::UnderWay);
+                (Lookup::NotAsked, true)
+            }
+        }
+    }
+
+    pub(super) fn learn(
+        &mut self,
+        cluster: &ClusterIdentity,
+        question: &Question,
+        answer: Result<Answer, Error>,
+        now: Duration,
+    ) {
+        let key = (cluster.clone(), question.clone());
+        let state = match answer {
+            Ok(answer) => State::Answered { answer, at: now },
+            Err(error) => {
+                let times = match self.0.get(&key) {
+                    Some(State::Failed { times, .. }) => times.saturating_add(1),
+                    _ => 1,
+                };
+                State::Failed {
+                    trouble: trouble::of_azure(&error),
+                    times,
+                    not_before: now + trouble::delay(error.retry(), times),
+                }
+            }
+        };
+        self.0.insert(key, state);
+    }
+
+    pub(super) fn forget(&mut self, of: impl Fn(&ClusterIdentity) -> bool) {
+        self.0.retain(|(cluster, _), _| !of(cluster));
+    }
+}
+
+impl Question {
+    pub(super) async fn put_to(&self, access: &AzureAccess) -> Result<Answer, Error> {
+        match self {
+            Self::Nodes { pool, .. } => {
+                let client = &access.client;
+                let answer = client
+                    .post(pool, "listNodes", ComputeCluster::API_VERSION, None)
+                    .await?;
+                let nodes = answer
+                    .body
+                    .and_then(|body| serde_json::from_value::<PoolNodes>(body).ok());
+                Ok(Answer::Nodes(
+                    nodes.map(|nodes| nodes.nodes).unwrap_or_default(),
+                ))
+            }
+            Self::Failure {
+                workspace,
+                discovery_url,
+                job,
+            } => {
+                let failure = why_failed(access, workspace, discovery_url, job).await;
+                // The data plane may be private while ARM is not: then the job's state alone is told.
+                Ok(Answer::Failure(failure.unwrap_or_else(|error| {
+                    tracing::warn!(%error, job, "why the job failed could not be read");
+                    JobFailure {
+                        error: None,
+                        log_tail: None,
+                    }
+                })))
+            }
+        }
+    }
+}
+
+async fn why_failed(
+    access: &AzureAccess,
+    workspace: &ResourceId,
+    discovery_url: &str,
+    job: &str,
+) -> Result<JobFailure, Error> {
+    let plane = access.client.data_plane(workspace, discovery_url).await?;
+    let details = plane.run_details(job).await?;
+    let log_tail = match details.logs.get(JOB_LOG) {
+        Some(log) => Some(plane.log_tail(log, LOG_TAIL).await?),
+        None => None,
+    };
+    Ok(JobFailure {
+        error: details
+            .error
+            .map(|error| format!("{}: {}", error.code, error.message)),
+        log_tail: log_tail
+            .map(|tail| tail.trim().to_owned())
+            .filter(|tail| !tail.is_empty()),
+    })
+}

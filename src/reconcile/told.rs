@@ -1,0 +1,61 @@
+//! What was told and allowed last: facts out of the DaskCluster's own status and annotations. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::api::{ALLOW_REPLACE, ConditionType, DaskCluster, Reason};
+use crate::azure::ResourceId;
+
+/// Whether what a plan says of resources is news. A status that is lost makes a drift look like a change of the spec,
+/// and tells an adoption once more; nothing is made or deleted for it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// The fingerprint of what each resource was last found to be as the spec asked for.
+    pub as_wanted: BTreeMap<ResourceId, String>,
+    /// What the operator deleted to make it again, and since when it is gone, once that was seen.
+    pub replaced: BTreeMap<ResourceId, Option<Timestamp>>,
+    /// Stages that say that a resource is about to be taken over.
+    pub adopting: BTreeSet<ConditionType>,
+    /// Which replacement the user allows.
+    pub allowed_replacement: Option<String>,
+}
+
+impl Told {
+    pub fn by(cluster: &DaskCluster) -> Self {
+        let annotations = cluster.metadata.annotations.as_ref();
+        let mut told = Self {
+            allowed_replacement: annotations
+                .and_then(|annotations| annotations.get(ALLOW_REPLACE))
+                .cloned(),
+            ..Self::default()
+        };
+        let Some(status) = &cluster.status else {
+            return told;
+        };
+        for resource in &status.resources {
+            let Ok(id) = resource.id.parse::<ResourceId>() else {
+                continue;
+            };
+            match &resource.applied_spec {
+                Some(fingerprint) => {
+                    told.as_wanted.insert(id, fingerprint.clone());
+                }
+                None => {
+                    let since = resource.gone_since.as_ref().map(|since| since.0);
+                    told.replaced.insert(id, since);
+                }
+            }
+        }
+        told.adopting = ConditionType::ALL
+            .into_iter()
+            .filter(|stage| {
+                status.conditions.iter().any(|condition| {
+                    condition.type_ == stage.as_str()
+                        && condition.reason == Reason::Adopting.as_str()
+                })
+            })
+            .collect();
+        told
+    }
+}
