@@ -65,6 +65,7 @@ test: build check ## Run all tests, after what `check` looks at
 	for folder in $(PYTHON_TESTS); do $(WITH_LINE) python -m pytest "$$folder"; done
 	$(LINE) azure-sdk -- python -m pytest tests/azure-sdk
 	$(LINE) azure-sdk -- python tests/azure-sdk/wire_check.py $(EXCHANGES)
+	$(LINE) azure-sdk -- python tests/azure-sdk/role_check.py $(EXCHANGES)
 
 .PHONY: up
 up: build ## Leave control plane, simulator and operator running (SIMULATOR_ARGS=, OPERATOR_ARGS=)

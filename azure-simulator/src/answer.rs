@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
-#[derive(Debug)]
+/// Has no `Debug`: it may be a token.
 pub(crate) enum Content {
     Empty,
     Json(Value),
@@ -13,7 +13,6 @@ pub(crate) enum Content {
     Bytes(Bytes),
 }
 
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     headers: Vec<(HeaderName, String)>,

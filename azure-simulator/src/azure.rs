@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) signing_key: SigningKey,
     /// The `PATH` of jobs whose environment is not mapped to a folder.
     pub(crate) path: String,
+    /// Folder that every exchange is left in.
+    pub(crate) exchanges: Option<PathBuf>,
 }
 
 impl Settings {
@@ -104,7 +106,7 @@ impl Azure {
         let azure = Self {
             clock: Clock::new(settings.world.time_scale),
             tokens: Tokens::default(),
-            exchanges: ExchangeLog::default(),
+            exchanges: ExchangeLog::new(settings.exchanges.as_deref()),
             faults: Faults::default(),
             meter: Meter::default(),
             buckets: Buckets::default(),

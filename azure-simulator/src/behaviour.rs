@@ -79,6 +79,16 @@ pub struct Unproven {
     /// deleted: none of 401, 404 and 409, of which clients make errors of their own (contract
     /// section 7).
     pub immutable_job_status: u16,
+    /// HTTP status of a PUT that would change what a version of an asset keeps (contract section 8).
+    pub immutable_asset_status: u16,
+    /// How jobs end whose compute is deleted (contract section 6).
+    pub jobs_of_deleted_compute: EndOfJobs,
+    /// Whether `errors` of a compute tell that the quota has no cores for another node (contract
+    /// section 3); run history tells it of the jobs that wait, in any case.
+    pub core_quota_in_errors: bool,
+    /// Whether a job finds its inputs and outputs by `AZURE_ML_INPUT_x` and `AZURE_ML_OUTPUT_x` too
+    /// (contract section 9). Microsoft's own jobs read the latter (microsoft/physical-ai-toolchain).
+    pub input_and_output_variables: bool,
     /// Whether a LIST of jobs begins with the newest.
     pub newest_jobs_first: bool,
     /// Whether `x-ms-client-request-id` comes back to who asks for it by
@@ -94,6 +104,10 @@ impl Default for Unproven {
         Self {
             network_retry_after_seconds: 10,
             immutable_job_status: 400,
+            immutable_asset_status: 400,
+            jobs_of_deleted_compute: EndOfJobs::default(),
+            core_quota_in_errors: true,
+            input_and_output_variables: true,
             newest_jobs_first: true,
             client_request_id_returned: true,
             revoked_token_code: "InvalidAuthenticationToken".to_owned(),
@@ -106,6 +120,21 @@ impl Unproven {
     pub(crate) fn immutable_job_status(&self) -> StatusCode {
         StatusCode::from_u16(self.immutable_job_status).unwrap_or(StatusCode::BAD_REQUEST)
     }
+
+    /// Likewise.
+    pub(crate) fn immutable_asset_status(&self) -> StatusCode {
+        StatusCode::from_u16(self.immutable_asset_status).unwrap_or(StatusCode::BAD_REQUEST)
+    }
+}
+
+/// The two ends of a job that did not come to its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum EndOfJobs {
+    /// With an error that says why.
+    #[default]
+    Failed,
+    /// As if it had been canceled.
+    Canceled,
 }
 
 /// The two answers that have been seen to a write beside another one of the same network.

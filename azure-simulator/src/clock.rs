@@ -38,9 +38,47 @@ impl Default for Pace {
     }
 }
 
-/// A pace is a positive number or one of the words `instant` and `manual`.
+/// The longest that anything takes here, in seconds: more than thirty years.
+const LONGEST_SECONDS: f64 = 1e9;
+/// Times can be counted at any pace between these two.
+const SCALES: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
+
+/// So many seconds, as far as they can be counted with.
+pub(crate) fn bounded(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.clamp(0.0, LONGEST_SECONDS)).unwrap_or_default()
+}
+
+/// Seconds that a request names.
+pub(crate) fn seconds_given<'de, D>(deserializer: D) -> Result<f64, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let seconds = f64::deserialize(deserializer)?;
+    if (0.0..=LONGEST_SECONDS).contains(&seconds) {
+        return Ok(seconds);
+    }
+    Err(serde::de::Error::custom(format!(
+        "seconds are a number from 0 to {LONGEST_SECONDS}, not {seconds}"
+    )))
+}
+
+/// Seconds that a request may name.
+pub(crate) fn seconds_if_given<'de, D>(deserializer: D) -> Result<Option<f64>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    struct Given(#[serde(deserialize_with = "seconds_given")] f64);
+    let given = Option::<Given>::deserialize(deserializer)?;
+    Ok(given.map(|Given(seconds)| seconds))
+}
+
+/// A pace is a number in a range or one of the words `instant` and `manual`.
 #[derive(Debug, thiserror::Error)]
-#[error("a time scale is a number above 0 or one of the words `instant` and `manual`, not `{0}`")]
+#[error(
+    "a time scale is a number from 0.000001 to 1000000000 or one of the words `instant` and `manual`, \
+     not `{0}`"
+)]
 pub struct NotAPace(String);
 
 impl TryFrom<PaceText> for Pace {
@@ -48,7 +86,7 @@ impl TryFrom<PaceText> for Pace {
 
     fn try_from(text: PaceText) -> Result<Self, NotAPace> {
         match text {
-            PaceText::Scale(scale) if scale > 0.0 && scale.is_finite() => Ok(Self::Scaled(scale)),
+            PaceText::Scale(scale) if SCALES.contains(&scale) => Ok(Self::Scaled(scale)),
             PaceText::Scale(scale) => Err(NotAPace(scale.to_string())),
             PaceText::Word(word) if word == "instant" => Ok(Self::Instant),
             PaceText::Word(word) if word == "manual" => Ok(Self::Manual),
@@ -96,7 +134,7 @@ impl Moment {
         if self.instant {
             self.elapsed
         } else {
-            self.elapsed + Duration::from_secs_f64(seconds.max(0.0))
+            self.elapsed.saturating_add(bounded(seconds))
         }
     }
 }
@@ -159,8 +197,8 @@ impl Beat {
     fn elapsed(&self, now: Instant) -> Duration {
         let real = now.duration_since(self.since);
         match self.pace {
-            Pace::Scaled(scale) => self.elapsed_then + real.mul_f64(scale),
-            Pace::Instant => self.elapsed_then + real,
+            Pace::Scaled(scale) => self.elapsed_then.saturating_add(real.mul_f64(scale)),
+            Pace::Instant => self.elapsed_then.saturating_add(real),
             Pace::Manual => self.elapsed_then,
         }
     }
@@ -260,7 +298,7 @@ impl Clock {
     /// Waits `seconds` of real time: for faults, whose delays no pace shrinks.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(crate) async fn pass_real(&self, seconds: f64) {
-        tokio::time::sleep(Duration::from_secs_f64(seconds.max(0.0))).await;
+        tokio::time::sleep(bounded(seconds)).await;
     }
 }
 

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::resource_id::ResourceId;
 
-/// A stored resource. What Azure computes at reading time (node counts, job status) is not in it.
-#[derive(Clone, Debug)]
+/// A stored resource. What Azure computes at reading time (node counts, job status) is not in it. Has no
+/// `Debug`: passwords and variables of jobs are in it.
+#[derive(Clone)]
 pub(crate) struct Document {
     pub(crate) id: ResourceId,
     pub(crate) body: Value,
@@ -15,7 +16,7 @@ pub(crate) struct Document {
     pub(crate) number: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Documents {
     by_key: HashMap<String, Document>,
     collections: HashMap<String, BTreeMap<u64, String>>,
@@ -75,6 +76,22 @@ impl Documents {
         Some(document)
     }
 
+    /// Removes a resource by its key, and all that is in it. Names that were spent there are free again.
+    pub(crate) fn remove_all_in(&mut self, key: &str) {
+        let below = format!("{key}/");
+        let inside = |other: &String| other == key || other.starts_with(&below);
+        let keys: Vec<String> = self
+            .by_key
+            .keys()
+            .filter(|key| inside(key))
+            .cloned()
+            .collect();
+        for key in &keys {
+            self.remove(key);
+        }
+        self.spent.retain(|key| !inside(key));
+    }
+
     /// Removes a document whose name is never free again.
     pub(crate) fn spend(&mut self, key: &str) {
         if self.remove(key).is_some() {
@@ -95,7 +112,7 @@ impl Documents {
     ) -> impl Iterator<Item = &'a Document> + use<'a> {
         let members = self.collections.get(&collection.key());
         let (start, end) = match (order, after) {
-            (Order::OldestFirst, Some(number)) => (number + 1, u64::MAX),
+            (Order::OldestFirst, Some(number)) => (number.saturating_add(1), u64::MAX),
             (Order::NewestFirst, Some(number)) => (0, number),
             (_, None) => (0, u64::MAX),
         };

@@ -2,7 +2,9 @@
 //! before anything is kept.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use axum::body::Bytes;
@@ -48,6 +50,8 @@ const SECRET_FIELDS: [&str; 6] = [
 #[derive(Debug, Default)]
 pub(crate) struct ExchangeLog {
     kept: Mutex<Kept>,
+    /// Where exchanges go that are forgotten, and the rest at the end.
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +62,15 @@ struct Kept {
 }
 
 impl ExchangeLog {
+    /// Leaves every exchange in a new file of `folder`, where there is one.
+    pub(crate) fn new(folder: Option<&Path>) -> Self {
+        let name = format!("{}.jsonl", Uuid::new_v4().simple());
+        Self {
+            kept: Mutex::default(),
+            file: folder.map(|folder| folder.join(name)),
+        }
+    }
+
     pub(crate) fn add(&self, mut record: Value) {
         let mut kept = lock(&self.kept);
         kept.last += 1;
@@ -70,6 +83,7 @@ impl ExchangeLog {
                 break;
             };
             kept.characters -= oldest.len();
+            self.leave(&[oldest]);
         }
     }
 
@@ -90,22 +104,33 @@ impl ExchangeLog {
         kept.lines.iter().rev().take(most).cloned().collect()
     }
 
-    /// Writes them to a new file of `folder`, if there are any.
-    pub(crate) fn write(&self, folder: &Path) -> std::io::Result<()> {
-        let lines = self.lines();
-        if lines.is_empty() {
-            return Ok(());
-        }
-        std::fs::create_dir_all(folder)?;
-        let name = format!("{}.jsonl", Uuid::new_v4().simple());
-        std::fs::write(folder.join(name), lines)
-    }
-
+    /// Forgets them all.
     pub(crate) fn clear(&self) {
         let mut kept = lock(&self.kept);
+        self.leave(kept.lines.make_contiguous());
         kept.lines.clear();
         kept.characters = 0;
     }
+
+    /// Adds them to the file.
+    fn leave(&self, lines: &[String]) {
+        let Some(file) = self.file.as_ref().filter(|_| !lines.is_empty()) else {
+            return;
+        };
+        if let Err(problem) = append(file, lines) {
+            tracing::warn!(%problem, file = %file.display(), "exchanges cannot be written");
+        }
+    }
+}
+
+fn append(file: &Path, lines: &[String]) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+    let mut text = lines.join("\n");
+    text.push('\n');
+    file.write_all(text.as_bytes())
 }
 
 /// A request whose answer is awaited.
@@ -130,8 +155,10 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn struck_by(&mut self, fault: u64) {
+    /// `action` is what the fault makes of it: what may be expected of its answer.
+    pub(crate) fn struck_by(&mut self, fault: u64, action: &str) {
         self.record["fault"] = json!(fault);
+        self.record["fault_action"] = json!(action);
     }
 
     pub(crate) fn answered(mut self, parts: &response::Parts, body: &Bytes) -> Value {
@@ -270,5 +297,25 @@ mod tests {
         let lines = log.lines();
         assert_eq!(lines.lines().count(), KEPT);
         assert!(lines.starts_with("{\"number\":4}"));
+    }
+
+    #[test]
+    fn what_the_log_forgets_is_left_in_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = ExchangeLog::new(Some(folder.path()));
+        for _ in 0..KEPT + 3 {
+            log.add(json!({}));
+        }
+        log.clear();
+        log.add(json!({}));
+        log.clear();
+        let file = log.file.as_ref().unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        let numbers: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["number"].clone())
+            .collect();
+        let all: Vec<Value> = (1..=KEPT + 4).map(Value::from).collect();
+        assert_eq!(numbers, all);
     }
 }

@@ -55,8 +55,8 @@ pub use simulator::{Simulator, StartError};
 pub use timings::Timings;
 pub use tls::TlsError;
 pub use world::{
-    AfterLoss, Cancel, Client, DataMapping, EnvironmentMapping, FederatedCredential, Jobs,
-    LongRunning, NetworkConflict, NodeAddressing, PoolNodeLimits, Unproven, Workspace, World,
+    AfterLoss, Cancel, Client, DataMapping, EndOfJobs, EnvironmentMapping, FederatedCredential,
+    Jobs, LongRunning, NetworkConflict, NodeAddressing, PoolNodeLimits, Unproven, Workspace, World,
     WorldError,
 };
 

@@ -57,6 +57,12 @@ impl Plane {
     }
 }
 
+/// Whether a 429 is not throttling: another operation is under way (contract section 3).
+fn is_conflict(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body)
+        .is_ok_and(|body| body["error"]["code"] == "RetryableError")
+}
+
 impl Meter {
     pub(crate) fn count_request(&self, method: &Method, path: &str) {
         let mut counts = lock(&self.counts);
@@ -72,12 +78,18 @@ impl Meter {
     }
 
     /// Counts throttled requests, and how empty the buckets were that the headers tell of.
-    pub(crate) fn note_answer(&self, method: &Method, path: &str, answer: &response::Parts) {
+    pub(crate) fn note_answer(
+        &self,
+        method: &Method,
+        path: &str,
+        answer: &response::Parts,
+        body: &[u8],
+    ) {
         if Plane::of(path) != Plane::ResourceManager {
             return;
         }
         let mut counts = lock(&self.counts);
-        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+        if answer.status == StatusCode::TOO_MANY_REQUESTS && !is_conflict(body) {
             counts.throttled[Counted::of(method) as usize] += 1;
         }
         for (name, value) in &answer.headers {

@@ -98,9 +98,9 @@ async fn exchange(
     } else {
         LARGEST_BODY
     };
-    let body = match collect(Body::new(body), limit).await {
-        Ok(body) => body,
-        Err(NotRead::TooLarge) => return Ok(too_large(&azure)),
+    let (body, refusal) = match collect(Body::new(body), limit).await {
+        Ok(body) => (body, None),
+        Err(NotRead::TooLarge) => (Bytes::new(), Some(too_large(&azure))),
         Err(NotRead::Broken) => return Err(Cut),
     };
     azure.meter.count_request(&parts.method, &path);
@@ -108,7 +108,7 @@ async fn exchange(
     let fault = azure.faults.matching(&parts.method, &path);
     if let Some(fault) = &fault {
         tracing::info!(number = fault.number, %path, "a fault strikes");
-        record.struck_by(fault.number);
+        record.struck_by(fault.number, &fault.action.name());
     }
     let action = fault.map(|fault| fault.action);
     azure
@@ -129,7 +129,8 @@ async fn exchange(
     }
     let instead = action
         .as_ref()
-        .and_then(|action| action.instead(azure.clock.now().timestamp));
+        .and_then(|action| action.instead(azure.clock.now().timestamp))
+        .or(refusal);
     let response = match instead {
         // ARM answers so itself, with its own headers.
         Some(response) if ResourceId::parse(&decoded(&path)).is_some() => {
@@ -139,7 +140,7 @@ async fn exchange(
                 headers: &parts.headers,
                 body: &body,
             };
-            arm::described(&azure, &call, begun, None, response)
+            arm::instead(&azure, &call, begun, response)
         }
         Some(response) => response,
         None => call(router, parts, body).await,
@@ -147,7 +148,7 @@ async fn exchange(
     let (mut parts, body) = response.into_parts();
     let bytes = collect(body, usize::MAX).await.unwrap_or_default();
     let bytes = asked.altered(&azure, action.as_ref(), &mut parts, bytes);
-    azure.meter.note_answer(&method, &path, &parts);
+    azure.meter.note_answer(&method, &path, &parts, &bytes);
     if let Some(Refused(what)) = parts.extensions.get() {
         tracing::warn!(what, "refused: not simulated");
         azure.meter.count_refused();

@@ -80,7 +80,6 @@ pub struct Simulator {
     tasks: Vec<JoinHandle<()>>,
     ca_pem: String,
     env: BTreeMap<String, String>,
-    exchanges: Option<PathBuf>,
     _own_directory: Option<OwnDirectory>,
 }
 
@@ -124,6 +123,7 @@ impl Simulator {
             directory: directory.clone(),
             signing_key: SigningKey::new(),
             path: place.path,
+            exchanges: place.exchanges,
         };
         let env = env(&settings, control);
         let azure = Arc::new(Azure::new(settings, addresses, orders));
@@ -159,7 +159,6 @@ impl Simulator {
             tasks,
             ca_pem: tls.ca_pem,
             env,
-            exchanges: place.exchanges,
             _own_directory: own_directory,
         };
         write_at_once(&directory.join(ENV), &env_file(&simulator.env)).map_err(|source| {
@@ -300,11 +299,7 @@ impl Drop for Simulator {
             task.abort();
         }
         self.supervisor.end();
-        if let Some(folder) = &self.exchanges
-            && let Err(problem) = self.azure.exchanges.write(folder)
-        {
-            tracing::warn!(%problem, folder = %folder.display(), "the exchanges cannot be written");
-        }
+        self.azure.exchanges.clear();
     }
 }
 

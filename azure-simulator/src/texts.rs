@@ -12,7 +12,8 @@ const LONG: usize = 1024;
 /// What stands for a kept text in a map of texts, where no object can stand otherwise.
 const MARK: &str = "_text";
 
-#[derive(Debug, Default)]
+/// Has no `Debug`: variables of jobs may be secrets.
+#[derive(Default)]
 pub(crate) struct Texts {
     kept: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, usize>,

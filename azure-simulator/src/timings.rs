@@ -27,6 +27,10 @@ pub struct Timings {
     pub compute_delete_with_nodes_seconds: f64,
     /// How long a subnet stays in use after the compute in it is gone.
     pub subnet_release_seconds: f64,
+    /// PUT or PATCH of a workspace until `Succeeded`.
+    pub workspace_write_seconds: f64,
+    /// DELETE of a workspace; its computes take their own time besides.
+    pub workspace_delete_seconds: f64,
     /// PUT of a virtual network or subnet until `Succeeded`.
     pub network_write_seconds: f64,
     /// DELETE of a virtual network or subnet.
@@ -58,6 +62,8 @@ impl Default for Timings {
             compute_delete_seconds: 10.0,
             compute_delete_with_nodes_seconds: 120.0,
             subnet_release_seconds: 60.0,
+            workspace_write_seconds: 30.0,
+            workspace_delete_seconds: 30.0,
             network_write_seconds: 5.0,
             network_delete_seconds: 10.0,
             job_start_seconds: 10.0,
@@ -85,6 +91,8 @@ impl Timings {
             compute_delete_seconds: 0.0,
             compute_delete_with_nodes_seconds: 0.0,
             subnet_release_seconds: 0.0,
+            workspace_write_seconds: 0.0,
+            workspace_delete_seconds: 0.0,
             network_write_seconds: 0.0,
             network_delete_seconds: 0.0,
             job_start_seconds: 0.0,

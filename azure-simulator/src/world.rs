@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use crate::behaviour::{
-    AfterLoss, Cancel, LongRunning, NetworkConflict, PoolNodeLimits, Unproven,
+    AfterLoss, Cancel, EndOfJobs, LongRunning, NetworkConflict, PoolNodeLimits, Unproven,
 };
 use crate::clock::Pace;
 use crate::entra::JsonWebKeySet;
@@ -307,6 +307,9 @@ impl World {
         }
         if !(400..500).contains(&self.unproven.immutable_job_status) {
             return absent("`unproven.immutable_job_status` must be one of 400 to 499");
+        }
+        if !(400..500).contains(&self.unproven.immutable_asset_status) {
+            return absent("`unproven.immutable_asset_status` must be one of 400 to 499");
         }
         if self.page_size == 0 {
             return absent("`page_size` must be at least 1");

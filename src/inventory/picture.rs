@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::pace::{self, Pace};
+use super::pace::{self, Allowance, Pace};
 use super::wrote::Wrote;
 use crate::api::Reason;
 use crate::azure::{ResourceId, Retry};
@@ -232,8 +232,42 @@ impl Picture {
         self.by_job_prefix.get(job_prefix_of(job.name())?)
     }
 
-    /// What is to be read now, and how long it is until there is more. What is returned counts as under way.
-    pub(super) fn due(&mut self, now: Duration) -> (Vec<Due>, Duration) {
+    /// What is to be read now, and how long it is until there is more by itself. What is returned counts as under way.
+    ///
+    /// At most so many, and no more than is allowed: who has waited longest goes first, and nobody goes before who
+    /// cannot go yet, but for what costs nothing.
+    pub(super) fn take(
+        &mut self,
+        at_most: usize,
+        allowance: &mut Allowance,
+        now: Duration,
+    ) -> (Vec<Due>, Duration) {
+        let (due, mut next) = self.due(now);
+        let mut taken = Vec::new();
+        let mut exhausted = false;
+        for due in due.into_iter() {
+            if taken.len() == at_most {
+                break;
+            }
+            match due.cost {
+                Some(_) if exhausted => continue,
+                Some(reads) => {
+                    if let Err(wait) = allowance.take(reads, now) {
+                        exhausted = true;
+                        next = next.min(wait);
+                        continue;
+                    }
+                }
+                None => {}
+            }
+            self.under_way.insert(due.read.clone());
+            taken.push(due);
+        }
+        (taken, next)
+    }
+
+    /// Everything that is to be read now, who has waited longest first.
+    fn due(&mut self, now: Duration) -> (Vec<Due>, Duration) {
         self.let_interest_lapse(now);
         let pace = self.pace();
         let since_change = now.saturating_sub(self.changed_at);
@@ -244,7 +278,7 @@ impl Picture {
                 return;
             }
             if at <= now {
-                due.push(Due { read, cost, pace });
+                due.push((at, Due { read, cost, pace }));
             } else {
                 next = next.min(at - now);
             }
@@ -281,14 +315,8 @@ impl Picture {
                 consider(read, at, cost, pace);
             }
         }
-        self.under_way
-            .extend(due.iter().map(|due| due.read.clone()));
-        (due, next)
-    }
-
-    /// The read was not made: it is due again.
-    pub(super) fn postpone(&mut self, read: &Read) {
-        self.under_way.remove(read);
+        due.sort_by_key(|(at, _)| *at);
+        (due.into_iter().map(|(_, due)| due).collect(), next)
     }
 
     /// Takes note of what a read that began at `begun` has found. Returns whom it concerns.

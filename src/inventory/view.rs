@@ -151,7 +151,11 @@ impl View {
     pub(super) async fn keep(self: Arc<Self>) {
         let mut under_way = FuturesUnordered::new();
         loop {
-            let (due, next) = self.due(SIDE_BY_SIDE.saturating_sub(under_way.len()));
+            let at_most = SIDE_BY_SIDE.saturating_sub(under_way.len());
+            let now = self.clock.elapsed();
+            let (due, next) = self
+                .picture()
+                .take(at_most, &mut lock(&self.allowance), now);
             under_way.extend(due.into_iter().map(|due| self.read(due)));
             tokio::select! {
                 Some(()) = under_way.next() => {}
@@ -159,30 +163,6 @@ impl View {
                 () = self.clock.sleep(next) => {}
             }
         }
-    }
-
-    /// At most so many reads that are due and allowed, and when there may be more by themselves.
-    fn due(&self, at_most: usize) -> (Vec<Due>, Duration) {
-        let now = self.clock.elapsed();
-        let mut picture = self.picture();
-        let (due, mut next) = picture.due(now);
-        let mut allowance = lock(&self.allowance);
-        let mut allowed = Vec::new();
-        for due in due {
-            if allowed.len() == at_most {
-                picture.postpone(&due.read);
-                continue;
-            }
-            let taken = due.cost.map_or(Ok(()), |reads| allowance.take(reads, now));
-            match taken {
-                Ok(()) => allowed.push(due),
-                Err(wait) => {
-                    picture.postpone(&due.read);
-                    next = next.min(wait);
-                }
-            }
-        }
-        (allowed, next)
     }
 
     async fn read(&self, Due { read, pace, .. }: Due) {

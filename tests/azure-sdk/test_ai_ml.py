@@ -14,6 +14,7 @@ from azure.ai.ml.entities import (
     TensorBoardJobService,
 )
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.mgmt.machinelearningservices import MachineLearningServicesMgmtClient, models
 
 DEADLINE = 60.0
 IMAGE = "registry.example/sdk:1"
@@ -59,6 +60,22 @@ def test_the_workspace_says_where_its_parts_are(simulator, ml):
     assert workspace.location == "eastus"
     assert workspace.mlflow_tracking_uri.startswith(f"azureml://127.0.0.1:{simulator.port}/mlflow/")
     assert [one.name for one in ml.workspaces.list()] == [simulator.workspace]
+
+
+def test_a_workspace_is_changed_and_deleted(simulator, ml, arm, credential):
+    # It makes workspaces by a deployment of templates, which azure-mgmt-machinelearningservices does not.
+    client = MachineLearningServicesMgmtClient(credential, simulator.subscription, **arm)
+    wanted = models.Workspace(location="eastus", friendly_name="Second", tags={"team": "a"})
+    client.workspaces.begin_create_or_update(simulator.group, "second", wanted).result()
+    found = ml.workspaces.get("second")
+    assert (found.display_name, found.tags) == ("Second", {"team": "a"})
+    found.display_name, found.description, found.tags = "New", "changed", {"team": "b"}
+    changed = ml.workspaces.begin_update(found).result()
+    assert (changed.display_name, changed.description, changed.tags) == ("New", "changed", {"team": "b"})
+    assert {one.name for one in ml.workspaces.list()} == {simulator.workspace, "second"}
+    ml.workspaces.begin_delete("second", delete_dependent_resources=False).wait()
+    with pytest.raises(ResourceNotFoundError):
+        ml.workspaces.get("second")
 
 
 def test_a_compute_is_made_changed_and_deleted(ml):

@@ -231,7 +231,7 @@ async fn a_wrong_secret_of_the_same_client_gets_nothing_of_the_right_ones() {
     // What was wrong becomes right without a change of the manifest, though no watch tells of it.
     put_secret(&line, "guessed", json!({})).await;
     line.wait_for("wrong", "it sees what stands there", |cluster| {
-        says(cluster, "ComputeReady", "False NotOurs", "")
+        says(cluster, "ComputeReady", "False AlreadyOwned", "")
     })
     .await;
 }

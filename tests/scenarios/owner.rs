@@ -68,11 +68,20 @@ impl Owner {
         for round in 0_u64.. {
             let version = format!("{data}/{round}?api-version={MACHINE_LEARNING_API}");
             let body = json!({"properties": {"dataType": "uri_folder", "dataUri": "https://example.com/x"}});
-            let write = self.http.put(&version).bearer_auth(&self.token).json(&body);
+            let write = self
+                .http
+                .put(&version)
+                .header("user-agent", "somebody-else")
+                .bearer_auth(&self.token)
+                .json(&body);
             // That it is refused now and then is what this is for.
             let _ = write.send().await;
             for _ in 0..2 {
-                let read = self.http.get(&version).bearer_auth(&self.token);
+                let read = self
+                    .http
+                    .get(&version)
+                    .header("user-agent", "somebody-else")
+                    .bearer_auth(&self.token);
                 let _ = read.send().await;
             }
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
@@ -243,6 +252,7 @@ impl Resource<'_> {
             .owner
             .http
             .request(verb, url)
+            .header("user-agent", "somebody-else")
             .bearer_auth(&self.owner.token);
         let request = match body {
             Some(body) => request.json(&body),

@@ -56,7 +56,7 @@ class SimulatedAzure:
 
     def put(self, kind_and_name: str, properties: dict, **fields: object) -> dict:
         """Writes a resource of the workspace."""
-        body = {"location": "eastus", "properties": properties, **fields}
+        body = {"properties": properties, **fields}
         return self._send("PUT", self._url(kind_and_name), json.dumps(body).encode())
 
     def get(self, kind_and_name: str) -> dict:
@@ -65,7 +65,7 @@ class SimulatedAzure:
     def pool(self, name: str, nodes: int, **changes: object) -> None:
         scale = {"minNodeCount": 0, "maxNodeCount": nodes}
         inner = {"vmSize": "STANDARD_DS3_V2", "scaleSettings": scale, **changes}
-        self.put(f"computes/{name}", {"computeType": "AmlCompute", "properties": inner})
+        self.put(f"computes/{name}", {"computeType": "AmlCompute", "properties": inner}, location="eastus")
 
     def submit(self, name: str, pool: str, command: str, **properties: object) -> str:
         """The address of the run's page."""

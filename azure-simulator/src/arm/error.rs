@@ -93,6 +93,18 @@ impl ArmError {
         )
     }
 
+    /// A `location` that is not the only one there is, `offered`.
+    pub(crate) fn location_not_available(location: &str, kind: &str, offered: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "LocationNotAvailableForResourceType",
+            format!(
+                "The provided location '{location}' is not available for resource type '{kind}'. \
+                 List of available regions for the resource type is '{offered}'."
+            ),
+        )
+    }
+
     /// A 400 of the AML front end: validation, or a referenced asset that is missing.
     pub(crate) fn user(message: impl Into<String>) -> Self {
         Self::user_with(

@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::answer::Answer;
 use crate::azure::{Azure, Transaction};
 use crate::clock::Moment;
-use crate::entra::Audience;
+use crate::entra::{Audience, Principal, Refusal};
 use crate::faults::action::Consequence;
 use crate::kinds::{self, Kind};
 use crate::resource_id::ResourceId;
@@ -58,8 +58,34 @@ pub(crate) async fn serve(
     described(&azure, &call, begun, remaining, answer.into_response())
 }
 
+/// An answer that is not ARM's own, with ARM's headers. Its request takes a token like any other.
+pub(crate) fn instead(
+    azure: &Azure,
+    call: &Call<'_>,
+    begun: Moment,
+    response: Response,
+) -> Response {
+    let counted = Counted::of(call.method);
+    let now = azure.clock.now().elapsed;
+    let remaining = caller(azure, call).ok().map(|principal| {
+        let principal = principal.display_name();
+        let (left, _) = azure.buckets.take(principal, counted, now, false);
+        left
+    });
+    described(azure, call, begun, remaining, response)
+}
+
+/// Who shows a token that ARM takes.
+fn caller(azure: &Azure, call: &Call<'_>) -> Result<Principal, Refusal> {
+    let now = azure.clock.now().timestamp;
+    let settings = &azure.settings;
+    azure
+        .tokens
+        .check(settings, call.headers, Audience::ResourceManager, now)
+}
+
 /// An answer with ARM's headers; one that it has already keeps its value.
-pub(crate) fn described(
+fn described(
     azure: &Azure,
     call: &Call<'_>,
     begun: Moment,
@@ -113,14 +139,7 @@ fn answer(
         headers,
         body,
     } = call;
-    let principal = azure
-        .tokens
-        .check(
-            headers,
-            Audience::ResourceManager,
-            azure.clock.now().timestamp,
-        )
-        .map_err(|refusal| refusal.arm_error(&azure.settings))?;
+    let principal = caller(azure, call).map_err(|refusal| refusal.arm_error(&azure.settings))?;
     take_token(azure, method, principal.display_name(), remaining)?;
     let query = Query::parse(uri.query().unwrap_or_default());
     let path = decoded(uri.path());
@@ -158,6 +177,7 @@ fn answer(
     azure.transact(|transaction| {
         transaction.consequence = consequence;
         check_scope(transaction, &request.id)?;
+        check_stays(transaction, &request)?;
         let before = kind.stored(transaction, &request.id);
         let mut answer = dispatch(kind, transaction, &request)?;
         if let Some(seconds) = transaction.settings.world.operations.retry_after_seconds
@@ -317,15 +337,11 @@ fn check_scope(transaction: &Transaction<'_>, id: &ResourceId) -> Result<(), Arm
         && kind.eq_ignore_ascii_case("locations")
     {
         if !location.eq_ignore_ascii_case(&world.location) {
-            return Err(ArmError::new(
-                StatusCode::BAD_REQUEST,
-                "LocationNotAvailableForResourceType",
-                format!(
-                    "The provided location '{location}' is not available for resource type '{}'. \
-                     List of available regions for the resource type is '{}'.",
-                    id.resource_type(),
-                    world.location,
-                ),
+            let kind = id.resource_type();
+            return Err(ArmError::location_not_available(
+                location,
+                &kind,
+                &world.location,
             ));
         }
         return Ok(());
@@ -338,6 +354,23 @@ fn check_scope(transaction: &Transaction<'_>, id: &ResourceId) -> Result<(), Arm
         }
     }
     Ok(())
+}
+
+/// Nothing is made in a workspace that is being deleted.
+fn check_stays(transaction: &Transaction<'_>, request: &ArmRequest) -> Result<(), ArmError> {
+    let id = &request.id;
+    let going = request.verb == Verb::Put && id.segments.len() > 1 && {
+        let root = transaction.state.documents.get(&id.root());
+        root.is_some_and(|root| kinds::is_workspace_going(&root.body))
+    };
+    if !going {
+        return Ok(());
+    }
+    Err(ArmError::new(
+        StatusCode::CONFLICT,
+        "Conflict",
+        format!("The workspace '{}' is being deleted.", id.root_name()),
+    ))
 }
 
 /// A document without what every write changes, to tell a write that changed nothing else.

@@ -14,6 +14,7 @@ use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::faults::action::{Consequence, Fate};
 use crate::problem::Problem;
+use crate::resource_id::ResourceId;
 
 /// Operations that are remembered after they ended; the oldest are forgotten first.
 const REMEMBERED: usize = 20_000;
@@ -28,7 +29,7 @@ pub(crate) enum Progress {
     Failed(Problem),
 }
 
-#[derive(Debug)]
+/// Has no `Debug`: its URL is signed.
 struct Operation {
     number: u64,
     progress: Progress,
@@ -36,9 +37,11 @@ struct Operation {
     query: String,
     /// How a fault wants it to go.
     fate: Option<Fate>,
+    /// What its result shows when it has succeeded, where that is there.
+    resource: Option<ResourceId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Operations {
     by_id: HashMap<OperationId, Operation>,
     order: BTreeMap<u64, OperationId>,
@@ -57,6 +60,7 @@ impl Operations {
                 progress: Progress::Running,
                 query,
                 fate,
+                resource: None,
             },
         );
         while self.order.len() > REMEMBERED {
@@ -77,6 +81,12 @@ impl Operations {
         if let Some(operation) = self.by_id.get_mut(&id) {
             operation.progress = Progress::Failed(problem);
         }
+    }
+
+    /// The resource that the result of the operation of this name shows.
+    pub(crate) fn resource(&self, id: &str) -> Option<&ResourceId> {
+        let id = OperationId(Uuid::parse_str(id).ok()?);
+        self.by_id.get(&id)?.resource.as_ref()
     }
 
     /// How a fault wants the operation to go.
@@ -126,6 +136,29 @@ pub(crate) fn begin_compute_operation(
     let url = format!(
         "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
          computeOperationsStatus/{}?{query}",
+        transaction.settings.base_url(),
+        transaction.settings.world.subscription_id,
+        transaction.settings.world.location,
+        id.0,
+    );
+    (id, url)
+}
+
+/// The result URL of an operation of a workspace: where it has succeeded, it shows the workspace.
+pub(crate) fn begin_workspace_operation(
+    transaction: &mut Transaction<'_>,
+    api_version: &str,
+    workspace: &ResourceId,
+) -> (OperationId, String) {
+    let query = format!("api-version={api_version}&{}", signature());
+    let fate = fate_of(transaction);
+    let id = transaction.state.operations.begin(query.clone(), fate);
+    if let Some(operation) = transaction.state.operations.by_id.get_mut(&id) {
+        operation.resource = Some(workspace.clone());
+    }
+    let url = format!(
+        "{}/subscriptions/{}/providers/Microsoft.MachineLearningServices/locations/{}/\
+         workspaceOperationsStatus/{}?{query}",
         transaction.settings.base_url(),
         transaction.settings.world.subscription_id,
         transaction.settings.world.location,
@@ -189,7 +222,14 @@ pub(crate) fn result(
 ) -> Result<Answer, ArmError> {
     Ok(match transaction.state.operations.progress(id, query)? {
         Progress::Running => Answer::empty(StatusCode::ACCEPTED),
-        Progress::Succeeded => Answer::empty(StatusCode::NO_CONTENT),
+        Progress::Succeeded => {
+            let state = &transaction.state;
+            let resource = state.operations.resource(id);
+            match resource.and_then(|resource| state.documents.get(resource)) {
+                Some(found) => Answer::ok(found.body.clone()),
+                None => Answer::empty(StatusCode::NO_CONTENT),
+            }
+        }
         Progress::Failed(problem) => {
             return Err(ArmError::new(
                 StatusCode::CONFLICT,

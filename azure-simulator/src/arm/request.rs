@@ -19,7 +19,7 @@ pub(crate) enum Verb {
     Action(String),
 }
 
-#[derive(Debug)]
+/// Has no `Debug`: it brings a token, and its body may hold secrets.
 pub(crate) struct ArmRequest {
     pub(crate) verb: Verb,
     pub(crate) id: ResourceId,
@@ -68,8 +68,9 @@ impl ArmRequest {
     }
 }
 
-/// A query string, raw and in decoded pairs. Names compare without regard to case.
-#[derive(Clone, Debug, Default)]
+/// A query string, raw and in decoded pairs. Names compare without regard to case. Has no `Debug`: it may
+/// be signed.
+#[derive(Clone, Default)]
 pub(crate) struct Query {
     pub(crate) raw: String,
     pairs: Vec<(String, String)>,

@@ -171,6 +171,22 @@ mod tests {
     }
 
     #[test]
+    fn a_principal_has_200_writes_and_200_deletes_and_10_more_a_second() {
+        for counted in [Counted::Write, Counted::Delete] {
+            let buckets = Buckets::default();
+            let at = |seconds| buckets.take("me", counted, Duration::from_secs(seconds), true);
+            for left in (0..200).rev() {
+                let (remaining, wait) = at(0);
+                assert_eq!((remaining.of_principal, wait), (left, None));
+            }
+            assert_eq!(at(0).1, Some(1));
+            let (remaining, wait) = at(2);
+            assert_eq!((remaining.of_principal, wait), (19, None));
+            assert_eq!(remaining.of_all, 3000 - 200 + 200 - 1);
+        }
+    }
+
+    #[test]
     fn who_comes_back_too_early_waits_from_then_on() {
         let buckets = Buckets::default();
         drained(&buckets, "me");

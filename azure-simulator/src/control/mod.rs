@@ -4,7 +4,6 @@ pub(crate) mod visitors;
 pub(crate) mod world;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -15,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::azure::Azure;
-use crate::clock::Pace;
+use crate::clock::{Pace, bounded, seconds_if_given};
 use crate::faults::Fault;
 use crate::metadata;
 use crate::physics::node_loss::{Failure, NotLost, Preemption};
@@ -96,7 +95,9 @@ async fn clear_faults(State(azure): State<Arc<Azure>>) -> StatusCode {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClockChange {
+    #[serde(default)]
     scale: Option<Pace>,
+    #[serde(default, deserialize_with = "seconds_if_given")]
     advance_seconds: Option<f64>,
 }
 
@@ -115,18 +116,13 @@ async fn set_clock(
     if change.scale.is_none() && change.advance_seconds.is_none() {
         return Err(bad("`scale` or `advance_seconds` is needed"));
     }
-    let advance = change
-        .advance_seconds
-        .map(Duration::try_from_secs_f64)
-        .transpose()
-        .map_err(|problem| bad(format!("advance_seconds: {problem}")))?;
     if let Some(pace) = change.scale {
         azure.clock.set_pace(pace);
         // What is due at the new pace happens before the answer.
         azure.transact(|_| ());
     }
-    if let Some(by) = advance {
-        azure.advance(by).await;
+    if let Some(seconds) = change.advance_seconds {
+        azure.advance(bounded(seconds)).await;
     }
     Ok(clock(State(azure)).await)
 }

@@ -1,6 +1,7 @@
 //! Artifacts of runs, up and down, and the links that lead to them (contract section 10).
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -56,7 +57,7 @@ async fn answer(
                     "Logs are written by the system.",
                 ));
             }
-            write(&file, &body).await?;
+            write(&file, path, &body).await?;
             Ok(Answer::ok(described(azure, run, path, body.len() as u64)))
         }
         (&Method::GET, "content") => Ok(Answer::bytes(read(&file, path).await?)),
@@ -74,22 +75,30 @@ fn directory_of(azure: &Azure, id: &ResourceId) -> Result<PathBuf, DataPlaneErro
     azure.transact(|transaction| Ok(find(transaction, id)?.run.directory.clone()))
 }
 
-async fn write(file: &std::path::Path, body: &Bytes) -> Result<(), DataPlaneError> {
-    let failed = |problem: std::io::Error| DataPlaneError::failed(&problem);
+async fn write(file: &Path, path: &str, body: &Bytes) -> Result<(), DataPlaneError> {
+    let failed = |problem: std::io::Error| match problem.kind() {
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
+            DataPlaneError::refused(format!(
+                "The artifact '{path}' whose name is also that of a folder"
+            ))
+        }
+        _ => DataPlaneError::failed(&problem),
+    };
     if let Some(folder) = file.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(failed)?;
     }
     tokio::fs::write(file, body).await.map_err(failed)
 }
 
-async fn read(file: &std::path::Path, path: &str) -> Result<Vec<u8>, DataPlaneError> {
-    tokio::fs::read(file).await.map_err(|problem| {
-        if problem.kind() == std::io::ErrorKind::NotFound {
-            DataPlaneError::not_found(format!("Could not find artifact '{path}'."))
-        } else {
-            DataPlaneError::failed(&problem)
-        }
-    })
+async fn read(file: &Path, path: &str) -> Result<Vec<u8>, DataPlaneError> {
+    tokio::fs::read(file)
+        .await
+        .map_err(|problem| match problem.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+                DataPlaneError::not_found(format!("Could not find artifact '{path}'."))
+            }
+            _ => DataPlaneError::failed(&problem),
+        })
 }
 
 pub(crate) fn described(azure: &Azure, run: &str, path: &str, size: u64) -> Value {

@@ -29,8 +29,9 @@ impl DataPlaneError {
     pub(crate) fn unauthorized(refusal: Refusal) -> Self {
         let message = match refusal {
             Refusal::Missing => "The Authorization header is missing.",
+            Refusal::OtherAudience(_) => "The bearer token is for another resource.",
             Refusal::Unknown => "The bearer token is invalid.",
-            Refusal::Expired => "The bearer token has expired.",
+            Refusal::Expired { .. } => "The bearer token has expired.",
             Refusal::Revoked(_) => "The bearer token has been revoked.",
         };
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)

@@ -46,7 +46,7 @@ impl DataPlaneRequest {
         let now = azure.clock.now().timestamp;
         let principal = azure
             .tokens
-            .check(headers, Audience::DataPlane, now)
+            .check(&azure.settings, headers, Audience::DataPlane, now)
             .map_err(DataPlaneError::unauthorized)?;
         let parts: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
         // plane, version, then `subscriptions/s/resourceGroups/g/providers/p/workspaces/w`.

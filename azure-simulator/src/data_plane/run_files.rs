@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::data_plane::error::DataPlaneError;
-use crate::files::is_plain;
+use crate::files::{has_link, is_plain};
 
 /// Folder of a run's directory with what was uploaded.
 const UPLOADED: &str = "artifacts";
@@ -23,13 +23,13 @@ pub(crate) struct RunFile {
     pub(crate) size: u64,
 }
 
-/// Where a file of a run is on this machine.
+/// Where a file of a run is on this machine, whether it is there or not; none that a link leads to, for
+/// a job may leave links that lead out of its folder.
 pub(crate) fn locate(directory: &Path, path: &str) -> Result<PathBuf, DataPlaneError> {
     let relative = Path::new(path);
-    if !is_plain(path) || path.is_empty() {
-        return Err(DataPlaneError::bad_request(format!(
-            "The artifact path '{path}' is invalid."
-        )));
+    let invalid = || DataPlaneError::bad_request(format!("The artifact path '{path}' is invalid."));
+    if !is_plain(path) || [Path::new(""), Path::new(LOGS), Path::new(OUTPUTS)].contains(&relative) {
+        return Err(invalid());
     }
     let root = if relative.starts_with(LOGS) {
         directory.to_owned()
@@ -38,16 +38,27 @@ pub(crate) fn locate(directory: &Path, path: &str) -> Result<PathBuf, DataPlaneE
     } else {
         directory.join(UPLOADED)
     };
-    Ok(root.join(relative))
+    let file = root.join(relative);
+    if has_link(directory, &file) {
+        return Err(invalid());
+    }
+    Ok(file)
 }
 
 /// Every file of a run, sorted by path.
 pub(crate) async fn list(directory: PathBuf) -> Result<Vec<RunFile>, DataPlaneError> {
     let walked = tokio::task::spawn_blocking(move || {
         let mut files = Vec::new();
-        walk(&directory.join(UPLOADED), "", &mut files)?;
-        walk(&directory.join(LOGS), LOGS, &mut files)?;
-        walk(&directory.join(WORK).join(OUTPUTS), OUTPUTS, &mut files)?;
+        for (folder, prefix) in [
+            (directory.join(UPLOADED), ""),
+            (directory.join(LOGS), LOGS),
+            (directory.join(WORK).join(OUTPUTS), OUTPUTS),
+        ] {
+            // A job may put a link in the place of any of them.
+            if !has_link(&directory, &folder) {
+                walk(&folder, prefix, &mut files)?;
+            }
+        }
         files.sort_by(|one, other| one.path.cmp(&other.path));
         Ok::<_, std::io::Error>(files)
     })
@@ -113,7 +124,14 @@ mod tests {
 
     #[test]
     fn an_artifact_path_stays_in_its_run() {
-        for path in ["../x", "/etc/passwd", "a/../../x", ""] {
+        for path in [
+            "../x",
+            "/etc/passwd",
+            "a/../../x",
+            "",
+            "outputs",
+            "user_logs/",
+        ] {
             assert!(locate(Path::new("/run"), path).is_err(), "{path}");
         }
         let log = locate(Path::new("/run"), "user_logs/std_log_process_00.txt").unwrap();

@@ -219,20 +219,10 @@ pub(crate) fn managed_identity_token(
 
 /// The resource that a scope asks for, where it is one of ours.
 fn audience_of(scope: &str, settings: &Settings) -> Option<String> {
-    let resource = scope
+    let named = scope
         .split_whitespace()
-        .find_map(|scope| scope.strip_suffix("/.default"))?
-        .trim_end_matches('/');
-    let own = settings.base_url();
-    [
-        "https://management.azure.com",
-        "https://management.core.windows.net",
-        "https://ml.azure.com",
-        "https://storage.azure.com",
-        own.as_str(),
-    ]
-    .contains(&resource)
-    .then(|| resource.to_owned())
+        .find_map(|scope| scope.strip_suffix("/.default"))?;
+    tokens::resource(named, settings)
 }
 
 /// `GET /{tenant}/v2.0/.well-known/openid-configuration`.

@@ -38,11 +38,43 @@ impl Principal {
 pub(crate) enum Audience {
     ResourceManager,
     DataPlane,
+    Storage,
+}
+
+/// What a token for ARM may be for, beside the address that ARM has here.
+const RESOURCE_MANAGER: [&str; 2] = [
+    "https://management.core.windows.net",
+    "https://management.azure.com",
+];
+const MACHINE_LEARNING: &str = "https://ml.azure.com";
+const STORAGE: &str = "https://storage.azure.com";
+
+/// The resource of ours that a scope or a client names, where it is one.
+pub(super) fn resource(named: &str, settings: &Settings) -> Option<String> {
+    let named = named.trim_end_matches('/');
+    let known = named == settings.base_url()
+        || RESOURCE_MANAGER.contains(&named)
+        || [MACHINE_LEARNING, STORAGE].contains(&named);
+    known.then(|| named.to_owned())
+}
+
+impl Audience {
+    /// Whether a token for that resource is for this plane.
+    fn takes(self, resource: &str, settings: &Settings) -> bool {
+        let manages = resource == settings.base_url() || RESOURCE_MANAGER.contains(&resource);
+        match self {
+            Self::ResourceManager => manages,
+            Self::DataPlane => manages || resource == MACHINE_LEARNING,
+            Self::Storage => resource == STORAGE,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Issued {
     principal: Principal,
+    /// The resource that it is for.
+    audience: String,
     expires: Timestamp,
     /// Since when it is not taken any more, though it has not expired.
     revoked: Option<Timestamp>,
@@ -55,33 +87,60 @@ pub(crate) struct Tokens {
 }
 
 /// Why a token is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Missing,
     Unknown,
-    Expired,
+    Expired {
+        at: Timestamp,
+        now: Timestamp,
+    },
+    /// It is for this resource and not for the one that it was shown to.
+    OtherAudience(String),
     /// Not expired: continuous access evaluation wants a newer one.
     Revoked(Timestamp),
 }
 
 impl Refusal {
-    /// ARM's 401 (contract section 2). The claims of one for a revoked token have the form that
-    /// Azure CLI was sent (Azure/azure-cli#23635), in a challenge as Azure's SDKs know it
-    /// (Azure/azure-sdk-for-js#32351).
+    /// ARM's 401 (contract section 2). Codes and words have been reported: without a token in
+    /// hashicorp/terraform-provider-azurerm#3612, with one that is none in
+    /// Azure/azure-powershell#27882, with an old one in microsoft/foundry-dev-tools#461, with one for
+    /// another resource in Azure-Samples/active-directory-dotnetcore-daemon-v2#145. The claims of one
+    /// for a revoked token have the form that Azure CLI was sent (Azure/azure-cli#23635), in a
+    /// challenge as Azure's SDKs know it (Azure/azure-sdk-for-js#32351).
     pub(crate) fn arm_error(self, settings: &Settings) -> ArmError {
-        let (code, message) = match self {
+        let (code, message) = match &self {
+            Self::OtherAudience(resource) => {
+                let allowed: Vec<String> = RESOURCE_MANAGER
+                    .iter()
+                    .map(|one| format!("{one}/,{one}"))
+                    .collect();
+                let message = format!(
+                    "The access token has been obtained for wrong audience or resource '{resource}'. \
+                     It should exactly match with one of the allowed audiences '{}'.",
+                    allowed.join(",")
+                );
+                ("InvalidAuthenticationTokenAudience", message)
+            }
             Self::Missing => (
                 "AuthenticationFailed",
-                "Authentication failed. The 'Authorization' header is missing.",
+                "Authentication failed. The 'Authorization' header is missing.".to_owned(),
             ),
-            Self::Unknown => ("InvalidAuthenticationToken", "The access token is invalid."),
-            Self::Expired => (
+            Self::Unknown => (
+                "InvalidAuthenticationToken",
+                "The access token is invalid.".to_owned(),
+            ),
+            Self::Expired { at, now } => (
                 "ExpiredAuthenticationToken",
-                "The access token expiry UTC time is earlier than current UTC time.",
+                format!(
+                    "The access token expiry UTC time '{}' is earlier than current UTC time '{}'.",
+                    at.strftime("%-m/%-d/%Y %-I:%M:%S %p"),
+                    now.strftime("%-m/%-d/%Y %-I:%M:%S %p"),
+                ),
             ),
             Self::Revoked(_) => (
                 settings.world.unproven.revoked_token_code.as_str(),
-                "The access token has been revoked.",
+                "The access token has been revoked.".to_owned(),
             ),
         };
         let mut challenge = format!(
@@ -117,6 +176,7 @@ impl Tokens {
         mut claims: Value,
     ) -> String {
         let expires = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX);
+        let audience = claims["aud"].as_str().unwrap_or_default().to_owned();
         claims["iat"] = json!(now.as_second());
         claims["nbf"] = json!(now.as_second());
         claims["exp"] = json!(expires.as_second());
@@ -134,6 +194,7 @@ impl Tokens {
             digest(&token),
             Issued {
                 principal,
+                audience,
                 expires,
                 revoked: None,
             },
@@ -144,6 +205,7 @@ impl Tokens {
     /// Who shows the bearer token of these headers.
     pub(crate) fn check(
         &self,
+        settings: &Settings,
         headers: &HeaderMap,
         audience: Audience,
         now: Timestamp,
@@ -162,15 +224,20 @@ impl Tokens {
             .cloned()
             .ok_or(Refusal::Unknown)?;
         if issued.expires <= now {
-            return Err(Refusal::Expired);
+            let at = issued.expires;
+            return Err(Refusal::Expired { at, now });
         }
         if let Some(at) = issued.revoked {
             return Err(Refusal::Revoked(at));
         }
-        match (audience, &issued.principal) {
-            (Audience::ResourceManager, Principal::Run { .. }) => Err(Refusal::Unknown),
-            _ => Ok(issued.principal),
+        let of_a_run = matches!(issued.principal, Principal::Run { .. });
+        if audience == Audience::ResourceManager && of_a_run {
+            return Err(Refusal::Unknown);
         }
+        if !audience.takes(&issued.audience, settings) {
+            return Err(Refusal::OtherAudience(issued.audience));
+        }
+        Ok(issued.principal)
     }
 
     /// Takes no token of clients any more that was issued until now.

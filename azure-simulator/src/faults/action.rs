@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::clock::seconds_given;
 use crate::problem::Problem;
 
 /// What becomes of a request that a fault strikes. Durations are of Azure's time where they say
 /// nothing else; at the pace `instant` those are real seconds.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Action {
     /// It is not looked at; this is its answer.
@@ -30,6 +31,7 @@ pub enum Action {
     /// It is looked at after so many seconds of real time.
     Delay {
         /// How long.
+        #[serde(deserialize_with = "seconds_given")]
         seconds: f64,
     },
     /// The connection is cut before anything is changed.
@@ -50,11 +52,13 @@ pub enum Action {
     /// The change is made and answered, and then a GET of that path is a 404 for a while.
     NotFoundFor {
         /// How long.
+        #[serde(deserialize_with = "seconds_given")]
         seconds: f64,
     },
     /// For a while, GETs of this path answer what they answer first: page by page, for a LIST.
     StaleFor {
         /// How long.
+        #[serde(deserialize_with = "seconds_given")]
         seconds: f64,
     },
     /// The token that it brings expires as it arrives, and all others of clients with it.
@@ -110,6 +114,15 @@ pub(crate) enum Fate {
 }
 
 impl Action {
+    /// Its name, as in a fault's JSON.
+    pub(crate) fn name(&self) -> String {
+        match serde_json::to_value(self) {
+            Ok(Value::String(name)) => name,
+            Ok(Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
+            _ => String::new(),
+        }
+    }
+
     /// The answer where the request is not looked at.
     pub(crate) fn instead(&self, now: Timestamp) -> Option<Response> {
         match self {
@@ -241,6 +254,17 @@ pub(crate) fn with_nulls(body: &mut Value, fields: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_action_has_the_name_that_its_json_has() {
+        for (json, name) in [
+            (json!("lose_answer"), "lose_answer"),
+            (json!({"delay": {"seconds": 1}}), "delay"),
+        ] {
+            let action: Action = serde_json::from_value(json).unwrap();
+            assert_eq!(action.name(), name);
+        }
+    }
 
     #[test]
     fn retry_after_has_two_forms() {

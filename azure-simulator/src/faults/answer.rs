@@ -1,7 +1,5 @@
 //! What a fault makes of an answer that has been given.
 
-use std::time::Duration;
-
 use axum::body::{Body, Bytes};
 use futures::stream;
 use http::{HeaderValue, Method, StatusCode, header, request, response};
@@ -10,6 +8,7 @@ use serde_json::Value;
 use crate::arm::error::ArmError;
 use crate::arm::request::decoded;
 use crate::azure::Azure;
+use crate::clock::bounded;
 use crate::faults::action::{Action, with_nulls};
 use crate::kinds;
 use crate::resource_id::ResourceId;
@@ -41,7 +40,7 @@ impl Asked {
         match action {
             Action::ExpireToken => azure.tokens.expire_all(now.timestamp),
             Action::StaleFor { seconds } => {
-                let until = now.elapsed + seconds_of(*seconds);
+                let until = now.elapsed.saturating_add(bounded(*seconds));
                 azure.faults.lag.make_stale(&self.path, until);
             }
             _ => {}
@@ -81,7 +80,7 @@ impl Asked {
         }
         match action {
             Some(Action::NotFoundFor { seconds }) if parts.status.is_success() => {
-                let until = now + seconds_of(*seconds);
+                let until = now.saturating_add(bounded(*seconds));
                 azure.faults.lag.hide(&self.path, until);
                 body
             }
@@ -112,10 +111,6 @@ impl Asked {
             .json_body();
         Bytes::from(body.to_string())
     }
-}
-
-fn seconds_of(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX / 2)
 }
 
 /// A body whose connection is cut in its middle.

@@ -9,9 +9,11 @@ use crate::arm::paging;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::Document;
+use crate::kinds::body_checks::only_known;
 use crate::kinds::list_order::ListOrder;
 use crate::kinds::{Kind, system_data};
 use crate::resource_id::ResourceId;
+use crate::world::Unproven;
 
 /// What tells one type of asset from another.
 pub(crate) struct AssetType {
@@ -86,6 +88,11 @@ impl Kind for Version {
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
         let body = request.object()?;
+        only_known(
+            body,
+            &["id", "name", "type", "properties", "systemData"],
+            "a version of an asset",
+        )?;
         let properties = (self.0.normalise)(&request.id, &body["properties"])?;
         let existing = transaction.state.documents.get(&request.id).cloned();
         let (status, body) = match existing {
@@ -102,7 +109,8 @@ impl Kind for Version {
                 (StatusCode::CREATED, body)
             }
             Some(found) => {
-                self.check_unchanged(&found, &properties)?;
+                let unproven = &transaction.settings.world.unproven;
+                self.check_unchanged(&found, &properties, unproven)?;
                 let mut body = found.body.clone();
                 for field in ["description", "tags", "isArchived", "stage"] {
                     if let Some(value) = properties.get(field) {
@@ -231,7 +239,12 @@ impl Version {
         )))
     }
 
-    fn check_unchanged(&self, found: &Document, properties: &Value) -> Result<(), ArmError> {
+    fn check_unchanged(
+        &self,
+        found: &Document,
+        properties: &Value,
+        unproven: &Unproven,
+    ) -> Result<(), ArmError> {
         let changed: Vec<&str> = self
             .0
             .immutable
@@ -253,7 +266,8 @@ impl Version {
                  Only tags, description, and isArchived can be updated."
             ),
             json!({"property": changed}),
-        ))
+        )
+        .with_status(unproven.immutable_asset_status()))
     }
 }
 

@@ -1,6 +1,8 @@
-//! Checks that request bodies of several kinds share: tags of tracked resources, unknown fields.
+//! Checks that request bodies of several kinds share: tags and location of tracked resources, unknown
+//! fields.
 
 use http::StatusCode;
+use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use crate::arm::error::ArmError;
@@ -67,6 +69,17 @@ fn check(name: &str, value: &Value) -> Result<(), ArmError> {
     }
 }
 
+/// The location that the body of a resource of its own must have.
+pub(crate) fn location_of(body: &Value) -> Result<&str, ArmError> {
+    body["location"].as_str().ok_or_else(|| {
+        ArmError::new(
+            StatusCode::BAD_REQUEST,
+            "LocationRequired",
+            "The location property is required for this definition.",
+        )
+    })
+}
+
 /// Refuses fields of `object` that are not in `known`, naming where it stands.
 pub(crate) fn only_known(object: &Value, known: &[&str], place: &str) -> Result<(), ArmError> {
     let empty = Map::new();
@@ -82,6 +95,49 @@ pub(crate) fn only_known(object: &Value, known: &[&str], place: &str) -> Result<
     for name in fields.keys() {
         if !known.contains(&name.as_str()) {
             return Err(ArmError::refused(format!("The field '{name}' of {place}")));
+        }
+    }
+    Ok(())
+}
+
+/// What the value of a field is, where it has one.
+#[derive(Clone, Copy)]
+pub(crate) enum Form {
+    Text,
+    Flag,
+    List,
+    Object,
+    /// ISO 8601, and not negative.
+    Duration,
+}
+
+/// Refuses values of `object` that are of another form than the field has: they would be passed over as
+/// if nothing had been said.
+pub(crate) fn check_forms(
+    object: &Value,
+    fields: &[(&str, Form)],
+    place: &str,
+) -> Result<(), ArmError> {
+    for (field, form) in fields {
+        let value = &object[*field];
+        let (fits, wanted) = match form {
+            _ if value.is_null() => continue,
+            Form::Text => (value.is_string(), "a string"),
+            Form::Flag => (value.is_boolean(), "true or false"),
+            Form::List => (value.is_array(), "a list"),
+            Form::Object => (value.is_object(), "an object"),
+            Form::Duration => (
+                value
+                    .as_str()
+                    .and_then(|text| text.parse::<SignedDuration>().ok())
+                    .is_some_and(|duration| !duration.is_negative()),
+                "an ISO 8601 duration that is not negative",
+            ),
+        };
+        if !fits {
+            return Err(ArmError::bad_request(format!(
+                "The value {value} of '{field}' of {place} must be {wanted}."
+            )));
         }
     }
     Ok(())

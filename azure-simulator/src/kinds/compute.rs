@@ -11,7 +11,7 @@ use crate::azure::Transaction;
 use crate::clock::timestamp_text;
 use crate::documents::Document;
 use crate::kinds::compute_check::{self, Wanted};
-use crate::kinds::{Kind, compute_view, scale_settings, vm_sizes};
+use crate::kinds::{Kind, check_settled, compute_view, scale_settings, vm_sizes};
 use crate::physics::Event;
 use crate::resource_id::ResourceId;
 
@@ -45,7 +45,7 @@ impl Kind for AmlCompute {
         let wanted = Wanted::read(transaction, &request.id, &given)?;
         let id = match &existing {
             Some(found) => {
-                check_settled(found)?;
+                check_settled(found, "compute")?;
                 compute_check::check_unchanged(&found.body, &wanted)?;
                 found.id.clone()
             }
@@ -89,7 +89,7 @@ impl Kind for AmlCompute {
         let Some(found) = transaction.state.documents.get(&request.id).cloned() else {
             return Err(ArmError::resource_not_found(&request.id));
         };
-        check_settled(&found)?;
+        check_settled(&found, "compute")?;
         let stored = &found.body["properties"]["properties"]["scaleSettings"];
         let size = found.body["properties"]["properties"]["vmSize"].as_str();
         let world = &transaction.settings.world;
@@ -130,9 +130,7 @@ impl Kind for AmlCompute {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
         let id = found.id.clone();
-        if let Some(stored) = transaction.state.documents.body_mut(&id.key()) {
-            stored["properties"]["provisioningState"] = json!("Deleting");
-        }
+        set_state(transaction, &id.key(), "Deleting");
         let (operation, url) =
             operation::begin_compute_operation(transaction, request.api_version());
         transaction.delete_pool(&id.key(), operation);
@@ -155,6 +153,12 @@ impl Kind for AmlCompute {
         }
         let nodes = compute_view::nodes(transaction, &request.id.key());
         Ok(Answer::ok(json!({"nodes": nodes, "nextLink": null})))
+    }
+}
+
+pub(crate) fn set_state(transaction: &mut Transaction<'_>, key: &str, state: &str) {
+    if let Some(stored) = transaction.state.documents.body_mut(key) {
+        stored["properties"]["provisioningState"] = json!(state);
     }
 }
 
@@ -184,21 +188,4 @@ fn shown(kind: &AmlCompute, transaction: &Transaction<'_>, id: &ResourceId) -> V
         .get(id)
         .map(|document| kind.view(transaction, document))
         .unwrap_or_default()
-}
-
-/// One write at a time.
-fn check_settled(found: &Document) -> Result<(), ArmError> {
-    let state = &found.body["properties"]["provisioningState"];
-    if state == "Succeeded" || state == "Failed" {
-        return Ok(());
-    }
-    Err(ArmError::new(
-        StatusCode::CONFLICT,
-        "Conflict",
-        format!(
-            "The compute '{}' is being changed: its provisioning state is {}.",
-            found.id.name(),
-            state.as_str().unwrap_or_default(),
-        ),
-    ))
 }

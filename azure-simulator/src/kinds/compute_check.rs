@@ -1,12 +1,11 @@
 //! What a compute's PUT may say, and what an existing compute keeps (contract section 6).
 
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::documents::Document;
-use crate::kinds::body_checks::{checked_tags, only_known};
+use crate::kinds::body_checks::{Form, check_forms, checked_tags, only_known};
 use crate::kinds::pool_properties;
 use crate::resource_id::ResourceId;
 
@@ -76,17 +75,22 @@ impl Wanted {
             ],
             "a compute's properties",
         )?;
+        check_forms(body, &[("identity", Form::Object)], "a compute")?;
+        check_forms(
+            outer,
+            &[
+                ("description", Form::Text),
+                ("disableLocalAuth", Form::Flag),
+            ],
+            "a compute's properties",
+        )?;
         let location = body["location"].as_str().unwrap_or_default();
         let home = &transaction.settings.world.location;
         if !location.eq_ignore_ascii_case(home) {
-            return Err(ArmError::new(
-                StatusCode::BAD_REQUEST,
-                "LocationNotAvailableForResourceType",
-                format!(
-                    "The provided location '{location}' is not available for resource type \
-                     'Microsoft.MachineLearningServices/workspaces/computes'. List of available \
-                     regions for the resource type is '{home}'."
-                ),
+            return Err(ArmError::location_not_available(
+                location,
+                "Microsoft.MachineLearningServices/workspaces/computes",
+                home,
             ));
         }
         Ok(Self {

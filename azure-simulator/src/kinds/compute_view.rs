@@ -8,6 +8,7 @@ use crate::clock::timestamp_text;
 use crate::documents::Document;
 use crate::physics::pool::{NodeState, Pool};
 use crate::problem::Problem;
+use crate::world::Unproven;
 
 /// While a write is under way Azure echoes the input and leaves out everything computed
 /// (contract section 6, recorded).
@@ -29,7 +30,7 @@ pub(crate) fn view(transaction: &Transaction<'_>, document: &Document) -> Value 
     }
     match (pool, state == "Updating") {
         (Some(pool), false) => {
-            settled(inner, pool);
+            settled(inner, pool, &transaction.settings.world.unproven);
         }
         _ => without_counts(inner),
     }
@@ -55,7 +56,7 @@ fn without_counts(inner: &mut Value) {
     }
 }
 
-fn settled(inner: &mut Value, pool: &Pool) {
+fn settled(inner: &mut Value, pool: &Pool, unproven: &Unproven) {
     let idle = &mut inner["scaleSettings"]["nodeIdleTimeBeforeScaleDown"];
     if idle.is_null() {
         *idle = json!("PT2M");
@@ -73,11 +74,11 @@ fn settled(inner: &mut Value, pool: &Pool) {
     inner["nodeStateCounts"] = node_counts(pool);
     inner["allocationState"] = json!(pool.allocation());
     inner["allocationStateTransitionTime"] = json!(timestamp_text(pool.allocation_changed));
-    let problems = pool.problems();
-    inner["errors"] = if problems.is_empty() {
+    let errors = pool.errors(unproven);
+    inner["errors"] = if errors.is_empty() {
         Value::Null
     } else {
-        problems.into_iter().map(Problem::response).collect()
+        errors.into_iter().map(Problem::response).collect()
     };
     inner["propertyBag"] = json!({});
 }

@@ -121,7 +121,9 @@ pub(crate) fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError>
     Ok(Value::Object(outputs))
 }
 
-/// Name or version of the data asset that an output becomes: `^[a-zA-Z0-9][a-zA-Z0-9\\-_.]{0,254}$`.
+/// Name or version of the data asset that an output becomes. The OpenAPI has no pattern for these two.
+/// That of the names of assets in URLs is `^[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}$`; a point is let through
+/// beside it, because versions have some.
 fn asset_text<'a>(output: &str, field: &str, given: &'a Value) -> Result<&'a str, ArmError> {
     let text = given.as_str().unwrap_or_default();
     let bytes = text.as_bytes();

@@ -5,12 +5,32 @@ use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
-use crate::kinds::body_checks::only_known;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 use crate::kinds::data_version::or_empty;
 use crate::kinds::job_bindings::{check_placeholders, inputs, outputs};
 use crate::kinds::job_resources::{distribution, instances_of, resources};
 use crate::kinds::{job_limits, job_services};
 use crate::resource_id::ResourceId;
+
+const FORMS: [(&str, Form); 17] = [
+    ("displayName", Form::Text),
+    ("experimentName", Form::Text),
+    ("description", Form::Text),
+    ("computeId", Form::Text),
+    ("codeId", Form::Text),
+    ("command", Form::Text),
+    ("environmentId", Form::Text),
+    ("isArchived", Form::Flag),
+    ("environmentVariables", Form::Object),
+    ("distribution", Form::Object),
+    ("resources", Form::Object),
+    ("limits", Form::Object),
+    ("queueSettings", Form::Object),
+    ("identity", Form::Object),
+    ("inputs", Form::Object),
+    ("outputs", Form::Object),
+    ("services", Form::Object),
+];
 
 /// A PUT body with everything that the server fills in.
 #[derive(Debug)]
@@ -30,6 +50,12 @@ pub(crate) struct References {
 impl Wanted {
     pub(crate) fn read(id: &ResourceId, body: &Value) -> Result<Self, ArmError> {
         check_id(id.name())?;
+        only_known(
+            body,
+            &["id", "name", "type", "properties", "systemData"],
+            "a job",
+        )?;
+        check_forms(body, &[("properties", Form::Object)], "a job")?;
         let given = &body["properties"];
         match given["jobType"].as_str() {
             Some("Command") => {}
@@ -66,6 +92,7 @@ impl Wanted {
             ],
             "a job's properties",
         )?;
+        check_forms(given, &FORMS, "a job")?;
         for (field, what) in [
             ("componentId", "A component"),
             ("notificationSetting", "A notification setting"),
@@ -154,13 +181,7 @@ fn environment_variables(given: &Value) -> Result<Value, ArmError> {
 
 fn limits(given: &Value) -> Result<Value, ArmError> {
     only_known(given, &["jobLimitsType", "timeout"], "a job's limits")?;
-    if let Some(text) = given["timeout"].as_str()
-        && text.parse::<SignedDuration>().is_err()
-    {
-        return Err(ArmError::user(format!(
-            "The timeout '{text}' is no ISO 8601 duration."
-        )));
-    }
+    check_forms(given, &[("timeout", Form::Duration)], "a job's limits")?;
     Ok(json!({"jobLimitsType": "Command", "timeout": given["timeout"]}))
 }
 

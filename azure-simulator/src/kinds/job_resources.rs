@@ -4,8 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
-use crate::kinds::body_checks::only_known;
-use crate::problem::Problem;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 
 /// Nodes of one MPI run (contract section 6), and processes on each of them.
 const MOST_INSTANCES: u64 = 100;
@@ -26,6 +25,8 @@ pub(crate) fn resources(given: &Value) -> Result<Value, ArmError> {
         ],
         "a job's resources",
     )?;
+    let texts = ["instanceType", "shmSize", "dockerArgs"].map(|field| (field, Form::Text));
+    check_forms(given, &texts, "a job's resources")?;
     let instances = counted(given, "instanceCount", 1..=MOST_INSTANCES)?;
     let mut resources = json!({
         "instanceCount": instances.unwrap_or(1),
@@ -93,17 +94,6 @@ pub(crate) fn instances_of(properties: &Value) -> usize {
     count
         .and_then(|count| usize::try_from(count).ok())
         .unwrap_or(1)
-}
-
-/// Why a job that Azure would run does not run here, though it is accepted.
-pub(crate) fn cannot_run(properties: &Value) -> Option<Problem> {
-    let kind = properties["distribution"]["distributionType"].as_str()?;
-    (kind == "TensorFlow").then(|| {
-        Problem::new(
-            "UserError",
-            "The distribution 'TensorFlow' is not simulated: nobody would set TF_CONFIG.",
-        )
-    })
 }
 
 #[cfg(test)]

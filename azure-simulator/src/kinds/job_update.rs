@@ -7,7 +7,7 @@ use crate::documents::Document;
 use crate::kinds::job_limits;
 use crate::world::Unproven;
 
-const IMMUTABLE: [(&str, &str); 14] = [
+const IMMUTABLE: [(&str, &str); 15] = [
     ("experimentName", "ExperimentName"),
     ("computeId", "ComputeId"),
     ("command", "Command"),
@@ -22,6 +22,7 @@ const IMMUTABLE: [(&str, &str); 14] = [
     ("jobType", "JobType"),
     ("codeId", "CodeId"),
     ("distribution", "Distribution"),
+    ("services", "Services"),
 ];
 
 /// The stored body with what `wanted` changes: tags merge, properties gain keys, the rest is

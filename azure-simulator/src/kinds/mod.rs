@@ -39,17 +39,21 @@ mod usages;
 mod virtual_network;
 pub(crate) mod vm_sizes;
 mod workspace;
+mod workspace_body;
 
+pub(crate) use compute::set_state as set_compute_state;
 pub(crate) use environment_version::needs_image_build;
 pub(crate) use job_assets::register as register_outputs;
 pub(crate) use job_bindings::DEFAULT_OUTPUT;
 pub(crate) use job_check::data_asset;
 pub(crate) use job_limits::check_tags as check_job_tags;
-pub(crate) use job_resources::cannot_run as job_cannot_run;
 pub(crate) use job_services::instances as service_instances;
 pub(crate) use job_view::{COMPUTE_TARGET_STATUS, compute_target_status};
 pub(crate) use network_state::{subnet_ranges, subnets_of};
-pub(crate) use workspace::{guid_of as workspace_guid, has_managed_network};
+pub(crate) use workspace::{
+    are_several as are_several_workspaces, guid_of as workspace_guid, has_managed_network,
+    is_going as is_workspace_going, set_state as set_workspace_state,
+};
 
 /// What exists, as the control port shows it.
 pub(crate) mod shown {
@@ -239,6 +243,7 @@ static KINDS: &[&dyn Kind] = &[
     &quotas::Quotas,
     &quotas::Location,
     &operation_status::COMPUTE_OPERATIONS,
+    &operation_status::WORKSPACE_OPERATIONS,
     &operation_status::JOB_CANCELLATIONS,
     &operation_status::NETWORK_OPERATIONS,
     &operation_status::NETWORK_RESULTS,
@@ -284,6 +289,23 @@ pub(crate) fn delete_at_once(transaction: &mut Transaction<'_>, id: &ResourceId)
         Some(_) => StatusCode::OK,
         None => StatusCode::NO_CONTENT,
     })
+}
+
+/// One write at a time to a resource; `what` names its kind.
+pub(crate) fn check_settled(found: &Document, what: &str) -> Result<(), ArmError> {
+    let state = &found.body["properties"]["provisioningState"];
+    if state == "Succeeded" || state == "Failed" {
+        return Ok(());
+    }
+    Err(ArmError::new(
+        StatusCode::CONFLICT,
+        "Conflict",
+        format!(
+            "The {what} '{}' is being changed: its provisioning state is {}.",
+            found.id.name(),
+            state.as_str().unwrap_or_default(),
+        ),
+    ))
 }
 
 /// The number that a LIST names as `parameter`, such as `$top`: how many it wants at most.

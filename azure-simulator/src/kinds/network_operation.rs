@@ -10,6 +10,7 @@ use crate::arm::operation::{self, OperationId};
 use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
 use crate::kinds::body_checks::{checked_tags, only_known};
+use crate::kinds::network_request::overwritten;
 use crate::kinds::network_state::{new_etag, set_state};
 use crate::physics::Event;
 use crate::resource_id::ResourceId;
@@ -67,6 +68,7 @@ pub(crate) fn patch_tags(
     let body = request.object()?;
     only_known(body, &["tags"], &format!("a patch of {what}"))?;
     let tags = checked_tags(body)?;
+    overwritten(transaction, request, &request.id)?;
     let Some(stored) = transaction.state.documents.body_mut(&request.id.key()) else {
         return Err(ArmError::resource_not_found(&request.id));
     };

@@ -2,7 +2,6 @@
 //! under way there (contract sections 4 and 11).
 
 use http::StatusCode;
-use serde_json::Value;
 
 use crate::arm::error::ArmError;
 use crate::arm::request::ArmRequest;
@@ -52,17 +51,6 @@ pub(crate) fn network_of(
         .and_then(|network| transaction.state.documents.get(&network))
         .map(|found| found.id.clone())
         .ok_or_else(|| ArmError::resource_not_found(&request.id))
-}
-
-/// The location that the body of a resource of its own must have.
-pub(crate) fn location_of(body: &Value) -> Result<&str, ArmError> {
-    body["location"].as_str().ok_or_else(|| {
-        ArmError::new(
-            StatusCode::BAD_REQUEST,
-            "LocationRequired",
-            "The location property is required for this definition.",
-        )
-    })
 }
 
 pub(crate) fn invalid_name(name: &str) -> ArmError {

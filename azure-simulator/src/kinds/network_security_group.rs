@@ -10,10 +10,10 @@ use crate::arm::error::ArmError;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::Document;
-use crate::kinds::body_checks::{checked_tags, only_known};
+use crate::kinds::body_checks::{checked_tags, location_of, only_known};
 use crate::kinds::network_operation::{begin_deletion, begin_write, patch_tags};
-use crate::kinds::network_request::{location_of, overwritten, reference_not_found, to_be_deleted};
-use crate::kinds::network_state::{new_etag, set_state};
+use crate::kinds::network_request::{is_going, overwritten, reference_not_found, to_be_deleted};
+use crate::kinds::network_state::{check_idle, new_etag, set_state};
 use crate::kinds::{Kind, NETWORK_VERSIONS};
 use crate::physics::Event;
 use crate::resource_id::ResourceId;
@@ -184,7 +184,6 @@ impl Kind for NetworkSecurityGroup {
         self.get(transaction, request)
     }
 
-    /// One that a subnet names stays: reported in pulumi/pulumi-azure-native#3051.
     fn delete(
         &self,
         transaction: &mut Transaction<'_>,
@@ -193,18 +192,13 @@ impl Kind for NetworkSecurityGroup {
         let Some(found) = to_be_deleted(transaction, request)? else {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
+        let going = is_going(&found);
         let id = found.id;
-        if let Some(user) = users(transaction, &id).first() {
-            return Err(ArmError::new(
-                StatusCode::BAD_REQUEST,
-                "InUseNetworkSecurityGroupCannotBeDeleted",
-                format!(
-                    "Network security group {id} cannot be deleted because it is in use by the \
-                     following resources: {user}."
-                ),
-            ));
+        if !going {
+            check_idle(transaction, &id, request)?;
+            check_unused(transaction, &id)?;
+            set_state(transaction, &id, "Deleting");
         }
-        set_state(transaction, &id, "Deleting");
         Ok(begin_deletion(transaction, request, |operation| {
             Event::NetworkDeleted {
                 network: id,
@@ -229,6 +223,21 @@ fn users(transaction: &Transaction<'_>, group: &ResourceId) -> Vec<ResourceId> {
         })
         .map(|subnet| subnet.id.clone())
         .collect()
+}
+
+/// A group that a subnet names stays: reported in pulumi/pulumi-azure-native#3051.
+fn check_unused(transaction: &Transaction<'_>, group: &ResourceId) -> Result<(), ArmError> {
+    match users(transaction, group).first() {
+        None => Ok(()),
+        Some(user) => Err(ArmError::new(
+            StatusCode::BAD_REQUEST,
+            "InUseNetworkSecurityGroupCannotBeDeleted",
+            format!(
+                "Network security group {group} cannot be deleted because it is in use by the \
+                 following resources: {user}."
+            ),
+        )),
+    }
 }
 
 /// Refuses a subnet whose group is not there.

@@ -103,7 +103,9 @@ pub(crate) fn check_idle(
     ))
 }
 
-/// Refuses to take away a subnet that compute nodes sit in.
+/// Refuses to take away a subnet that compute nodes sit in: code and status are those of a subnet that
+/// other resources sit in (kubernetes-sigs/cluster-api-provider-azure#172, the words in
+/// microsoft/nav-arm-templates#161).
 pub(crate) fn check_unused(
     transaction: &Transaction<'_>,
     subnet: &ResourceId,
@@ -223,12 +225,17 @@ pub(crate) fn check_ranges(
     Ok(())
 }
 
-/// Marks a network and its subnets.
+/// Marks a network, its subnets and its peerings.
 pub(crate) fn set_state(transaction: &mut Transaction<'_>, network: &ResourceId, state: &str) {
-    let mut keys: Vec<String> = subnets_of(transaction, network)
-        .map(|subnet| subnet.id.key())
-        .collect();
-    keys.push(network.key());
+    let mut keys = vec![network.key()];
+    for children in ["subnets", "virtualNetworkPeerings"] {
+        let collection = network.child(children, None);
+        let members = transaction
+            .state
+            .documents
+            .members(&collection, Order::OldestFirst, None);
+        keys.extend(members.map(|child| child.id.key()));
+    }
     for key in keys {
         if let Some(body) = transaction.state.documents.body_mut(&key) {
             body["properties"]["provisioningState"] = json!(state);

@@ -25,6 +25,15 @@ pub(crate) static COMPUTE_OPERATIONS: OperationStatus = OperationStatus {
     },
 };
 
+/// Where exactly Azure has it was not recorded; clients take the URL as it is.
+pub(crate) static WORKSPACE_OPERATIONS: OperationStatus = OperationStatus {
+    resource_type: "Microsoft.MachineLearningServices/locations/workspaceOperationsStatus",
+    api_versions: ML_VERSIONS,
+    poll: |transaction, request| {
+        operation::result(transaction, request.id.name(), &request.query.raw)
+    },
+};
+
 pub(crate) static NETWORK_OPERATIONS: OperationStatus = OperationStatus {
     resource_type: "Microsoft.Network/locations/operations",
     api_versions: NETWORK_VERSIONS,

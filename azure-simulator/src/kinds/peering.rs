@@ -122,10 +122,11 @@ impl Kind for Peering {
         let Some(found) = to_be_deleted(transaction, request)? else {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
-        let id = found.id.clone();
+        let going = is_going(&found);
         let remote = remote_of(&found);
+        let id = found.id;
         let network = network_of(transaction, request)?;
-        if !is_going(&found) {
+        if !going {
             check_idle(transaction, &network, request)?;
             let other = remote.and_then(|remote| counterpart(transaction, &network, &remote));
             if let Some(other) = other {

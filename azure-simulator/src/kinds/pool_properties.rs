@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
-use crate::kinds::body_checks::only_known;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 use crate::kinds::{scale_settings, vm_sizes, workspace};
 use crate::resource_id::ResourceId;
 
@@ -36,6 +36,16 @@ pub(crate) fn checked(
             "targetNodeCount",
             "nodeStateCounts",
             "enableBatchPrivateLink",
+        ],
+        "an AmlCompute's properties",
+    )?;
+    check_forms(
+        given,
+        &[
+            ("enableNodePublicIp", Form::Flag),
+            ("isolatedNetwork", Form::Flag),
+            ("subnet", Form::Object),
+            ("userAccountCredentials", Form::Object),
         ],
         "an AmlCompute's properties",
     )?;

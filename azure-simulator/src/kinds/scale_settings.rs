@@ -1,10 +1,9 @@
 //! Between how many nodes an AmlCompute scales, and how long they may be idle (contract section 6).
 
-use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::arm::error::ArmError;
-use crate::kinds::body_checks::only_known;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 
 /// Checked scale settings; what is not given is taken from `before`. A pool has `limit` nodes at most.
 pub(crate) fn checked(given: &Value, before: &Value, limit: u64) -> Result<Value, ArmError> {
@@ -17,6 +16,8 @@ pub(crate) fn checked(given: &Value, before: &Value, limit: u64) -> Result<Value
         ],
         "scaleSettings",
     )?;
+    let idle = [("nodeIdleTimeBeforeScaleDown", Form::Duration)];
+    check_forms(given, &idle, "scaleSettings")?;
     let Some(most) = given["maxNodeCount"].as_u64() else {
         return Err(ArmError::bad_request(
             "'maxNodeCount' is required in 'scaleSettings' and must not be negative.",
@@ -43,13 +44,6 @@ pub(crate) fn checked(given: &Value, before: &Value, limit: u64) -> Result<Value
         Value::Null => before["nodeIdleTimeBeforeScaleDown"].clone(),
         given => given.clone(),
     };
-    if let Some(text) = idle.as_str()
-        && text.parse::<SignedDuration>().is_err()
-    {
-        return Err(ArmError::bad_request(format!(
-            "'nodeIdleTimeBeforeScaleDown' is no ISO 8601 duration: '{text}'."
-        )));
-    }
     Ok(json!({
         "minNodeCount": least,
         "maxNodeCount": most,

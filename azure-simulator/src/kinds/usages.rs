@@ -33,10 +33,10 @@ impl Kind for Usages {
             .iter()
             .filter_map(|size| size["family"].as_str().map(str::to_owned))
             .collect();
-        let all_limits: u64 = families
+        let all_limits = families
             .iter()
             .map(|family| quota.family_limit(family))
-            .sum();
+            .fold(0, u64::saturating_add);
         let id = format!("/subscriptions/{}/usages", world.subscription_id);
         let mut rows = vec![
             row(

@@ -9,11 +9,9 @@ use crate::arm::error::ArmError;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::Document;
-use crate::kinds::body_checks::{checked_tags, only_known};
+use crate::kinds::body_checks::{Form, check_forms, checked_tags, location_of, only_known};
 use crate::kinds::network_operation::{begin_deletion, begin_write, patch_tags};
-use crate::kinds::network_request::{
-    invalid_name, is_going, location_of, overwritten, to_be_deleted,
-};
+use crate::kinds::network_request::{invalid_name, is_going, overwritten, to_be_deleted};
 use crate::kinds::network_state::{
     check_idle, check_ranges, check_unused, new_etag, prefixes, set_state, subnet_prefixes,
     subnets_of,
@@ -193,6 +191,15 @@ impl Wanted {
                 "flowTimeoutInMinutes",
                 "provisioningState",
                 "resourceGuid",
+            ],
+            "a virtual network's properties",
+        )?;
+        check_forms(
+            properties,
+            &[
+                ("addressSpace", Form::Object),
+                ("subnets", Form::List),
+                ("virtualNetworkPeerings", Form::List),
             ],
             "a virtual network's properties",
         )?;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use crate::azure::Transaction;
+use crate::kinds;
 use crate::page::{figures, link};
 use crate::physics::run::{JobStatus, Run};
 
@@ -56,7 +57,7 @@ impl Jobs {
             all: runs.len(),
             counts,
             now: transaction.now.timestamp,
-            several_workspaces: transaction.settings.world.workspaces.len() > 1,
+            several_workspaces: kinds::are_several_workspaces(transaction),
         }
     }
 

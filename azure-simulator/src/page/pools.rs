@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::azure::Transaction;
 use crate::documents::Document;
+use crate::kinds;
 use crate::page::{figures, link};
 use crate::physics::pool::{Node, NodeState, Pool};
 
@@ -68,7 +69,7 @@ impl Pools {
                 .map(|compute| PoolSeen::of(transaction, compute))
                 .collect(),
             more: found.len().saturating_sub(MOST_POOLS),
-            several_workspaces: transaction.settings.world.workspaces.len() > 1,
+            several_workspaces: kinds::are_several_workspaces(transaction),
         }
     }
 

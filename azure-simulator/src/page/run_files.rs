@@ -206,7 +206,7 @@ pub(super) async fn answer(
     (StatusCode::OK, headers, content).into_response()
 }
 
-/// Nothing but what is listed: a link that a job made leads nowhere.
+/// Nothing but what is listed.
 async fn content(directory: PathBuf, path: &str) -> Option<Vec<u8>> {
     let listed = run_files::list(directory.clone()).await.ok()?;
     if !listed.iter().any(|file| file.path == path) {

@@ -64,6 +64,7 @@ impl Transaction<'_> {
             port,
             state: NodeState::Preparing,
             since: now,
+            charged: now,
             eviction: None,
             run: None,
             idle_spell: 0,

@@ -87,7 +87,9 @@ impl Transaction<'_> {
         let Some(run) = self.state.physics.runs.get_mut(key) else {
             return;
         };
-        if run.status.is_terminal() || run.attempt != attempt {
+        // One that has ended by itself is in time, however long its outputs take.
+        let over = run.status.is_terminal() || run.status == JobStatus::Finalizing;
+        if over || run.attempt != attempt {
             return;
         }
         run.error = Some(run_error(
@@ -175,7 +177,7 @@ impl Transaction<'_> {
         if waits {
             self.adjust(&pool_key);
         } else {
-            self.end_run(key, Outcome::compute_deleted());
+            self.end_run(key, Outcome::compute_deleted(&self.settings.world.unproven));
         }
     }
 

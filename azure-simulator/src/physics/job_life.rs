@@ -4,7 +4,7 @@ use crate::azure::Transaction;
 use crate::faults::action::Consequence;
 use crate::kinds;
 use crate::physics::Event;
-use crate::physics::pool::Waiting;
+use crate::physics::pool::{Held, Waiting};
 use crate::physics::run::{JobStatus, Outcome, Process, Run, run_error};
 use crate::processes::{self, Order};
 use crate::world::Jobs;
@@ -69,11 +69,7 @@ impl Transaction<'_> {
         let refused = physics
             .pools
             .get(&pool_key)
-            .and_then(|pool| physics.quota.refuses_job(&pool.machine, instances))
-            .or_else(|| {
-                let document = self.state.documents.by_key(key)?;
-                kinds::job_cannot_run(&document.body["properties"])
-            });
+            .and_then(|pool| physics.quota.refuses_job(&pool.machine, instances));
         if let Some(problem) = refused {
             let error = run_error(&problem.code, &problem.message);
             self.end_run(key, Outcome::Failed(error));
@@ -81,15 +77,15 @@ impl Transaction<'_> {
         }
         match self.state.physics.pools.get_mut(&pool_key) {
             Some(pool) if !pool.is_deleting() && held.is_some() => {
-                pool.held
-                    .extend(held.map(|problem| (key.to_owned(), problem)));
+                let held = held.map(|problem| Held { instances, problem });
+                pool.held.extend(held.map(|held| (key.to_owned(), held)));
             }
             Some(pool) if !pool.is_deleting() => {
                 let run = key.to_owned();
                 pool.queue.push_back(Waiting { run, instances });
                 self.adjust(&pool_key);
             }
-            _ => self.end_run(key, Outcome::compute_deleted()),
+            _ => self.end_run(key, Outcome::compute_deleted(&self.settings.world.unproven)),
         }
     }
 

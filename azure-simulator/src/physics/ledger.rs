@@ -72,8 +72,22 @@ impl Ledger {
         AccountId(self.accounts.len() - 1)
     }
 
-    pub(crate) fn account_mut(&mut self, id: AccountId) -> Option<&mut Account> {
-        self.accounts.get_mut(id.0)
+    /// The account of a pool that has other tags from now on: what it has cost until now stays
+    /// with the tags that it had. `None`: they are the same.
+    pub(crate) fn reopen(&mut self, id: AccountId, tags: Value) -> Option<AccountId> {
+        let before = self.accounts.get(id.0)?;
+        if before.tags == tags {
+            return None;
+        }
+        let account = Account {
+            compute: before.compute.clone(),
+            tags,
+            vm_size: before.vm_size.clone(),
+            vm_priority: before.vm_priority,
+            hourly_price: before.hourly_price,
+            seconds: BTreeMap::new(),
+        };
+        Some(self.open(account))
     }
 
     /// A node was so long in a state.

@@ -14,6 +14,7 @@ pub(crate) mod pool_life;
 pub(crate) mod quota;
 pub(crate) mod run;
 mod subnet_addresses;
+mod workspace_life;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::resource_id::ResourceId;
 use crate::world::World;
 use ledger::Ledger;
 use node_addresses::NodeAddresses;
-use pool::{Node, NodeState, Pool};
+use pool::{Deletion, Node, NodeState, Pool};
 use quota::Quota;
 use run::{Outcome, Run};
 use subnet_addresses::SubnetAddresses;
@@ -53,6 +54,13 @@ pub(crate) enum Event {
     },
     SubnetReleased {
         subnet: String,
+    },
+    WorkspaceWritten {
+        workspace: ResourceId,
+        operation: OperationId,
+    },
+    WorkspaceDeleteDue {
+        workspace: String,
     },
     ComputeWritten {
         pool: String,
@@ -143,6 +151,8 @@ pub(crate) struct Physics {
     /// Pools that would have more nodes if they could.
     short_pools: BTreeSet<String>,
     addresses: NodeAddresses,
+    /// Workspaces that are going, by their keys.
+    workspace_deletions: BTreeMap<String, Deletion>,
     /// Runs whose processes were told to start or to end, and have not been seen to.
     awaited: HashSet<String>,
 }
@@ -160,6 +170,7 @@ impl Physics {
             ledger: Ledger::default(),
             short_pools: BTreeSet::new(),
             addresses,
+            workspace_deletions: BTreeMap::new(),
             awaited: HashSet::new(),
         }
     }
@@ -176,6 +187,7 @@ impl Physics {
         self.ledger = Ledger::default();
         self.short_pools.clear();
         self.addresses.give_all_back();
+        self.workspace_deletions.clear();
     }
 
     /// Something was ordered of a run's processes that will be reported.
@@ -200,16 +212,33 @@ impl Physics {
         };
         let account = pool.account;
         if let Some(node) = pool.node_mut(node) {
-            let time = now.saturating_sub(node.since);
+            let time = now.saturating_sub(node.charged);
             self.ledger.charge(account, node.state, time);
             node.state = state;
             node.since = now;
+            node.charged = now;
         }
+    }
+
+    /// A pool's nodes cost under other tags from now on.
+    fn tag_costs(&mut self, pool: &str, tags: Value, now: Duration) {
+        let Some(pool) = self.pools.get_mut(pool) else {
+            return;
+        };
+        let Some(account) = self.ledger.reopen(pool.account, tags) else {
+            return;
+        };
+        for node in &mut pool.nodes {
+            let time = now.saturating_sub(node.charged);
+            self.ledger.charge(pool.account, node.state, time);
+            node.charged = now;
+        }
+        pool.account = account;
     }
 
     /// What a node had is free again.
     fn free_node(&mut self, pool: &Pool, node: &Node, now: Duration) {
-        let time = now.saturating_sub(node.since);
+        let time = now.saturating_sub(node.charged);
         self.ledger.charge(pool.account, node.state, time);
         self.quota.give_back(&pool.machine);
         self.addresses.give_back(node.address);
@@ -228,7 +257,7 @@ impl Physics {
     pub(crate) fn costs(&self, now: Duration) -> Value {
         let running = self.pools.values().flat_map(|pool| {
             let span = move |node: &Node| {
-                let time = now.saturating_sub(node.since);
+                let time = now.saturating_sub(node.charged);
                 (pool.account, node.state, time)
             };
             pool.nodes.iter().map(span)
@@ -241,7 +270,7 @@ impl Physics {
         self.ledger.reset();
         for pool in self.pools.values_mut() {
             for node in &mut pool.nodes {
-                node.since = now;
+                node.charged = now;
             }
         }
     }
@@ -280,6 +309,11 @@ impl Transaction<'_> {
                 }
             }
             Event::SubnetReleased { subnet } => self.release_subnet(&subnet),
+            Event::WorkspaceWritten {
+                workspace,
+                operation,
+            } => self.workspace_written(&workspace, operation),
+            Event::WorkspaceDeleteDue { workspace } => self.workspace_delete_due(&workspace),
             Event::ComputeWritten { pool, operation } => self.compute_written(&pool, operation),
             Event::PoolSettled { pool } => self.pool_settled(&pool),
             Event::PoolDeleteDue { pool } => self.pool_delete_due(&pool),

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::azure::Transaction;
+use crate::clock::seconds_if_given;
 use crate::physics::Event;
 use crate::physics::pool::NodeState;
 use crate::physics::run::{JobStatus, Outcome, Process, run_error};
@@ -15,6 +16,7 @@ use crate::world::AfterLoss;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Preemption {
     /// How long before it goes a scheduled event tells; none where absent.
+    #[serde(deserialize_with = "seconds_if_given")]
     notice_seconds: Option<f64>,
 }
 
@@ -23,6 +25,7 @@ pub(crate) struct Preemption {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Failure {
     /// Only its heartbeats stop, for so long; the node is lost for good where absent.
+    #[serde(deserialize_with = "seconds_if_given")]
     returns_after_seconds: Option<f64>,
 }
 

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::arm::operation::OperationId;
 use crate::physics::ledger::AccountId;
-use crate::physics::quota::Machine;
+use crate::physics::quota::{CORE_QUOTA_REACHED, Machine};
 use crate::problem::Problem;
+use crate::world::Unproven;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeState {
@@ -48,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) state: NodeState,
     /// Since when, in simulated time.
     pub(crate) since: Duration,
+    /// Up to when its time is on the ledger.
+    pub(crate) charged: Duration,
     /// When it is to be preempted, as a scheduled event tells.
     pub(crate) eviction: Option<Duration>,
     /// Key of the run that has the node.
@@ -64,6 +67,14 @@ pub(crate) struct Waiting {
     pub(crate) run: String,
     /// How many it needs, all at once.
     pub(crate) instances: usize,
+}
+
+/// A run that never gets a node.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// How many it asks for.
+    pub(crate) instances: usize,
+    pub(crate) problem: Problem,
 }
 
 #[derive(Debug)]
@@ -86,7 +97,7 @@ pub(crate) struct Pool {
     /// Runs that wait for nodes, longest first.
     pub(crate) queue: VecDeque<Waiting>,
     /// Keys of runs that never get a node, and what their compute tells about it.
-    pub(crate) held: BTreeMap<String, Problem>,
+    pub(crate) held: BTreeMap<String, Held>,
     /// Why it has fewer nodes than its jobs ask for.
     pub(crate) shortage: Option<Problem>,
     pub(crate) allocation_changed: Timestamp,
@@ -147,7 +158,7 @@ impl Pool {
     }
 
     /// Nodes that are to stay.
-    pub(crate) fn target(&self) -> usize {
+    pub(crate) fn staying(&self) -> usize {
         let stays = |node: &&Node| {
             matches!(
                 node.state,
@@ -166,6 +177,17 @@ impl Pool {
         asked.max(self.least).min(self.most)
     }
 
+    /// How many nodes it is to have (contract section 6): those that jobs ask for, whether or not
+    /// there are cores and addresses for them, and those that may idle for a while yet.
+    pub(crate) fn target(&self) -> usize {
+        if !self.provisioned || self.is_deleting() {
+            return self.staying();
+        }
+        let held: usize = self.held.values().map(|held| held.instances).sum();
+        let asked = self.wanted().saturating_add(held);
+        asked.max(self.staying()).min(self.most)
+    }
+
     pub(crate) fn allocation(&self) -> &'static str {
         let moves = |node: &Node| matches!(node.state, NodeState::Preparing | NodeState::Leaving);
         if self.settling || self.nodes.iter().any(moves) {
@@ -175,9 +197,22 @@ impl Pool {
         }
     }
 
-    /// What the compute's `errors` tell, each thing once.
+    /// What it lacks, each thing once.
     pub(crate) fn problems(&self) -> BTreeSet<&Problem> {
-        self.shortage.iter().chain(self.held.values()).collect()
+        let held = self.held.values().map(|held| &held.problem);
+        self.shortage.iter().chain(held).collect()
+    }
+
+    /// What the compute's `errors` tell of it.
+    pub(crate) fn errors(&self, unproven: &Unproven) -> BTreeSet<&Problem> {
+        let mut errors = self.problems();
+        if let Some(shortage) = &self.shortage
+            && shortage.code == CORE_QUOTA_REACHED
+            && !unproven.core_quota_in_errors
+        {
+            errors.remove(shortage);
+        }
+        errors
     }
 
     pub(crate) fn node_mut(&mut self, id: &str) -> Option<&mut Node> {

@@ -70,7 +70,6 @@ impl Transaction<'_> {
         pool.configure(scale);
         pool.provisioned = true;
         pool.settling = true;
-        let account = pool.account;
         let idle: Vec<String> = pool
             .nodes
             .iter()
@@ -82,9 +81,8 @@ impl Transaction<'_> {
             .documents
             .by_key(key)
             .map(|found| found.body["tags"].clone());
-        if let (Some(tags), Some(account)) = (tags, self.state.physics.ledger.account_mut(account))
-        {
-            account.tags = tags;
+        if let Some(tags) = tags {
+            self.state.physics.tag_costs(key, tags, self.now.elapsed);
         }
         for node in idle {
             self.begin_idle_spell(key, &node);
@@ -114,9 +112,9 @@ impl Transaction<'_> {
         let Some(pool) = self.state.physics.pools.get(key) else {
             return;
         };
-        let missing = pool.wanted().saturating_sub(pool.target());
-        let surplus = pool.target().saturating_sub(pool.most);
-        let spare = pool.target().saturating_sub(pool.wanted());
+        let missing = pool.wanted().saturating_sub(pool.staying());
+        let surplus = pool.staying().saturating_sub(pool.most);
+        let spare = pool.staying().saturating_sub(pool.wanted());
         let mut going: Vec<String> = Vec::new();
         for node in pool
             .nodes
@@ -246,7 +244,7 @@ impl Transaction<'_> {
         let Some(pool) = self.state.physics.pools.get_mut(key) else {
             return;
         };
-        let spare = pool.target() > pool.wanted();
+        let spare = pool.staying() > pool.wanted();
         let Some(node) = pool
             .node_mut(id)
             .filter(|node| node.state == NodeState::Idle && node.idle_spell == spell)
@@ -315,15 +313,20 @@ impl Transaction<'_> {
             }
             Some(Fate::Unavailable { .. }) | None => {}
         }
+        self.end_pool(key, Some(operation));
+    }
+
+    /// A deletion that nothing stops, told of by an operation of its own or with its workspace.
+    pub(crate) fn end_pool(&mut self, key: &str, operation: Option<OperationId>) {
         let Some(pool) = self.state.physics.pools.get_mut(key) else {
             return;
         };
         if let Some(deletion) = &mut pool.deletion {
-            deletion.operations.push(operation);
+            deletion.operations.extend(operation);
             return;
         }
         pool.deletion = Some(Deletion {
-            operations: vec![operation],
+            operations: operation.into_iter().collect(),
             due: false,
         });
         let nodes: Vec<String> = pool.nodes.iter().map(|node| node.id.clone()).collect();
@@ -340,7 +343,10 @@ impl Transaction<'_> {
             match self.state.physics.runs.get(&run).map(|run| run.status) {
                 Some(JobStatus::Finalizing) => {}
                 Some(JobStatus::CancelRequested) => self.end_run(&run, Outcome::Canceled),
-                _ => self.end_run(&run, Outcome::compute_deleted()),
+                _ => self.end_run(
+                    &run,
+                    Outcome::compute_deleted(&self.settings.world.unproven),
+                ),
             }
         }
         let now = self.now.elapsed;
@@ -386,5 +392,6 @@ impl Transaction<'_> {
             self.schedule(seconds, Event::SubnetReleased { subnet });
         }
         self.retry_short_pools();
+        self.finish_workspace_deletions();
     }
 }

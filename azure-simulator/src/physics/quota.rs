@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use crate::problem::Problem;
 use crate::world::World;
 
+/// What a compute's `errors` and the run history of its jobs call it (contract section 3).
+pub(crate) const CORE_QUOTA_REACHED: &str = "ClusterCoreQuotaReached";
+
 /// Cores of a family where the world says nothing.
 const FAMILY_CORES: u64 = 500;
 
@@ -205,7 +208,7 @@ impl Quota {
             .into_iter()
             .find(|(_, limit, used)| used.saturating_add(machine.cores) > *limit)?;
         Some(Problem::new(
-            "ClusterCoreQuotaReached",
+            CORE_QUOTA_REACHED,
             format!(
                 "The specified subscription has a {name} vCPU quota of {limit}, of which {used} are \
                  in use: another node of {} vCPUs cannot be allocated.",

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::problem::Problem;
+use crate::world::{EndOfJobs, Unproven};
 
 /// Status words of a job (contract section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +78,14 @@ impl Run {
 }
 
 impl Outcome {
-    pub(crate) fn compute_deleted() -> Self {
-        Self::Failed(run_error(
-            "UserError",
-            "The compute target of the job was deleted while the job was on it.",
-        ))
+    pub(crate) fn compute_deleted(unproven: &Unproven) -> Self {
+        match unproven.jobs_of_deleted_compute {
+            EndOfJobs::Canceled => Self::Canceled,
+            EndOfJobs::Failed => Self::Failed(run_error(
+                "UserError",
+                "The compute target of the job was deleted while the job was on it.",
+            )),
+        }
     }
 
     /// What an exit code means; `tail` is the end of `log`.

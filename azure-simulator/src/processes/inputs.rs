@@ -13,7 +13,8 @@ use crate::storage::uri;
 use crate::world::DataMapping;
 
 /// How an input reaches a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Has no `Debug`: a URI may be signed.
+#[derive(Clone)]
 pub(crate) enum Source {
     /// The text itself: a literal, or a URI that the job reads by itself.
     Text(String),
@@ -27,7 +28,7 @@ pub(crate) enum Source {
     Downloaded { uri: String, path: Option<PathBuf> },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Input {
     pub(crate) name: String,
     pub(crate) source: Source,

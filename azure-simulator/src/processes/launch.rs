@@ -53,8 +53,7 @@ impl Problem {
     }
 }
 
-/// Everything needed to start a job on its node.
-#[derive(Debug)]
+/// Everything needed to start a job on its node. Has no `Debug`: variables of a job may be secrets.
 pub(crate) struct Launch {
     pub(crate) run: String,
     workspace: String,
@@ -62,6 +61,8 @@ pub(crate) struct Launch {
     command: String,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
+    /// Whether variables tell where these are, beside the placeholders of the command.
+    variables_of_inputs_and_outputs: bool,
     /// The folder of the job's code asset.
     code: Option<PathBuf>,
     environment: BTreeMap<String, String>,
@@ -122,6 +123,7 @@ pub(crate) fn plan(transaction: &Transaction<'_>, key: &str) -> Result<Launch, P
             .to_owned(),
         inputs: inputs::of(transaction, job),
         outputs: outputs::of(transaction, job)?,
+        variables_of_inputs_and_outputs: settings.world.unproven.input_and_output_variables,
         code: inputs::code(transaction, properties)?,
         environment,
         ranks: ranks::of(properties, &addresses),
@@ -211,12 +213,16 @@ impl Launch {
         for input in &self.inputs {
             let place = input.provide(&mounts)?;
             command = replaced(&command, ("inputs", &input.name), &place);
-            given.insert(format!("AZURE_ML_INPUT_{}", input.name), place);
+            if self.variables_of_inputs_and_outputs {
+                given.insert(format!("AZURE_ML_INPUT_{}", input.name), place);
+            }
         }
         for output in &self.outputs {
             let place = output.provide()?;
             command = replaced(&command, ("outputs", &output.name), &place);
-            given.insert(format!("AZURE_ML_OUTPUT_{}", output.name), place);
+            if self.variables_of_inputs_and_outputs {
+                given.insert(format!("AZURE_ML_OUTPUT_{}", output.name), place);
+            }
         }
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let usual = BTreeMap::from([

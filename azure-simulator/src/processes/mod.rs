@@ -35,8 +35,8 @@ pub(crate) fn log_of(rank: usize) -> String {
 /// How much of the end of a log goes into a run's error.
 const TAIL_BYTES: usize = 1500;
 
-/// Something to be done with the processes of a run; keys are those of the job.
-#[derive(Debug)]
+/// Something to be done with the processes of a run; keys are those of the job. Has no `Debug`: variables
+/// of a job may be secrets.
 pub(crate) enum Order {
     Launch(Box<Launch>),
     /// SIGTERM to the process of each rank.

@@ -18,8 +18,8 @@ use crate::lock;
 
 const SOURCE: &str = include_str!("supervisor.py");
 
-/// A run's processes, ready to be started.
-#[derive(Debug, Serialize)]
+/// A run's processes, ready to be started. Has no `Debug`: variables of a job may be secrets.
+#[derive(Serialize)]
 pub(crate) struct Start {
     #[serde(rename = "start")]
     pub(crate) run: String,
@@ -31,8 +31,8 @@ pub(crate) struct Start {
     pub(crate) processes: Vec<Command>,
 }
 
-/// One process of a run.
-#[derive(Debug, Serialize)]
+/// One process of a run. Has no `Debug`: variables of a job may be secrets.
+#[derive(Serialize)]
 pub(crate) struct Command {
     pub(crate) command: String,
     pub(crate) directory: PathBuf,

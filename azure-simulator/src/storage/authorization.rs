@@ -47,7 +47,7 @@ pub(crate) fn check(
     }
     match azure
         .tokens
-        .check(&request.headers, Audience::DataPlane, now)
+        .check(settings, &request.headers, Audience::Storage, now)
     {
         Ok(Principal::Client(_)) => Ok(()),
         _ => Err(denied(

@@ -66,6 +66,11 @@ impl BlobMetadata {
     }
 }
 
+/// The folder of an account.
+pub(crate) fn account_root(directory: &Path, account: &Account) -> PathBuf {
+    directory.join(ROOT).join(&account.name)
+}
+
 /// The folder of a container; `None` where its name is none.
 pub(crate) fn container_root(
     directory: &Path,
@@ -76,7 +81,7 @@ pub(crate) fn container_root(
         && container
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    plain.then(|| directory.join(ROOT).join(&account.name).join(container))
+    plain.then(|| account_root(directory, account).join(container))
 }
 
 /// A container of an account. Containers need not be made first.
@@ -123,16 +128,11 @@ pub(crate) fn locate(place: &Place, blob: &str) -> Result<PathBuf, StorageError>
             .and_then(|rest| rest.split_once('/'))
             .ok_or_else(StorageError::blob_not_found)?;
         let folder = runs.0.get(run).ok_or_else(StorageError::blob_not_found)?;
-        let file = run_files::locate(folder, path).map_err(|_| invalid())?;
-        return without_links(folder, file).ok_or_else(invalid);
+        return run_files::locate(folder, path).map_err(|_| invalid());
     }
     below(&place.root, blob)
-        .and_then(|file| without_links(&place.root, file))
+        .filter(|file| !has_link(&place.root, file))
         .ok_or_else(invalid)
-}
-
-fn without_links(root: &Path, file: PathBuf) -> Option<PathBuf> {
-    (!has_link(root, &file)).then_some(file)
 }
 
 /// A path below a folder that does not lead out of it.

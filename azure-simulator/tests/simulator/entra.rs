@@ -78,6 +78,39 @@ async fn a_call_without_a_token_that_was_issued_is_refused_in_arms_shape() {
 }
 
 #[tokio::test]
+async fn a_token_opens_what_it_is_for_and_nothing_else() {
+    let mut azure = Azure::without_delays().await.with_pool(1).await;
+    azure.submit("j1", "true").await;
+    azure.job_is("j1", "Completed").await;
+    let (arm, data) = (
+        azure.ml("computes"),
+        format!("/history/v1.0{}/runs/j1", azure.workspace),
+    );
+    for (resource, opens) in [
+        ("https://management.azure.com", [200, 200]),
+        ("https://management.core.windows.net", [200, 200]),
+        ("https://ml.azure.com", [401, 200]),
+        ("https://storage.azure.com", [401, 401]),
+    ] {
+        let scope = format!("{resource}/.default");
+        let signed_in = azure.sign_in(&[("scope", &scope)]).await.expect(200).body;
+        azure.token = signed_in["access_token"].as_str().unwrap().to_owned();
+        let managed = azure.get(&arm).await;
+        let asked = azure.get(&data).await;
+        let statuses = [managed.status.as_u16(), asked.status.as_u16()];
+        assert_eq!(statuses, opens, "{resource}");
+        if opens[0] == 401 {
+            assert_eq!(managed.code(), "InvalidAuthenticationTokenAudience");
+            assert!(
+                managed.message().contains(resource),
+                "{}",
+                managed.message()
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_expired_token_is_told_from_a_wrong_one() {
     let azure = Azure::without_delays().await;
     azure.simulator.expire_tokens();
@@ -85,6 +118,12 @@ async fn an_expired_token_is_told_from_a_wrong_one() {
     assert_eq!(
         (reply.status.as_u16(), reply.code()),
         (401, "ExpiredAuthenticationToken")
+    );
+    let message = reply.message();
+    assert!(
+        message.starts_with("The access token expiry UTC time '")
+            && message.contains("' is earlier than current UTC time '"),
+        "{message}"
     );
 }
 

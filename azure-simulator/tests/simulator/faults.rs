@@ -56,6 +56,28 @@ async fn throttling_asks_for_patience_in_seconds_or_by_a_date() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a delay is of real time, whatever the world's pace"
+)]
+async fn a_delayed_request_is_looked_at_later_and_answered_as_any_other() {
+    let azure = by_hand(Timings::none()).await;
+    let delay = FaultAction::Delay { seconds: 0.3 };
+    azure
+        .simulator
+        .fault(Fault::once("PUT", "/computes/", delay));
+    let begun = std::time::Instant::now();
+    azure
+        .put(&azure.ml("computes/pool"), pool_body(1))
+        .await
+        .expect(201);
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(300));
+    let struck = azure.simulator.exchanges().pop().unwrap();
+    assert_eq!(struck["fault_action"], "delay");
+    azure.get(&azure.ml("computes/pool")).await.expect(200);
+}
+
+#[tokio::test]
 async fn an_answer_that_a_fault_gives_for_arm_has_its_headers_and_those_that_it_was_told() {
     let azure = Azure::without_delays().await;
     let answer = FaultAnswer::error(503, "ServiceUnavailable")
@@ -310,10 +332,14 @@ async fn every_cancel_hangs_in_a_world_that_says_so() {
     azure.submit("j1", "sleep 1000").await;
     azure.job_is("j1", "Running").await;
     azure.post(&azure.ml("jobs/j1/cancel")).await.expect(202);
+    // Every process that was to be killed would be gone after this.
+    azure.advance(3000).await;
     assert_eq!(
         azure.job("j1").await["properties"]["status"],
         "CancelRequested"
     );
+    let pids = azure.job_in_world("j1")["pids"].clone();
+    assert_ne!(pids, json!([]), "it runs on");
 }
 
 #[tokio::test]
@@ -328,7 +354,12 @@ async fn a_job_can_wait_for_ever_with_an_error_of_its_compute() {
     azure.advance(100_000).await;
     assert_eq!(azure.job("j1").await["properties"]["status"], "Queued");
     assert!(azure.nodes().is_empty());
-    let errors = azure.compute("pool").await["properties"]["properties"]["errors"].clone();
+    let inner = azure.compute("pool").await["properties"]["properties"].clone();
+    assert_eq!(
+        (&inner["currentNodeCount"], &inner["targetNodeCount"]),
+        (&json!(0), &json!(1))
+    );
+    let errors = &inner["errors"];
     assert_eq!(errors[0]["error"]["code"], "ClusterCoreQuotaReached");
     azure.post(&azure.ml("jobs/j1/cancel")).await.expect(202);
     azure.advance(0).await;

@@ -71,6 +71,35 @@ async fn each_rank_has_a_log_and_each_node_an_address_and_folder_of_its_own() {
 }
 
 #[tokio::test]
+async fn workers_and_parameter_servers_of_tensorflow_are_told_where_each_other_is() {
+    let azure = Azure::without_delays().await.with_pool(2).await;
+    let mut body = on_nodes(&azure, "echo $TF_CONFIG", 2, 1);
+    body["properties"]["resources"]["instanceType"] = json!("any");
+    body["properties"]["distribution"] =
+        json!({"distributionType": "TensorFlow", "parameterServerCount": 1});
+    let job = azure.put(&azure.ml("jobs/tf"), body).await.expect(201).body;
+    assert_eq!(job["properties"]["resources"]["instanceType"], "any");
+    assert_eq!(job["properties"]["distribution"]["workerCount"], 2);
+    azure.job_is("tf", "Completed").await;
+    let told: Vec<Value> = (0..3)
+        .map(|rank| serde_json::from_str(&log_of(&azure, "tf", rank)).unwrap())
+        .collect();
+    let cluster = told[0]["cluster"].clone();
+    for (told, (kind, index)) in told.iter().zip([("worker", 0), ("worker", 1), ("ps", 0)]) {
+        assert_eq!(told["task"], json!({"type": kind, "index": index}));
+        assert_eq!(told["cluster"], cluster);
+    }
+    let mut everyone: Vec<&str> = Vec::new();
+    for kind in ["worker", "ps"] {
+        let tasks = cluster[kind].as_array().unwrap();
+        everyone.extend(tasks.iter().filter_map(Value::as_str));
+    }
+    everyone.sort_unstable();
+    everyone.dedup();
+    assert_eq!(everyone.len(), 3, "a place of its own for each: {told:?}");
+}
+
+#[tokio::test]
 async fn a_job_ends_when_every_rank_has_ended() {
     let azure = Azure::without_delays().await.with_pool(2).await;
     let command = "echo here; [ $RANK = 0 ] || until [ -e ../../../../go ]; do sleep 0.01; done";

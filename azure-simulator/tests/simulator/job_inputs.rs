@@ -32,8 +32,7 @@ async fn a_data_asset_is_mounted_at_a_path_of_the_jobs_own() {
         .await
         .expect(201);
     let id = format!("{}/data/noaa/versions/1", azure.workspace);
-    let mut body =
-        azure.job_body("echo ${{inputs.isd}} $AZURE_ML_INPUT_isd; cat ${{inputs.isd}}/*/*");
+    let mut body = azure.job_body("echo ${{inputs.isd}}; cat ${{inputs.isd}}/*/*");
     body["properties"]["inputs"] = json!({
         "isd": {"jobInputType": "uri_folder", "uri": id, "mode": "ReadOnlyMount"},
     });
@@ -41,13 +40,47 @@ async fn a_data_asset_is_mounted_at_a_path_of_the_jobs_own() {
     azure.job_is("j1", "Completed").await;
     let log = azure.log("j1");
     assert!(log.ends_with("\nrows"), "{log}");
-    let mut places = log.lines().next().unwrap().split(' ');
-    let place = places.next().unwrap();
+    let place = log.lines().next().unwrap();
     assert!(
         place.contains("/jobs/j1/") && place.ends_with("/INPUT_isd"),
         "{place}"
     );
-    assert_eq!(places.next(), Some(place));
+}
+
+#[tokio::test]
+async fn a_world_says_whether_variables_tell_where_inputs_and_outputs_are() {
+    let data = data();
+    for told in [true, false] {
+        let mut world = world(data.path());
+        world.unproven.input_and_output_variables = told;
+        let azure = Azure::start(world).await.with_pool(1).await;
+        let mut body = azure.job_body(
+            "echo ${{inputs.isd}} ${{outputs.total}}; echo $AZURE_ML_INPUT_isd $AZURE_ML_OUTPUT_total",
+        );
+        body["properties"]["inputs"] = json!({"isd": {"jobInputType": "uri_folder", "uri": STORE}});
+        body["properties"]["outputs"] = json!({"total": {"jobOutputType": "uri_folder"}});
+        azure.put(&azure.ml("jobs/j1"), body).await.expect(201);
+        azure.job_is("j1", "Completed").await;
+        let log = azure.log("j1");
+        let (places, variables) = log.split_once('\n').unwrap();
+        assert_eq!(variables.trim(), if told { places } else { "" });
+    }
+}
+
+#[tokio::test]
+async fn an_input_of_a_data_lake_is_the_folder_that_the_world_maps() {
+    let data = data();
+    let uri = "abfss://isd@lake.dfs.core.windows.net/noaa";
+    let world = World::default()
+        .without_delays()
+        .with_data(uri, data.path());
+    let azure = Azure::start(world).await.with_pool(1).await;
+    let mut body = azure.job_body("cat ${{inputs.isd}}/part.txt");
+    let part = format!("{uri}/year=2013");
+    body["properties"]["inputs"] = json!({"isd": {"jobInputType": "uri_folder", "uri": part}});
+    azure.put(&azure.ml("jobs/j1"), body).await.expect(201);
+    azure.job_is("j1", "Completed").await;
+    assert_eq!(azure.log("j1"), "rows");
 }
 
 /// Whether a process of this machine may have mounts of its own; says so loudly where not.
@@ -219,7 +252,9 @@ async fn an_environment_decides_what_is_on_the_path() {
 
 #[tokio::test]
 async fn assets_keep_what_they_stand_for() {
-    let azure = Azure::without_delays().await;
+    let mut world = World::default().without_delays();
+    world.unproven.immutable_asset_status = 422;
+    let azure = Azure::start(world).await;
     let path = azure.ml("data/noaa/versions/1");
     let body = |uri: &str, tag: &str| {
         let tags = json!({"made-by": tag});
@@ -232,7 +267,7 @@ async fn assets_keep_what_they_stand_for() {
         .expect(200)
         .body;
     assert_eq!(changed["properties"]["tags"], json!({"made-by": "2"}));
-    let other = azure.put(&path, body("https://x/b", "1")).await.expect(400);
+    let other = azure.put(&path, body("https://x/b", "1")).await.expect(422);
     assert_eq!(other.code(), "UserError");
     azure
         .put(&azure.ml("data/noaa/versions/2"), body("https://x/b", "1"))

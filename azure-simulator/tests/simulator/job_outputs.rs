@@ -25,8 +25,7 @@ async fn an_output_is_a_data_asset_once_its_job_has_completed_and_an_input_of_ot
         "table": {"jobOutputType": "uri_folder", "assetName": "table", "description": "rows"},
         "total": {"jobOutputType": "uri_file", "assetName": "total", "assetVersion": "v-7"},
     });
-    let command = "echo one > ${{outputs.table}}/part; echo 42 > ${{outputs.total}}; \
-                   test \"${{outputs.total}}\" = \"$AZURE_ML_OUTPUT_total\"";
+    let command = "echo one > ${{outputs.table}}/part; echo 42 > ${{outputs.total}}";
     let mut body = azure.job_body(&format!("{command}; sleep 1000"));
     body["properties"]["outputs"] = outputs.clone();
     azure.put(&azure.ml("jobs/j0"), body).await.expect(201);

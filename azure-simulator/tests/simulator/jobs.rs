@@ -1,5 +1,7 @@
 //! The life of jobs: from a PUT to an end, and what a second PUT can change.
 
+use std::time::Duration;
+
 use azure_simulator::{Pace, Timings, World};
 use serde_json::{Value, json};
 
@@ -149,6 +151,9 @@ async fn a_second_put_merges_tags_and_cannot_change_what_runs() {
         (&json!("1"), &json!("2"), &json!("1"))
     );
     assert_eq!(reply.body["properties"]["isArchived"], true);
+    let mut served = body.clone();
+    served["properties"]["services"] = json!({"x": {"jobServiceType": "Custom", "port": 80}});
+    azure.put(&azure.ml("jobs/j1"), served).await.expect(422);
     body["properties"]["properties"] = json!({"fixed": "2"});
     azure.put(&azure.ml("jobs/j1"), body).await.expect(422);
     let other = azure
@@ -260,6 +265,21 @@ async fn a_job_past_its_timeout_is_canceled() {
     azure.job_is("j1", "Running").await;
     azure.simulator.set_pace(Pace::Instant);
     azure.job_is("j1", "Canceled").await;
+}
+
+#[tokio::test]
+async fn a_job_that_has_ended_by_itself_is_in_time_however_long_its_outputs_take() {
+    let world = World::default().with_timings(Timings {
+        job_finalize_seconds: 1800.0,
+        ..Timings::none()
+    });
+    let azure = Azure::start(world).await.with_pool(1).await;
+    let mut body = azure.job_body("true");
+    body["properties"]["limits"] = json!({"jobLimitsType": "Command", "timeout": "PT10M"});
+    azure.put(&azure.ml("jobs/j1"), body).await.expect(201);
+    azure.job_is("j1", "Finalizing").await;
+    azure.simulator.advance(Duration::from_secs(1800)).await;
+    azure.job_is("j1", "Completed").await;
 }
 
 #[tokio::test]
@@ -433,19 +453,4 @@ async fn a_job_that_has_ended_can_be_deleted_and_its_id_stays_spent() {
     let reply = azure.put(&path, azure.job_body("true")).await;
     assert!(reply.status.is_client_error(), "{}", reply.text);
     azure.get(&path).await.expect(404);
-}
-
-#[tokio::test]
-async fn a_distribution_over_tensorflow_is_accepted_and_its_job_says_that_it_does_not_run() {
-    let azure = Azure::without_delays().await.with_pool(1).await;
-    let mut body = azure.job_body("echo");
-    body["properties"]["distribution"] = json!({"distributionType": "TensorFlow"});
-    body["properties"]["resources"] = json!({"instanceType": "any"});
-    let job = azure.put(&azure.ml("jobs/tf"), body).await.expect(201).body;
-    assert_eq!(job["properties"]["resources"]["instanceType"], "any");
-    assert_eq!(job["properties"]["distribution"]["workerCount"], 1);
-    let run = azure.run("tf").await;
-    assert_eq!(run["status"], "Failed");
-    let message = run["error"]["error"]["message"].as_str().unwrap();
-    assert!(message.contains("TensorFlow"), "{message}");
 }

@@ -12,9 +12,10 @@ const CORES: u64 = 4;
 const FAMILY: &str = "standardDSv2Family";
 
 async fn by_hand() -> Azure {
-    let world = World::default()
+    let mut world = World::default()
         .with_manual_time()
         .with_timings(Timings::none());
+    world.unproven.core_quota_in_errors = true;
     Azure::start(world).await.with_pool(4).await
 }
 
@@ -73,6 +74,10 @@ async fn a_pool_that_cannot_grow_says_why_and_its_job_waits_until_it_can() {
     assert_eq!(azure.job("j3").await["properties"]["status"], "Queued");
     assert_eq!(azure.nodes().len(), 2);
     assert_eq!(azure.errors_of("pool").await, ["ClusterCoreQuotaReached"]);
+    let pool = azure.get(&azure.ml("computes/pool")).await.expect(200).body;
+    let counts = ["targetNodeCount", "currentNodeCount"]
+        .map(|name| pool["properties"]["properties"][name].clone());
+    assert_eq!(counts, [3, 2], "what jobs want, and what there is");
     let waits = azure.run("j3").await["queueingInfo"].clone();
     assert_eq!(waits["code"], "ClusterCoreQuotaReached");
     azure
@@ -103,6 +108,20 @@ async fn cores_that_one_pool_gives_back_go_to_another() {
     azure.advance(0).await;
     azure.advance(0).await;
     assert_eq!(azure.job("j2").await["properties"]["status"], "Running");
+}
+
+#[tokio::test]
+async fn a_world_can_leave_the_quota_out_of_a_computes_errors() {
+    let mut world = World::default().without_delays();
+    world.unproven.core_quota_in_errors = false;
+    let azure = Azure::start(world).await.with_pool(4).await;
+    family_quota(&azure, CORES).await;
+    for id in ["j1", "j2"] {
+        azure.submit(id, "sleep 1000").await;
+    }
+    let waits = azure.run("j2").await["queueingInfo"].clone();
+    assert_eq!(waits["code"], "ClusterCoreQuotaReached");
+    assert_eq!(azure.errors_of("pool").await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -113,6 +113,12 @@ async fn a_scheduled_event_tells_of_a_preemption_before_it_comes() {
     let told = events().await;
     assert_eq!(told[0]["EventType"], "Preempt");
     assert_eq!(told[0]["Resources"], json!([azure.nodes()[0]["id"]]));
+    let not_before = jiff::fmt::rfc2822::parse(told[0]["NotBefore"].as_str().unwrap()).unwrap();
+    azure.get(&azure.ml("computes")).await.expect(200);
+    let asked = azure.simulator.exchanges().pop().unwrap();
+    let asked: jiff::Timestamp = asked["time"].as_str().unwrap().parse().unwrap();
+    let notice = not_before.timestamp().duration_since(asked).as_secs();
+    assert!((20..=30).contains(&notice), "{notice} s");
     azure.advance(29).await;
     assert_eq!(status(&azure.job("j1").await), "Running");
     azure.advance(1).await;

@@ -29,3 +29,4 @@ mod sturdy;
 mod throttling;
 mod time;
 mod wire;
+mod workspaces;

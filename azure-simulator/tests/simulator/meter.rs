@@ -52,6 +52,40 @@ async fn every_second_of_a_node_is_on_the_bill() {
 }
 
 #[tokio::test]
+async fn what_a_pool_has_cost_stays_with_the_tags_that_it_had() {
+    let azure = by_hand().await;
+    azure.submit("j1", "sleep 1000").await;
+    azure.advance(350).await;
+    let before = azure.simulator.meter()["nodes"]["total"].clone();
+    assert_eq!(before["seconds"], 340.0);
+    let mut body = pool_body(1);
+    body["tags"] = json!({"owner": "you"});
+    azure
+        .put(&azure.ml("computes/pool"), body)
+        .await
+        .expect(201);
+    azure.advance(10).await;
+    let changed = azure.simulator.meter()["nodes"]["total"]["seconds"].clone();
+    azure.advance(100).await;
+    let nodes = azure.simulator.meter()["nodes"].clone();
+    let owners = &nodes["by_tag"]["owner"];
+    assert_eq!(owners["me"]["seconds"], changed);
+    assert_eq!(owners["you"]["seconds"], 100.0);
+    assert_eq!(nodes["pools"].as_array().unwrap().len(), 2);
+    // Nothing of it is another account's for being the same pool's.
+    azure
+        .patch(
+            &azure.ml("computes/pool"),
+            json!({"properties": {"properties": {"scaleSettings": {"maxNodeCount": 2}}}}),
+        )
+        .await
+        .expect(202);
+    azure.advance(10).await;
+    let pools = azure.simulator.meter()["nodes"]["pools"].clone();
+    assert_eq!(pools.as_array().unwrap().len(), 2, "the tags are the same");
+}
+
+#[tokio::test]
 async fn the_meter_knows_how_low_the_buckets_were() {
     let azure = Azure::without_delays().await;
     azure.simulator.reset_meter();

@@ -1,12 +1,15 @@
 //! Virtual networks and subnets.
 
+use std::time::Duration;
+
 use azure_simulator::{Pace, Timings, World};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::Azure;
 use crate::fixtures::{network_body, pool_body, running};
 
+const TEN_MINUTES: Duration = Duration::from_secs(600);
 const ONE: [(&str, &str); 1] = [("default", "10.20.0.0/22")];
 
 #[tokio::test]
@@ -79,17 +82,18 @@ async fn a_write_against_an_old_etag_is_refused() {
         .as_str()
         .unwrap()
         .to_owned();
-    let write = || {
+    let write = |method: Method, body: Value| {
         let request = azure
             .http
-            .request(Method::PUT, format!("{}{path}", azure.simulator.arm_url()))
+            .request(method, format!("{}{path}", azure.simulator.arm_url()))
             .bearer_auth(&azure.token)
             .header("If-Match", &old)
-            .json(&network_body(&ONE));
+            .json(&body);
         async { request.send().await.unwrap().status().as_u16() }
     };
-    assert_eq!(write().await, 200);
-    assert_eq!(write().await, 412);
+    assert_eq!(write(Method::PUT, network_body(&ONE)).await, 200);
+    assert_eq!(write(Method::PUT, network_body(&ONE)).await, 412);
+    assert_eq!(write(Method::PATCH, json!({"tags": {}})).await, 412);
 }
 
 #[tokio::test]
@@ -106,6 +110,8 @@ async fn writes_to_a_network_go_one_at_a_time() {
         .await
         .expect(200);
     assert_eq!(status.body["status"], running());
+    let tags = azure.patch(&path, json!({"tags": {}})).await.expect(409);
+    assert_eq!(tags.code(), "AnotherOperationInProgress");
     let second = azure.put(&path, network_body(&ONE)).await.expect(409);
     assert_eq!(second.code(), "AnotherOperationInProgress");
     assert_eq!(
@@ -206,6 +212,80 @@ async fn tags_of_a_network_can_be_patched() {
         .await
         .expect(400);
     assert_eq!(reply.code(), "InvalidTagNameCharacters");
+}
+
+#[tokio::test]
+async fn a_security_group_is_not_deleted_while_it_is_written_and_goes_once() {
+    let world = World::default().with_timings(Timings {
+        network_write_seconds: 600.0,
+        network_delete_seconds: 600.0,
+        ..Timings::none()
+    });
+    let azure = Azure::start(world).await;
+    let path = azure.network("networkSecurityGroups/g1");
+    azure
+        .put(&path, json!({"location": "eastus"}))
+        .await
+        .expect(201);
+    let refused = azure.delete(&path).await.expect(409);
+    assert_eq!(refused.code(), "AnotherOperationInProgress");
+    azure.simulator.advance(TEN_MINUTES).await;
+    azure.delete(&path).await.expect(202);
+    let again = azure.delete(&path).await.expect(202);
+    azure.simulator.advance(TEN_MINUTES).await;
+    azure.get(&path).await.expect(404);
+    azure.get(again.header("location")).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_peering_goes_once_and_takes_no_other_along() {
+    let world = World::default().with_timings(Timings {
+        network_delete_seconds: 600.0,
+        ..Timings::none()
+    });
+    let azure = Azure::start(world).await;
+    let space = |third: u8| json!({"addressPrefixes": [format!("10.{third}.0.0/16")]});
+    let id = |name: &str| azure.network(&format!("virtualNetworks/{name}"));
+    for (number, name) in (20..).zip(["hub", "one", "two"]) {
+        let properties = json!({"addressSpace": space(number), "subnets": []});
+        let body = json!({"location": "eastus", "properties": properties});
+        azure.put(&id(name), body).await.expect(201);
+    }
+    let side = |from: &str, to: &str| {
+        azure.network(&format!(
+            "virtualNetworks/{from}/virtualNetworkPeerings/{to}"
+        ))
+    };
+    for (from, to) in [
+        ("hub", "one"),
+        ("one", "hub"),
+        ("hub", "two"),
+        ("two", "hub"),
+    ] {
+        let remote = id(to);
+        let remote = remote.split('?').next().unwrap();
+        let body = json!({"properties": {"remoteVirtualNetwork": {"id": remote}}});
+        azure.put(&side(from, to), body).await.expect(201);
+    }
+    azure.delete(&side("hub", "one")).await.expect(202);
+    azure.delete(&side("hub", "one")).await.expect(202);
+    let other = azure.delete(&side("hub", "two")).await.expect(409);
+    assert_eq!(other.code(), "AnotherOperationInProgress");
+    azure.simulator.advance(TEN_MINUTES).await;
+    azure.get(&side("hub", "one")).await.expect(404);
+    let state = async |from: &str| {
+        let body = azure.get(&side(from, "hub")).await.expect(200).body;
+        body["properties"]["peeringState"].clone()
+    };
+    assert_eq!(state("one").await, "Disconnected");
+    assert_eq!(state("two").await, "Connected");
+    azure
+        .put(
+            &id("hub"),
+            json!({"location": "eastus", "properties": {"addressSpace": space(20)}}),
+        )
+        .await
+        .expect(200);
 }
 
 #[tokio::test]

@@ -175,16 +175,25 @@ async fn no_path_as_it_is_sent_leads_out_of_its_directory() {
     azure.still_serves().await;
 }
 
-#[tokio::test]
-async fn no_blob_is_read_or_written_through_a_link_that_a_job_has_left() {
-    let (outside, azure) = below_a_secret().await;
+/// A job that has left links to a folder, to a file and to nothing, all of them outside, beside a file of
+/// its own.
+async fn with_links(outside: &TempDir, azure: &Azure) {
     let links = format!(
-        "mkdir -p outputs && cd outputs && ln -s {0} away && ln -s {0}/secret known && ln -s {0}/new new && \
-         echo own > own",
+        "mkdir -p outputs/folder && cd outputs && ln -s {0} away && ln -s {0}/secret known && \
+         ln -s {0}/new new && echo own > own",
         outside.path().display()
     );
     azure.submit("j1", &links).await;
     azure.job_is("j1", "Completed").await;
+}
+
+/// Paths below a run's outputs that lead through a link of such a job.
+const THROUGH_LINKS: [&str; 5] = ["away/secret", "away/new", "known", "new", "away/deep/new"];
+
+#[tokio::test]
+async fn no_blob_is_read_or_written_through_a_link_that_a_job_has_left() {
+    let (outside, azure) = below_a_secret().await;
+    with_links(&outside, &azure).await;
     let before = files(outside.path());
     let artifacts = format!("/artifact/v2.0{}/artifacts/ExperimentRun", azure.workspace);
     let info = format!("{artifacts}/dcid.j1/contentinfo?path=outputs/own");
@@ -192,14 +201,17 @@ async fn no_blob_is_read_or_written_through_a_link_that_a_job_has_left() {
     let own = info.body["contentUri"].as_str().unwrap();
     assert_eq!(azure.blob(Method::GET, own, "").await.text, "own\n");
     let (account, _) = own.split_once("/ExperimentRun").unwrap();
-    for name in ["away/secret", "away/new", "known", "new", "away/deep/new"] {
+    let scope = [("scope", "https://storage.azure.com/.default")];
+    let signed_in = azure.sign_in(&scope).await.expect(200).body;
+    let token = signed_in["access_token"].as_str().unwrap();
+    for name in THROUGH_LINKS {
         let url = format!("{account}/ExperimentRun/dcid.j1/outputs/{name}");
         for method in [Method::GET, Method::PUT, Method::DELETE] {
             // A token lets at every blob, where a signature is of one.
             let request = azure.http.request(method.clone(), &url);
             let request = request.header("x-ms-blob-type", "BlockBlob");
             let request = request.header("x-ms-version", "2021-08-06");
-            let answer = request.bearer_auth(&azure.token).body("hush").send().await;
+            let answer = request.bearer_auth(token).body("hush").send().await;
             let answer = answer.unwrap();
             assert_eq!(answer.status(), 400, "{method} {name}");
         }
@@ -207,6 +219,95 @@ async fn no_blob_is_read_or_written_through_a_link_that_a_job_has_left() {
     assert_eq!(files(outside.path()), before);
     let secret = std::fs::read_to_string(outside.path().join("secret"));
     assert_eq!(secret.unwrap(), "hush");
+}
+
+#[tokio::test]
+async fn no_artifact_is_read_or_written_through_a_link_that_a_job_has_left() {
+    let (outside, azure) = below_a_secret().await;
+    with_links(&outside, &azure).await;
+    let before = files(outside.path());
+    let run = format!(
+        "/artifact/v2.0{}/artifacts/ExperimentRun/dcid.j1",
+        azure.workspace
+    );
+    let own = azure.get(&format!("{run}/content?path=outputs/own")).await;
+    assert_eq!(own.expect(200).text, "own\n");
+    for name in THROUGH_LINKS {
+        for (method, operation) in [
+            (Method::GET, "content"),
+            (Method::GET, "contentinfo"),
+            (Method::POST, "content"),
+        ] {
+            let path = format!("{run}/{operation}?path=outputs/{name}");
+            let reply = azure.send_raw(method.clone(), &path, "pwned").await;
+            let answer = (reply.status.as_u16(), reply.text.contains("hush"));
+            assert_eq!(answer, (400, false), "{method} {operation} {name}");
+        }
+    }
+    assert_eq!(files(outside.path()), before);
+    let secret = std::fs::read_to_string(outside.path().join("secret"));
+    assert_eq!(secret.unwrap(), "hush");
+}
+
+#[tokio::test]
+async fn no_list_of_artifacts_goes_through_a_link_in_the_place_of_outputs() {
+    let (outside, azure) = below_a_secret().await;
+    let link = format!("ln -s {} outputs", outside.path().display());
+    azure.submit("j1", &link).await;
+    azure.job_is("j1", "Completed").await;
+    let list = format!(
+        "/artifact/v2.0{}/artifacts/ExperimentRun/dcid.j1",
+        azure.workspace
+    );
+    let reply = azure
+        .get(&format!("{list}/content?path=outputs/secret"))
+        .await;
+    reply.expect(400);
+    let list = format!(
+        "/mlflow/v2.0{}/api/2.0/mlflow/artifacts/list",
+        azure.workspace
+    );
+    for below in ["", "&path=outputs"] {
+        let reply = azure
+            .get(&format!("{list}?run_id=j1{below}"))
+            .await
+            .expect(200);
+        assert!(!reply.text.contains("secret"), "{}", reply.text);
+    }
+}
+
+#[tokio::test]
+async fn an_artifact_that_would_be_file_and_folder_at_once_is_refused() {
+    let (outside, azure) = below_a_secret().await;
+    with_links(&outside, &azure).await;
+    let run = format!(
+        "/artifact/v2.0{}/artifacts/ExperimentRun/dcid.j1/content?path=",
+        azure.workspace
+    );
+    let post = async |path: &str| {
+        let path = format!("{run}{path}");
+        azure.send_raw(Method::POST, &path, "x").await.status
+    };
+    assert_eq!(post("plots/a.png").await, 200);
+    for path in [
+        "plots",
+        "plots/a.png/b",
+        "plots/a.png/b/c",
+        "outputs",
+        "outputs/folder",
+        "outputs/own/below",
+        "user_logs",
+    ] {
+        assert_eq!(post(path).await, 400, "{path}");
+    }
+    for path in [
+        "plots",
+        "plots/a.png/b",
+        "outputs/folder",
+        "outputs/own/below",
+    ] {
+        azure.get(&format!("{run}{path}")).await.expect(404);
+    }
 }
 
 #[tokio::test]

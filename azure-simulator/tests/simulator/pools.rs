@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use azure_simulator::{Pace, Timings, World};
+use azure_simulator::{EndOfJobs, Pace, Timings, World};
 use serde_json::json;
 
 use crate::client::{Azure, until};
@@ -172,7 +172,9 @@ async fn every_node_has_an_address_of_its_own_in_every_simulator() {
 
 #[tokio::test]
 async fn deleting_a_pool_ends_its_jobs_and_waits_for_their_processes() {
-    let azure = Azure::without_delays().await.with_pool(1).await;
+    let mut world = World::default().without_delays();
+    world.unproven.jobs_of_deleted_compute = EndOfJobs::Failed;
+    let azure = Azure::start(world).await.with_pool(1).await;
     azure.submit("running", "sleep 1000").await;
     azure.job_is("running", "Running").await;
     azure.submit("waiting", "sleep 1000").await;
@@ -189,4 +191,18 @@ async fn deleting_a_pool_ends_its_jobs_and_waits_for_their_processes() {
         .await
         .expect(400);
     assert_eq!(late.code(), "UserError");
+}
+
+#[tokio::test]
+async fn a_world_can_have_the_jobs_of_a_deleted_pool_canceled() {
+    let mut world = World::default().without_delays();
+    world.unproven.jobs_of_deleted_compute = EndOfJobs::Canceled;
+    let azure = Azure::start(world).await.with_pool(1).await;
+    azure.submit("running", "sleep 1000").await;
+    azure.job_is("running", "Running").await;
+    azure.submit("waiting", "sleep 1000").await;
+    let path = azure.ml("computes/pool?underlyingResourceAction=Delete");
+    azure.delete(&path).await.expect(202);
+    azure.job_is("waiting", "Canceled").await;
+    azure.job_is("running", "Canceled").await;
 }

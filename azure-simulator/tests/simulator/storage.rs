@@ -1,5 +1,6 @@
 //! The storage account of a workspace: uploads by signed URLs, code and outputs of jobs, files of runs.
 
+use azure_simulator::World;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -33,6 +34,18 @@ impl Azure {
 /// A URL of a blob in the container that a signed URL is of.
 pub(crate) fn within(container: &str, blob: &str) -> String {
     container.replacen('?', &format!("/{blob}?"), 1)
+}
+
+#[tokio::test]
+async fn a_signature_is_good_for_an_hour() {
+    let azure = Azure::start(World::default().with_manual_time()).await;
+    let (signed, _) = azure.upload("one").await;
+    let blob = within(&signed, "a.txt");
+    azure.blob(Method::PUT, &blob, "hello").await.expect(201);
+    azure.advance(3500).await;
+    azure.blob(Method::GET, &blob, "").await.expect(200);
+    azure.advance(101).await;
+    azure.blob(Method::GET, &blob, "").await.expect(403);
 }
 
 #[tokio::test]
@@ -134,8 +147,7 @@ async fn a_blob_is_made_of_blocks_in_the_order_of_their_list() {
 async fn a_job_starts_in_its_code_and_leaves_its_outputs_in_the_default_datastore() {
     let azure = Azure::without_delays().await.with_pool(1).await;
     let (signed, plain) = azure.upload("code").await;
-    let script =
-        "cat words.txt > $AZURE_ML_OUTPUT_result/said; mkdir outputs; echo kept > outputs/o";
+    let script = "cat words.txt > $1/said; mkdir outputs; echo kept > outputs/o";
     for (name, content) in [("main.sh", script), ("words.txt", "from the code")] {
         azure
             .blob(Method::PUT, &within(&signed, name), content)
@@ -146,7 +158,7 @@ async fn a_job_starts_in_its_code_and_leaves_its_outputs_in_the_default_datastor
     let body = json!({"properties": {"codeUri": plain, "properties": {"hash_version": "202208"}}});
     let stored = azure.put(&code, body).await.expect(201).body;
     assert_eq!(stored["properties"]["properties"]["hash_version"], "202208");
-    let mut job = azure.job_body("sh main.sh && test -s ${{outputs.result}}/said");
+    let mut job = azure.job_body("sh main.sh ${{outputs.result}}");
     job["properties"]["codeId"] = stored["id"].clone();
     job["properties"]["outputs"] = json!({"result": {"jobOutputType": "uri_folder"}});
     azure.put(&azure.ml("jobs/j1"), job).await.expect(201);

@@ -1,6 +1,8 @@
 //! ARM's token buckets: what the headers count, and what is refused where the world wants it so.
 
-use azure_simulator::{Client, Simulator, World};
+use azure_simulator::{Client, Fault, FaultAction, FaultAnswer, Simulator, World};
+use reqwest::Method;
+use serde_json::json;
 
 use crate::client::Azure;
 
@@ -9,6 +11,7 @@ const STANDSTILL: f64 = 1e-6;
 
 const READS: &str = "x-ms-ratelimit-remaining-subscription-reads";
 const ALL_READS: &str = "x-ms-ratelimit-remaining-subscription-global-reads";
+const WRITES: &str = "x-ms-ratelimit-remaining-subscription-writes";
 
 fn world() -> World {
     let mut world = World {
@@ -55,6 +58,35 @@ async fn reads_beyond_the_bucket_are_refused_until_it_has_refilled() {
         (reply.header(READS), reply.header(ALL_READS)),
         ("249", "3499")
     );
+}
+
+#[tokio::test]
+async fn the_answer_of_a_fault_takes_a_token_like_any_other() {
+    let azure = Azure::start(world()).await;
+    let path = azure.ml("computes");
+    assert_eq!(azure.get(&path).await.expect(200).header(READS), "249");
+    let answer = FaultAction::Answer(FaultAnswer::error(503, "ServiceUnavailable"));
+    azure.simulator.fault(Fault::once("GET", "", answer));
+    assert_eq!(azure.get(&path).await.expect(503).header(READS), "248");
+    let meter = azure.simulator.meter();
+    assert_eq!(
+        (&meter["requests"]["reads"], &meter["bucket_left"]["reads"]),
+        (&json!(2), &json!(248))
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_answered_and_recorded_as_any_other() {
+    let azure = Azure::start(world()).await;
+    let path = azure.ml("computes/pool");
+    let body = json!({"properties": "x".repeat(5 << 20)});
+    let reply = azure.send(Method::PUT, &path, Some(body)).await.expect(413);
+    assert_eq!(reply.code(), "RequestContentTooLarge");
+    assert_eq!(reply.header(WRITES), "199");
+    assert_ne!(reply.header("x-ms-request-id"), "");
+    assert_eq!(azure.simulator.meter()["requests"]["writes"], 1);
+    let last = azure.simulator.exchanges().pop().unwrap();
+    assert_eq!(last["response"]["status"], 413);
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn what_is_not_simulated_is_refused_and_told() {
         ),
         (
             Method::DELETE,
-            azure.workspace.clone() + "?" + ML,
+            azure.group.clone() + "?api-version=2021-04-01",
             405,
             "MethodNotAllowed",
         ),
@@ -288,4 +288,6 @@ async fn an_operation_is_told_as_the_world_wants_it() {
     let detail = &reply.body["error"]["details"][0];
     assert_eq!(detail["code"], "RetryableErrorDueToAnotherOperation");
     assert_eq!(reply.header("retry-after"), "14");
+    let throttled = azure.simulator.meter()["throttled"].clone();
+    assert_eq!(throttled["writes"], 0, "that was no throttling");
 }

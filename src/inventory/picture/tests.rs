@@ -95,13 +95,11 @@ impl World {
         Some(jobs.map(|jobs| jobs.keys().map(|id| id.name().to_owned()).collect()))
     }
 
-    /// What is due, without its being under way.
+    /// What is due, in the order of the reads.
     fn due(&mut self) -> Vec<Read> {
         let (due, _) = self.picture.due(self.now);
-        let reads: Vec<_> = due.into_iter().map(|due| due.read).collect();
-        for read in &reads {
-            self.picture.postpone(read);
-        }
+        let mut reads: Vec<_> = due.into_iter().map(|due| due.read).collect();
+        reads.sort();
         reads
     }
 
@@ -433,6 +431,42 @@ fn few_moving_pools_are_read_by_themselves_and_many_by_the_list() {
         world.due(),
         [Read::List(Listed::Jobs), one(&pools[0].0), one(&pools[1].0)],
     );
+}
+
+#[test]
+fn who_has_waited_longest_is_read_first_and_nobody_starves_where_little_is_allowed() {
+    let mut world = World::empty();
+    let networks: Vec<_> = (0..20)
+        .map(|n| format!("{NETWORK}-{n:02}").parse::<ResourceId>().unwrap())
+        .collect();
+    for network in &networks {
+        world.look(network);
+        world.get(network, Some(in_state("Updating")));
+    }
+    let mut allowance = Allowance::full(world.now);
+    let mut reads: BTreeMap<ResourceId, u32> = BTreeMap::new();
+    for _ in 0..600 {
+        world.now += Duration::from_millis(100);
+        // Everything moves all the time, and asks for far more than is allowed.
+        world.picture.changed_at = world.now;
+        for item in world.picture.items.values_mut() {
+            item.changed_at = world.now;
+        }
+        let (due, _) = world.picture.take(usize::MAX, &mut allowance, world.now);
+        for Due { read, .. } in due {
+            match &read {
+                Read::List(of) => drop(world.list(*of, &[])),
+                Read::One(id, _) => {
+                    *reads.entry(id.clone()).or_default() += 1;
+                    let found = Found::One(Some(in_state("Updating")));
+                    drop(world.learn(read.clone(), found));
+                }
+            }
+        }
+    }
+    let (least, most) = (reads.values().min(), reads.values().max());
+    assert_eq!(reads.len(), networks.len());
+    assert!(least.unwrap() + 2 >= *most.unwrap(), "{reads:?}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Fleet {
             if stirs {
                 self.world.picture.changed_at = now;
             }
-            let (due, mut next) = self.world.picture.due(now);
+            let (due, mut next) = self.world.picture.take(usize::MAX, &mut allowance, now);
             if !due.is_empty() {
                 // What comes next is known once they are back.
                 next = Duration::ZERO;
@@ -81,13 +81,6 @@ impl Fleet {
                     Found::Listed(_, pages) => *pages,
                     Found::One(_) | Found::Failed(..) => 1,
                 };
-                if let Some(reads) = due.cost
-                    && let Err(wait) = allowance.take(reads, now)
-                {
-                    self.world.picture.postpone(&due.read);
-                    next = next.max(wait);
-                    continue;
-                }
                 self.world.learn(due.read, found);
                 reads += if now >= begin + time { cost } else { 0 };
             }
