@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch DaskClusters and make them true
     Run(Box<RunArgs>),
+    /// Print what would be done for a manifest and what it would cost, and change nothing
+    Plan(Box<PlanArgs>),
     /// Print the CustomResourceDefinition
     Crd,
 }
@@ -34,13 +36,6 @@ pub struct RunArgs {
     /// Write the address of the metrics server to this file once it listens
     #[arg(long)]
     pub metrics_address_file: Option<PathBuf>,
-    /// Release namespace and name: tells this operator from others on the same workspace
-    #[arg(
-        long,
-        env = "OPERATOR_INSTANCE",
-        default_value = "dask-azureml-operator/dask-azureml-operator"
-    )]
-    pub instance: String,
     /// Seconds that a cluster at rest goes unlooked at
     #[arg(long, env = "RESYNC_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
     pub resync_seconds: u64,
@@ -53,6 +48,52 @@ pub struct RunArgs {
     /// Seconds that an orphan is only told before it is removed
     #[arg(long, env = "ORPHAN_GRACE_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(60..=604_800))]
     pub orphan_grace_seconds: u64,
+    #[command(flatten)]
+    pub clusters: ClusterArgs,
+    /// Log filter
+    #[arg(long, env = "LOG", default_value = "info")]
+    pub log: String,
+    /// Log format
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    #[command(flatten)]
+    pub azure: AzureArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// File with the manifest of one DaskCluster; - is the standard input
+    #[arg(short, long)]
+    pub filename: PathBuf,
+    /// How the plan is printed
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: PlanOutput,
+    /// Namespace of a manifest that names none [default: the one of the kubeconfig]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub clusters: ClusterArgs,
+    #[command(flatten)]
+    pub azure: AzureArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlanOutput {
+    #[default]
+    Text,
+    Json,
+}
+
+/// What the operator's settings contribute to the meaning of manifests.
+#[derive(Debug, Args)]
+pub struct ClusterArgs {
+    /// Release namespace and name: tells this operator from others on the same workspace
+    #[arg(
+        long,
+        env = "OPERATOR_INSTANCE",
+        default_value = "dask-azureml-operator/dask-azureml-operator"
+    )]
+    pub instance: String,
     /// When worker jobs are submitted: with the head's, or once it runs
     #[arg(long, env = "WORKER_SUBMISSION", value_enum, default_value_t)]
     pub worker_submission: Submission,
@@ -66,14 +107,6 @@ pub struct RunArgs {
     /// Conda file of clusters that name no environment [default: a pinned one with distributed]
     #[arg(long, env = "DEFAULT_CONDA_FILE")]
     pub default_conda_file: Option<PathBuf>,
-    /// Log filter
-    #[arg(long, env = "LOG", default_value = "info")]
-    pub log: String,
-    /// Log format
-    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
-    pub log_format: LogFormat,
-    #[command(flatten)]
-    pub azure: AzureArgs,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

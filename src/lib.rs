@@ -20,6 +20,7 @@ pub mod kubernetes_children;
 pub mod lookup;
 pub mod metrics;
 pub mod names;
+pub mod plan_command;
 pub mod quantity;
 pub mod reconcile;
 pub mod scaling;

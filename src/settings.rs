@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::azure::{Endpoint, HttpSettings, Identity, InvalidEndpoint, InvalidIdentity};
-use crate::cli::{AzureArgs, Orphans, RunArgs, Submission};
+use crate::cli::{AzureArgs, ClusterArgs, Orphans, RunArgs, Submission};
 use crate::reconcile::{EnvironmentDefinition, WorkerSubmission};
 use crate::sweep::{OrphanPolicy, SweepSettings};
 
@@ -57,27 +57,19 @@ impl Settings {
         let RunArgs {
             metrics_listen,
             metrics_address_file,
-            instance,
             resync_seconds,
             sweep_seconds,
             orphans,
             orphan_grace_seconds,
-            worker_submission,
-            default_image,
-            default_conda_file,
+            clusters,
             log: _,
             log_format: _,
             azure,
         } = args;
-        let conda_file = match default_conda_file {
-            None => DEFAULT_CONDA_FILE.to_owned(),
-            Some(path) => std::fs::read_to_string(&path)
-                .map_err(|source| SettingsError::CondaFile { path, source })?,
-        };
         Ok(Self {
             metrics_listen,
             metrics_address_file,
-            instance,
+            instance: clusters.instance.clone(),
             resync: Duration::from_secs(resync_seconds),
             sweep: SweepSettings {
                 interval: Duration::from_secs(sweep_seconds),
@@ -87,19 +79,9 @@ impl Settings {
                 },
                 grace: Duration::from_secs(orphan_grace_seconds),
             },
-            worker_submission: match worker_submission {
-                Submission::BesideHead => WorkerSubmission::BesideHead,
-                Submission::AfterHead => WorkerSubmission::AfterHead,
-            },
-            environment: EnvironmentDefinition {
-                image: default_image,
-                conda_file: Some(conda_file),
-            },
-            endpoint: Endpoint::new(
-                azure.azure_authority_host.as_deref(),
-                azure.azure_resource_manager_endpoint.as_deref(),
-                azure.azure_resource_manager_audience.as_deref(),
-            )?,
+            worker_submission: worker_submission(clusters.worker_submission),
+            environment: environment(clusters)?,
+            endpoint: endpoint(&azure)?,
             azure_http: HttpSettings::default(),
             metadata_host: azure
                 .azure_pod_identity_authority_host
@@ -110,6 +92,64 @@ impl Settings {
             own_identity: own_identity(&azure)?,
         })
     }
+}
+
+/// What `plan` needs of the settings.
+pub struct PlanSettings {
+    pub instance: String,
+    pub worker_submission: WorkerSubmission,
+    pub environment: EnvironmentDefinition,
+    pub endpoint: Endpoint,
+    pub azure_http: HttpSettings,
+    pub metadata_host: Option<Url>,
+    pub identity: Option<Identity>,
+}
+
+impl PlanSettings {
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn new(clusters: ClusterArgs, azure: &AzureArgs) -> Result<Self, SettingsError> {
+        Ok(Self {
+            instance: clusters.instance.clone(),
+            worker_submission: worker_submission(clusters.worker_submission),
+            environment: environment(clusters)?,
+            endpoint: endpoint(azure)?,
+            azure_http: HttpSettings::default(),
+            metadata_host: azure
+                .azure_pod_identity_authority_host
+                .as_deref()
+                .map(metadata_host)
+                .transpose()?,
+            identity: own_identity(azure)?,
+        })
+    }
+}
+
+fn worker_submission(typed: Submission) -> WorkerSubmission {
+    match typed {
+        Submission::BesideHead => WorkerSubmission::BesideHead,
+        Submission::AfterHead => WorkerSubmission::AfterHead,
+    }
+}
+
+fn environment(typed: ClusterArgs) -> Result<EnvironmentDefinition, SettingsError> {
+    let conda_file = match typed.default_conda_file {
+        None => DEFAULT_CONDA_FILE.to_owned(),
+        Some(path) => std::fs::read_to_string(&path)
+            .map_err(|source| SettingsError::CondaFile { path, source })?,
+    };
+    Ok(EnvironmentDefinition {
+        image: typed.default_image,
+        conda_file: Some(conda_file),
+    })
+}
+
+fn endpoint(azure: &AzureArgs) -> Result<Endpoint, InvalidEndpoint> {
+    Endpoint::new(
+        azure.azure_authority_host.as_deref(),
+        azure.azure_resource_manager_endpoint.as_deref(),
+        azure.azure_resource_manager_audience.as_deref(),
+    )
 }
 
 /// Only the host is wanted: the path is Azure's.

@@ -231,6 +231,12 @@ impl Held {
     }
 }
 
+/// The operator's own access, without a Kubernetes cluster.
+pub fn own_access(settings: &AccessSettings, clock: &Clock) -> Option<AzureAccess> {
+    let identity = settings.own.clone()?;
+    Some(access(settings, clock, identity))
+}
+
 fn access(settings: &AccessSettings, clock: &Clock, identity: Identity) -> AzureAccess {
     let (principal, name) = (identity.principal(), identity.name().into());
     let credential = Credential::new(

@@ -13,6 +13,8 @@ pub enum ConditionType {
     Reconciling,
     /// Something needs the user; no retry mends it (kstatus).
     Stalled,
+    /// Nothing that was looked at before the first spend stands in its way.
+    PreflightPassed,
     /// Virtual network and subnet are there.
     NetworkReady,
     /// The pool takes jobs.
@@ -32,10 +34,11 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every condition, in the order in which the status lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
+        Self::PreflightPassed,
         Self::NetworkReady,
         Self::ComputeReady,
         Self::DatasetsReady,
@@ -51,6 +54,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
+            Self::PreflightPassed => "PreflightPassed",
             Self::NetworkReady => "NetworkReady",
             Self::ComputeReady => "ComputeReady",
             Self::DatasetsReady => "DatasetsReady",

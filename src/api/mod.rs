@@ -9,6 +9,7 @@
     reason = "KubeSchema copies each type, with its visibility, into the body of a function"
 )]
 
+mod annotations;
 mod compute;
 mod conditions;
 mod dataset;
@@ -24,6 +25,9 @@ mod status;
 mod tags;
 mod worker;
 
+pub use annotations::{
+    Annotations, DRY_RUN, RECONCILE_POLICY, RECONCILE_REQUESTED_AT, ReconcilePolicy,
+};
 pub use compute::{Compute, ComputeIdentity, Priority};
 pub use conditions::{ConditionStatus, ConditionType};
 pub use dataset::{Dataset, DatasetMode, DatasetType};

@@ -21,6 +21,14 @@ pub enum Reason {
     WaitingForNodes,
     /// The cluster is being taken apart. Wait: the message names what is still there.
     Deleting,
+    /// The annotation `azureml.dask.dev/dry-run` keeps this from being done. Take it off to have it done.
+    DryRun,
+    /// The annotation `azureml.dask.dev/reconcile-policy` is `observe`, which keeps this from being done. Take
+    /// it off to have it done.
+    ObservedOnly,
+    /// The annotation `azureml.dask.dev/reconcile-policy` has a value that means nothing, so nothing is written.
+    /// Write `manage`, `observe` or `detach-on-delete`, or take it off.
+    UnknownPolicy,
     /// The spec asks for something that the API server could not check. Mend the field that the
     /// message names.
     InvalidSpec,
@@ -77,12 +85,18 @@ pub enum Reason {
     /// The region of the workspace does not offer the VM size. Choose another
     /// `spec.compute.vmSize`.
     VmSizeUnknown,
+    /// Nothing stands in the way of a start, but of something that the manifest allows later. The message lists
+    /// it.
+    PassedWithWarnings,
     /// The subscription's or the workspace's quota of cores is used up. Ask Azure for more, or ask
     /// for fewer nodes.
     QuotaExceeded,
     /// Azure has no machines of that size to give, or the subnet has no address left. Wait, or choose another size,
     /// region or subnet.
     NoCapacity,
+    /// The subnet has fewer free addresses than the cluster needs nodes at once. Use a larger subnet, free
+    /// addresses, or ask for fewer nodes.
+    SubnetFull,
     /// Azure asked the operator to slow down. Wait: it goes on by itself.
     Throttled,
     /// It is not the cluster's turn within Azure's rate limit, which it shares with others. Wait:
@@ -181,6 +195,8 @@ impl Reason {
                 | Self::WaitingForNodes
                 | Self::WaitingForBudget
                 | Self::Deleting
+                | Self::DryRun
+                | Self::ObservedOnly
                 | Self::Adopting
                 | Self::Replacing
                 | Self::WorkersStarting
@@ -189,7 +205,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 64] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -197,6 +213,9 @@ impl Reason {
         Self::Starting,
         Self::WaitingForNodes,
         Self::Deleting,
+        Self::DryRun,
+        Self::ObservedOnly,
+        Self::UnknownPolicy,
         Self::InvalidSpec,
         Self::NotOurs,
         Self::AlreadyOwned,
@@ -217,8 +236,10 @@ impl Reason {
         Self::Abandoned,
         Self::AuthorizationFailed,
         Self::VmSizeUnknown,
+        Self::PassedWithWarnings,
         Self::QuotaExceeded,
         Self::NoCapacity,
+        Self::SubnetFull,
         Self::Throttled,
         Self::WaitingForBudget,
         Self::AzureError,
@@ -261,6 +282,9 @@ impl Reason {
             Self::Starting => "Starting",
             Self::WaitingForNodes => "WaitingForNodes",
             Self::Deleting => "Deleting",
+            Self::DryRun => "DryRun",
+            Self::ObservedOnly => "ObservedOnly",
+            Self::UnknownPolicy => "UnknownPolicy",
             Self::InvalidSpec => "InvalidSpec",
             Self::NotOurs => "NotOurs",
             Self::AlreadyOwned => "AlreadyOwned",
@@ -281,8 +305,10 @@ impl Reason {
             Self::Abandoned => "Abandoned",
             Self::AuthorizationFailed => "AuthorizationFailed",
             Self::VmSizeUnknown => "VmSizeUnknown",
+            Self::PassedWithWarnings => "PassedWithWarnings",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::NoCapacity => "NoCapacity",
+            Self::SubnetFull => "SubnetFull",
             Self::Throttled => "Throttled",
             Self::WaitingForBudget => "WaitingForBudget",
             Self::AzureError => "AzureError",

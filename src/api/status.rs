@@ -61,6 +61,16 @@ pub struct DaskClusterStatus {
     /// How many worker jobs there are, the head's job not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+
+    /// What would be done, while the annotation azureml.dask.dev/dry-run keeps it from being done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32768))]
+    pub planned_changes: Option<String>,
+
+    /// The value of the annotation azureml.dask.dev/reconcile-requested-at that was acted on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub last_handled_reconcile_at: Option<String>,
 }
 
 /// Where a cluster is in its life.

@@ -15,14 +15,14 @@ mod virtual_network;
 mod virtual_network_peering;
 
 pub use compute_cluster::{
-    ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes, Shortage, Usage,
+    ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes, Shortage,
 };
 pub use data_asset::DataAsset;
 pub(crate) use engine::overdue;
 pub use engine::{Echo, Gone, KindPlan, Leaving, Registration, Scene};
 pub use environment::Environment;
 pub use job::Job;
-pub use subnet::Subnet;
+pub use subnet::{Have as SubnetHave, Subnet};
 pub use virtual_network::VirtualNetwork;
 pub use virtual_network_peering::VirtualNetworkPeering;
 

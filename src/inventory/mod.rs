@@ -5,9 +5,8 @@
 mod pace;
 mod picture;
 mod questions;
-mod usages;
+mod regions;
 mod view;
-mod vm_sizes;
 mod wrote;
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,8 +29,7 @@ use crate::names::ClusterIdentity;
 use crate::reconcile::JobFailure;
 
 pub use pace::Pace;
-pub use usages::Usages;
-pub use vm_sizes::VmSizes;
+pub use regions::Regions;
 pub use wrote::Wrote;
 
 /// Whose eyes see which workspace: what one principal may read says nothing about another.
@@ -163,6 +161,11 @@ impl AzureSight {
     /// What keeps us from knowing them.
     pub async fn jobs(&self) -> Result<BTreeMap<ResourceId, Value>, Trouble> {
         self.view.jobs(&self.cluster).await
+    }
+
+    /// Believes nothing of what was read before: everything is read again before anything more is told of it.
+    pub fn doubt(&self) {
+        self.view.doubt(&self.cluster);
     }
 
     /// The nodes of a pool, as they were when this head was first asked about.

@@ -63,7 +63,7 @@ pub(super) fn of_resource(
 pub(super) fn after_failure(retry: Retry, failures: u32) -> Duration {
     match retry {
         Retry::After(_) => retry.delay(failures, 0.0),
-        Retry::Backoff | Retry::Slow | Retry::OnChange => {
+        Retry::Backoff | Retry::Slow | Retry::Scarce | Retry::OnChange => {
             retry.delay(failures, 0.0).min(SLOWEST_WHILE_MOVING)
         }
     }

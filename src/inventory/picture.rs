@@ -365,6 +365,16 @@ impl Picture {
         concerned
     }
 
+    /// Believes nothing that was read before `now`.
+    pub(super) fn doubt(&mut self, now: Duration) {
+        self.trusted_since = now;
+        for item in self.items.values_mut() {
+            if let PlaceInList::LeftOut(_) = item.place {
+                item.place = PlaceInList::Missing;
+            }
+        }
+    }
+
     /// Takes note of a write of `cluster`. Returns whom else it concerns.
     pub(super) fn wrote(
         &mut self,

@@ -87,6 +87,12 @@ impl View {
         self.once_known(|_| self.picture().jobs(cluster)).await
     }
 
+    pub(super) fn doubt(&self, cluster: &ClusterIdentity) {
+        self.picture().doubt(self.clock.elapsed());
+        lock(&self.questions).forget(|other| other == cluster);
+        self.sooner.notify_one();
+    }
+
     /// The answer to what is asked once; it is waited for.
     pub(super) async fn answer(
         self: &Arc<Self>,

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::{
     Credentials, Defaults, EnvironmentDefinition, Observed, OperationFacts, Plan, PlannedAction,
-    SecretReference, Told, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan,
+    SecretReference, Told, Usage, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, plan,
     validate,
 };
-use crate::api::DaskCluster;
+use crate::api::{Annotations, DaskCluster};
 use crate::azure::ResourceId;
 use crate::azure_resources::job::Lineup;
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Scene};
@@ -89,6 +89,7 @@ impl World {
         let cluster = valid_cluster(change);
         let observed = Observed {
             seen_at: noon(),
+            annotations: Annotations::default(),
             worker_submission: WorkerSubmission::BesideHead,
             namespace_is_going: false,
             has_finalizer: true,
@@ -106,9 +107,9 @@ impl World {
                 isolation_mode: "Disabled".into(),
                 discovery_url: None,
             }),
-            vm_sizes: Lookup::Present(vec![VmSize {
-                name: "Standard_DS13_v2".into(),
-            }]),
+            vm_sizes: Lookup::Present([ds13()].into()),
+            usages: Lookup::Present(usages(800, 800).into()),
+            passed: None,
             resources: BTreeMap::new(),
             jobs_listed: Lookup::Present(()),
             job_failures: BTreeMap::new(),
@@ -121,7 +122,6 @@ impl World {
             setbacks: BTreeMap::new(),
             since: BTreeMap::new(),
             operations: BTreeMap::new(),
-            usages: Lookup::NotAsked,
             fresh_token: fresh_token(),
         };
         let scene = Scene {
@@ -385,6 +385,48 @@ impl World {
             });
         })
     }
+}
+
+/// The size of the story's manifest: eight cores.
+pub(crate) fn ds13() -> VmSize {
+    serde_json::from_value(json!({
+        "name": "Standard_DS13_v2", "family": "standardDSv2Family", "vCPUs": 8,
+        "lowPriorityCapable": true, "supportedComputeTypes": ["AmlCompute", "ComputeInstance"],
+        "estimatedVMPrices": {"billingCurrency": "USD", "unitOfMeasure": "OneHour", "values": [
+            {"retailPrice": 0.741, "osType": "Linux", "vmTier": "Standard"},
+            {"retailPrice": 0.148, "osType": "Linux", "vmTier": "LowPriority"},
+        ]},
+    }))
+    .unwrap()
+}
+
+/// Nothing is used, and so many cores of the family and in all may be.
+pub(crate) fn usages(of_family: i64, in_all: i64) -> Vec<Usage> {
+    let row = |kind: &str, name: &str, limit: i64| {
+        let row = json!({
+            "type": format!("Microsoft.MachineLearningServices/{kind}/usages"),
+            "currentValue": 0, "limit": limit, "name": {"value": name, "localizedValue": name},
+        });
+        serde_json::from_value(row).unwrap()
+    };
+    vec![
+        row("totalCores", "Clusters", 500),
+        row(
+            "dedicatedCores",
+            "Total Cluster Dedicated Regional vCPUs",
+            in_all,
+        ),
+        row(
+            "lowPriorityCores",
+            "Total Cluster LowPriority Regional vCPUs",
+            in_all,
+        ),
+        row(
+            "vmFamily",
+            "Standard DSv2 Family Cluster Dedicated vCPUs",
+            of_family,
+        ),
+    ]
 }
 
 pub(crate) fn secret(name: &str) -> SecretReference {

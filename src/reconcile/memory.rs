@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::conclude::Next;
 use super::observed::OperationFacts;
 use super::plan::Finding;
+use super::preflight::Preflight;
 use super::setbacks::Setbacks;
 use crate::azure::{ErrorBody, Operation, ResourceId};
 use crate::inventory::Pace;
@@ -28,6 +29,12 @@ pub struct ClusterMemory {
     pub waits: Waits,
     /// The last operation of each resource that a write of ours began.
     pub operations: BTreeMap<ResourceId, Begun>,
+    /// What was found before the first spend of this generation, once it has passed.
+    pub passed: Option<Preflight>,
+    /// The request for a look at everything anew that was seen last.
+    pub request: Option<String>,
+    /// Everything is to be looked at anew.
+    pub doubts: bool,
     /// What the last plan found, so that it is counted and told once.
     pub findings: Vec<Finding>,
 }
@@ -44,6 +51,9 @@ impl ClusterMemory {
             last_status_write: None,
             waits: Waits::default(),
             operations: BTreeMap::new(),
+            passed: None,
+            request: None,
+            doubts: false,
             findings: Vec::new(),
         }
     }
@@ -53,7 +63,28 @@ impl ClusterMemory {
         if self.generation != generation {
             self.generation = generation;
             self.setbacks = Setbacks::default();
+            self.passed = None;
             self.pace = Pace::Moving;
+        }
+    }
+
+    /// Somebody asks for a look at everything anew, as if nothing were remembered. `handled` is what status tells.
+    pub fn see_request(&mut self, request: Option<&str>, handled: Option<&str>) {
+        let Some(request) = request else { return };
+        if handled == Some(request) || self.request.as_deref() == Some(request) {
+            return;
+        }
+        self.request = Some(request.to_owned());
+        self.setbacks = Setbacks::default();
+        self.passed = None;
+        self.pace = Pace::Moving;
+        self.doubts = true;
+    }
+
+    /// What has passed is not looked at again in the same generation.
+    pub fn see_preflight(&mut self, preflight: Option<&Preflight>) {
+        if let Some(preflight) = preflight.filter(|preflight| preflight.has_passed()) {
+            self.passed = Some(preflight.clone());
         }
     }
 

@@ -7,10 +7,14 @@ mod conclude;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod forecast;
 mod memory;
 mod observe;
 mod observed;
 mod plan;
+mod preflight;
+mod preview;
+mod region;
 mod report;
 mod setbacks;
 mod status;
@@ -21,18 +25,21 @@ mod validate;
 pub use act::Acted;
 pub use conclude::{Conclusion, Next};
 pub use error::Error;
+pub use forecast::{Forecast, carry_out, forecast};
 use memory::Begun;
 pub use memory::ClusterMemory;
 pub use observe::identity;
 pub use observed::{
-    Credentials, JobFailure, Observed, OperationFacts, SecretReference, VmSize, WorkerSubmission,
-    Workspace,
+    Credentials, JobFailure, Observed, OperationFacts, SecretReference, WorkerSubmission, Workspace,
 };
 pub(crate) use plan::CONNECTION;
 pub use plan::{
     Action as PlannedAction, Aftermath, Blocked, Child, Finding, Follow, Plan, Response,
     SchedulerStage, Step, Wait, plan,
 };
+pub use preflight::{Check, Node, Obstacle, Preflight};
+pub use preview::{Children, Preview};
+pub use region::{Price, Usage, VmSize};
 pub(crate) use report::as_long_as_kubernetes_takes;
 pub use setbacks::{Course, Setback, Setbacks, USAGES_LAST};
 pub use told::Told;
@@ -49,11 +56,11 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 
 use crate::access::AccessPool;
-use crate::api::DaskCluster;
+use crate::api::{Annotations, DaskCluster, DeletionPolicy, ReconcilePolicy};
 use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
-use crate::inventory::{Inventory, Usages, VmSizes};
+use crate::inventory::{Inventory, Regions};
 use crate::kubernetes::{ClusterWriter, Sight};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
@@ -65,8 +72,7 @@ pub struct Context {
     pub sight: Sight,
     pub access: AccessPool,
     pub inventory: Inventory,
-    pub vm_sizes: VmSizes,
-    pub usages: Usages,
+    pub regions: Regions,
     pub poller: Poller,
     pub recorder: Recorder,
     pub metrics: Metrics,
@@ -133,6 +139,11 @@ async fn pipeline(
         cluster: &identity,
     };
     let before = cluster.status.clone().unwrap_or_default();
+    let annotations = Annotations::read(cluster.metadata.annotations.as_ref());
+    memory.see_request(
+        annotations.requested_at.as_deref(),
+        before.last_handled_reconcile_at.as_deref(),
+    );
     let wanted = wanted(cluster, &context.defaults);
     if let Some(status) = conclude::acknowledge(&before, generation, context.clock.now()) {
         report::write(context, &writer, &status, memory).await?;
@@ -141,6 +152,10 @@ async fn pipeline(
     let look = observe::observe(context, cluster, &wanted, memory).await;
     let plan = plan(&wanted, &look.observed);
     tracing::debug!(plan = %plan, "planned");
+    memory.see_preflight(plan.preflight.as_ref());
+    let planned_changes = annotations
+        .dry_run
+        .then(|| forecast(&wanted, &look.observed).to_string());
     let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
     let new_findings = memory.see_findings(&plan.findings);
     for finding in &new_findings {
@@ -187,6 +202,7 @@ async fn pipeline(
         changed_at: memory.changed_at,
         new_findings: &new_findings,
         plan_is_new,
+        planned_changes,
         resync: context.resync,
     });
     memory.see_next(conclusion.next);
@@ -200,7 +216,13 @@ async fn pipeline(
 fn wanted(cluster: &DaskCluster, defaults: &Defaults) -> Wanted {
     if cluster.metadata.deletion_timestamp.is_some() {
         return match Place::of(cluster) {
-            Ok(place) => Wanted::Nothing(Box::new(place)),
+            Ok(mut place) => {
+                let annotations = Annotations::read(cluster.metadata.annotations.as_ref());
+                if annotations.policy == ReconcilePolicy::DetachOnDelete {
+                    place.deletion_policy = DeletionPolicy::Retain;
+                }
+                Wanted::Nothing(Box::new(place))
+            }
             Err(error) => Wanted::Unknown(SpecErrors(vec![SpecError {
                 path: "spec".into(),
                 message: error.to_string(),

@@ -1,6 +1,7 @@
 //! Step 2: look. Only reads, from the watches' caches, from Azure and from what the poller knows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kube::ResourceExt as _;
 
@@ -8,21 +9,25 @@ use super::Context;
 use super::memory::ClusterMemory;
 use super::observed::{Credentials, Observed, SecretReference, Workspace};
 use super::plan::SchedulerStage;
+use super::setbacks::USAGES_LAST;
 use super::told::Told;
-use super::trouble;
 use super::validate::{ValidCluster, Wanted};
 use crate::access::{AzureAccess, Granted, Source};
-use crate::api::{DaskCluster, Reason};
+use crate::api::{Annotations, DaskCluster, Reason};
 use crate::azure::{ArmClient, OperationState, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, KINDS, Scene, Subnet};
 use crate::cluster::Place;
-use crate::inventory::AzureSight;
+use crate::inventory::{AzureSight, Regions};
 use crate::kubernetes::{ABANDON_ANNOTATION, FINALIZER, NAMESPACE_CREDENTIALS};
 use crate::kubernetes_children::{HeldConnection, connection_secret_name, service_name};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::ClusterIdentity;
 use crate::token::Token;
+
+/// How old what is told of a quota may be: right after a change, and at most.
+const QUOTA_IS_NEW: Duration = Duration::from_secs(15);
+const QUOTA_IS_OLD: Duration = Duration::from_secs(300);
 
 /// What was seen, and the way to Azure that it was seen by.
 pub(super) struct Look {
@@ -69,8 +74,11 @@ pub(super) async fn observe(
         client: access.client.clone(),
         sight,
     };
+    if memory.doubts {
+        azure.sight.doubt();
+    }
     let reader = Reader {
-        context,
+        regions: &context.regions,
         access: &access,
         sight: &azure.sight,
         memory,
@@ -161,6 +169,7 @@ fn kubernetes_sight(
     let connection = sight.connection(namespace, &connection_secret_name(identity));
     Observed {
         seen_at: context.clock.now(),
+        annotations: Annotations::read(cluster.metadata.annotations.as_ref()),
         worker_submission: context.worker_submission,
         namespace_is_going: sight.namespace_is_going(namespace),
         has_finalizer: cluster
@@ -174,6 +183,8 @@ fn kubernetes_sight(
         credentials,
         workspace: Lookup::NotAsked,
         vm_sizes: Lookup::NotAsked,
+        usages: Lookup::NotAsked,
+        passed: memory.passed.clone(),
         resources: BTreeMap::new(),
         jobs_listed: Lookup::NotAsked,
         job_failures: BTreeMap::new(),
@@ -188,7 +199,6 @@ fn kubernetes_sight(
         setbacks: memory.setbacks.by_step().clone(),
         since: BTreeMap::new(),
         operations: memory.operation_facts(),
-        usages: Lookup::NotAsked,
         fresh_token: Token::draw(),
     }
 }
@@ -205,23 +215,23 @@ fn go_with_the_group<T>(found: &mut Lookup<T>) {
     }
 }
 
-struct Reader<'a> {
-    context: &'a Context,
-    access: &'a AzureAccess,
-    sight: &'a AzureSight,
-    memory: &'a mut ClusterMemory,
+/// Reads of Azure for one cluster, and nothing else.
+pub(super) struct Reader<'a> {
+    pub regions: &'a Regions,
+    pub access: &'a AzureAccess,
+    pub sight: &'a AzureSight,
+    pub memory: &'a mut ClusterMemory,
 }
 
 impl Reader<'_> {
-    async fn look_at_cluster(mut self, cluster: &ValidCluster, observed: &mut Observed) {
+    pub(super) async fn look_at_cluster(mut self, cluster: &ValidCluster, observed: &mut Observed) {
         let place = &cluster.place;
         self.look_at_workspace(place, observed).await;
         if observed.workspace.present().is_none() {
             return;
         }
         if place.compute_is_ours {
-            self.look_at_vm_sizes(place, observed).await;
-            self.look_at_usages(place, observed).await;
+            self.look_at_region(place, observed).await;
         }
         let scene = Scene {
             cluster,
@@ -287,42 +297,36 @@ impl Reader<'_> {
         };
     }
 
-    async fn look_at_vm_sizes(&self, place: &Place, observed: &mut Observed) {
-        let Some(location) = observed.location() else {
+    /// Sizes and, as long as nothing has passed, quota: what stands in the way is looked at again and again, at a pace
+    /// that slows down.
+    async fn look_at_region(&mut self, place: &Place, observed: &mut Observed) {
+        let Some(location) = observed.location().map(str::to_owned) else {
             return;
         };
-        let sizes = self
-            .context
-            .vm_sizes
-            .of(self.access, &place.workspace, location)
+        observed.vm_sizes = self
+            .regions
+            .vm_sizes(self.access, &place.workspace, &location)
             .await;
-        observed.vm_sizes = sizes.map_or_else(
-            |error| Lookup::Unavailable(trouble::of_azure(&error)),
-            Lookup::Present,
-        );
-    }
-
-    /// Quota is looked at only while something waits for it.
-    async fn look_at_usages(&mut self, place: &Place, observed: &mut Observed) {
-        let Some(location) = observed
-            .location()
-            .filter(|_| self.memory.setbacks.want_usages())
-        else {
+        // Quota is looked at before the first spend, and while something waits for it.
+        let is_awaited = self.memory.setbacks.want_usages();
+        if self.memory.passed.is_some() && !is_awaited {
             return;
+        }
+        let since_change = observed.seen_at.duration_since(self.memory.changed_at);
+        let since_change = Duration::try_from(since_change).unwrap_or_default();
+        let at_most_old = match std::mem::take(&mut self.memory.doubts) {
+            true => Duration::ZERO,
+            false if is_awaited => USAGES_LAST,
+            false => (since_change / 4).clamp(QUOTA_IS_NEW, QUOTA_IS_OLD),
         };
-        let usages = self
-            .context
-            .usages
-            .of(self.access, &place.workspace, location)
+        observed.usages = self
+            .regions
+            .usages(self.access, &place.workspace, &location, at_most_old)
             .await;
-        observed.usages = match usages {
-            Ok(usages) => {
-                self.memory.setbacks.see_usages(&usages);
-                observed.setbacks = self.memory.setbacks.by_step().clone();
-                Lookup::Present(usages)
-            }
-            Err(error) => Lookup::Unavailable(trouble::of_azure(&error)),
-        };
+        if let Lookup::Present(usages) = &observed.usages {
+            self.memory.setbacks.see_usages(usages);
+            observed.setbacks = self.memory.setbacks.by_step().clone();
+        }
     }
 
     async fn look_at(&self, ids: Vec<(ResourceId, &'static str)>, observed: &mut Observed) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use jiff::{SignedDuration, Timestamp};
@@ -10,13 +11,15 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::preflight::Preflight;
+use super::region::{Usage, VmSize};
 use super::setbacks::Setback;
 use super::told::Told;
 use super::validate::ValidCluster;
-use crate::api::Reason;
+use crate::api::{Annotations, Reason};
 use crate::azure::{ErrorBody, ResourceId};
+use crate::azure_resources::PoolNode;
 use crate::azure_resources::job::{JobFacts, Lineup};
-use crate::azure_resources::{PoolNode, Usage};
 use crate::cluster::Place;
 use crate::dask::SchedulerSight;
 use crate::kubernetes_children::HeldConnection;
@@ -27,6 +30,8 @@ use crate::token::Token;
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub seen_at: Timestamp,
+    /// What the annotations of the DaskCluster ask for.
+    pub annotations: Annotations,
     /// The operator's setting: whether worker jobs may go out beside the head's.
     pub worker_submission: WorkerSubmission,
     pub namespace_is_going: bool,
@@ -36,7 +41,11 @@ pub struct Observed {
     pub is_abandoned: bool,
     pub credentials: Credentials,
     pub workspace: Lookup<Workspace>,
-    pub vm_sizes: Lookup<Vec<VmSize>>,
+    pub vm_sizes: Lookup<Arc<[VmSize]>>,
+    /// The quotas of the subscription in the workspace's region.
+    pub usages: Lookup<Arc<[Usage]>>,
+    /// What was found before the first spend, once this generation of the spec has passed.
+    pub passed: Option<Preflight>,
     /// Bodies by id: what the kinds asked to look at, and every job of the cluster.
     pub resources: BTreeMap<ResourceId, Lookup<Value>>,
     /// Whether the jobs of the workspace were listed; then a job that is not among the resources is absent.
@@ -56,8 +65,6 @@ pub struct Observed {
     pub since: BTreeMap<ResourceId, Timestamp>,
     /// The operations that Azure named for writes of ours, by resource.
     pub operations: BTreeMap<ResourceId, OperationFacts>,
-    /// How much of the region's quotas is used; asked for while something waits for quota.
-    pub usages: Lookup<Vec<Usage>>,
     /// A drawn token, should one be needed: a drawing is a fact, not a decision.
     pub fresh_token: Token,
 }
@@ -130,12 +137,6 @@ impl Workspace {
                 .map(str::to_owned),
         })
     }
-}
-
-/// A size of virtual machine that the region offers.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct VmSize {
-    pub name: String,
 }
 
 /// Why a job ended, in Azure's and its own words.

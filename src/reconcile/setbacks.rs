@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::act::Acted;
 use super::plan::{Action, Aftermath};
+use super::region::Usage;
 use crate::api::Reason;
 use crate::azure::Retry;
-use crate::azure_resources::{Shortage, Usage};
+use crate::azure_resources::Shortage;
 use crate::lookup::Trouble;
 
 /// A step that failed and waits for its next try.
@@ -219,7 +220,7 @@ mod tests {
         let name = "Standard DSv2 Family Cluster Dedicated vCPUs";
         let row = json!({"type": "Microsoft.MachineLearningServices/vmFamily/usages",
                          "currentValue": used, "limit": limit, "name": {"value": name}});
-        vec![Usage::read(&row).unwrap()]
+        vec![serde_json::from_value(row).unwrap()]
     }
 
     fn refused() -> Setbacks {

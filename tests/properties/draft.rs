@@ -1,8 +1,9 @@
 //! Worlds as they are drawn: a manifest, and what a look found for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use dask_azureml_operator::api::Reason;
+use dask_azureml_operator::api::{Annotations, Reason};
 use dask_azureml_operator::azure::ResourceId;
 use dask_azureml_operator::azure_resources::{KINDS, Scene};
 use dask_azureml_operator::dask::{
@@ -12,7 +13,7 @@ use dask_azureml_operator::kubernetes_children::{HeldConnection, endpoint_slice,
 use dask_azureml_operator::lookup::{Lookup, Trouble};
 use dask_azureml_operator::reconcile::{
     Credentials, Defaults, EnvironmentDefinition, Observed, PlannedAction, SecretReference, Told,
-    ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, validate,
+    Usage, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, validate,
 };
 use dask_azureml_operator::token::Token;
 use jiff::{SignedDuration, Timestamp};
@@ -248,6 +249,16 @@ fn dask() -> impl Strategy<Value = Dask> {
         })
 }
 
+/// Nothing is used of a family that may have so many cores.
+fn usages(limit: i64) -> Arc<[Usage]> {
+    let row = json!({
+        "type": "Microsoft.MachineLearningServices/vmFamily/usages",
+        "currentValue": 0, "limit": limit,
+        "name": {"value": "Standard DSv2 Family Cluster Dedicated vCPUs"},
+    });
+    Arc::from([serde_json::from_value(row).unwrap()])
+}
+
 fn unavailable<T>() -> Lookup<T> {
     Lookup::Unavailable(Trouble::passing(Reason::Throttled, "azure is busy"))
 }
@@ -267,24 +278,37 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
         isolation_mode: "Disabled".into(),
         discovery_url: None,
     });
-    let vm_sizes = looked_at(vec![VmSize {
+    let vm_sizes = looked_at(Arc::from([VmSize {
         name: "Standard_DS13_v2".into(),
-    }]);
+        family: Some("standardDSv2Family".into()),
+        cores: Some(8),
+        ..VmSize::default()
+    }]));
+    let usages = select(vec![0, 8, 800]).prop_flat_map(|limit| looked_at(usages(limit)));
     (
         spec(),
         cluster(),
-        (workspace, vm_sizes, looked_at(())),
+        (workspace, vm_sizes, usages, looked_at(())),
         prop::collection::vec(found(), 5),
         jobs(),
         [child(), child(), child()],
         dask(),
     )
         .prop_map(
-            |(spec, cluster, (workspace, vm_sizes, jobs_listed), found, jobs, children, dask)| {
+            |(
+                spec,
+                cluster,
+                (workspace, vm_sizes, usages, jobs_listed),
+                found,
+                jobs,
+                children,
+                dask,
+            )| {
                 let valid = valid_cluster(&spec);
                 let mut observed = observed(&valid, &cluster);
                 observed.workspace = workspace;
                 observed.vm_sizes = vm_sizes;
+                observed.usages = usages;
                 observed.jobs_listed = jobs_listed;
                 put_resources(&valid, &found, &mut observed);
                 if observed.jobs_listed == Lookup::Present(()) {
@@ -352,6 +376,7 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
         .then(|| Trouble::lasting(Reason::CredentialsRefused, "Entra refused the credentials"));
     let mut observed = Observed {
         seen_at: noon(),
+        annotations: Annotations::default(),
         worker_submission: drawn.worker_submission,
         namespace_is_going: drawn.namespace_is_going,
         has_finalizer: drawn.has_finalizer,
@@ -370,6 +395,8 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
             discovery_url: None,
         }),
         vm_sizes: Lookup::NotAsked,
+        usages: Lookup::NotAsked,
+        passed: None,
         resources: BTreeMap::new(),
         jobs_listed: Lookup::Present(()),
         job_failures: BTreeMap::new(),
@@ -382,7 +409,6 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
         setbacks: BTreeMap::new(),
         since: BTreeMap::new(),
         operations: BTreeMap::new(),
-        usages: Lookup::NotAsked,
         fresh_token: token("f0"),
     };
     let scene = Scene {

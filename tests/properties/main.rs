@@ -9,7 +9,6 @@
     reason = "a test ends at the first surprise, its helpers too"
 )]
 
-mod azure;
 mod draft;
 
 use std::collections::BTreeSet;
@@ -18,12 +17,13 @@ use dask_azureml_operator::azure::ResourceId;
 use dask_azureml_operator::azure_resources::{KINDS, LeavingRule, job, ownership};
 use dask_azureml_operator::cluster::Place;
 use dask_azureml_operator::lookup::Lookup;
-use dask_azureml_operator::reconcile::{Child, Observed, Plan, PlannedAction, Step, Wanted, plan};
+use dask_azureml_operator::reconcile::{
+    Child, Observed, Plan, PlannedAction, Step, Wanted, carry_out, forecast, plan,
+};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::Value;
 
-use azure::carry_out;
 use draft::{UID, World, worlds};
 
 const CASES: u32 = 300;
@@ -260,4 +260,28 @@ fn all_was_seen_to_be_gone(wanted: &Wanted, observed: &Observed) -> bool {
             .filter(|kind| leaving(kind.leaving))
             .flat_map(|kind| (kind.places)(place))
             .all(|id| gone(&id))
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_dry_run_does_nothing_and_foretells_all_that_would_be_done(world in worlds()) {
+        let mut observed = world.observed.clone();
+        observed.annotations.dry_run = true;
+        let plan = plan(&world.wanted, &observed);
+        prop_assert!(plan.steps.is_empty(), "{plan}");
+        let done: usize = plans(&world).iter().map(|(_, plan)| plan.steps.len()).sum();
+        let told = forecast(&world.wanted, &observed);
+        prop_assert_eq!(told.changes.len(), done, "{}", told);
+    }
+
+    #[test]
+    fn what_stops_before_the_first_spend_keeps_everything_from_being_made(world in worlds()) {
+        for (_, plan) in plans(&world) {
+            let stops = plan.preflight.as_ref().is_some_and(|found| found.stops());
+            let writes = plan.steps.iter().any(|step| step.action.writes_azure());
+            prop_assert!(!(stops && writes), "{plan}");
+        }
+    }
 }

@@ -15,6 +15,9 @@
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
 //! | `weather.rs` | requests that Azure refuses, loses or forgets, and operations that fail or hang: how often each is written |
+//! | `preflight.rs` | what is found before the first spend, and nothing is written meanwhile |
+//! | `policy.rs` | annotations that keep the operator's hands off, and a look on request |
+//! | `plan.rs` | the program's `plan` changes nothing |
 //! | `throttled.rs` | what an answer that there are too many requests does to all others |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
@@ -41,6 +44,9 @@ mod loss;
 mod orphans;
 mod owning;
 mod peerings;
+mod plan;
+mod policy;
+mod preflight;
 mod restart;
 mod scale;
 mod throttled;

@@ -5,7 +5,7 @@ mod quota;
 mod tests;
 mod wire;
 
-pub use quota::{Shortage, Usage};
+pub use quota::Shortage;
 use wire::{Have, Identities, Inner, InnerWant, OuterWant, ScaleSettings, SubnetReference, Want};
 pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use crate::reconcile::Usage;
 
 /// Azure's own words in a refusal: `has a Standard DSv2 family vCPU quota of 6 and cannot accomodate for at least 1
 /// requested managed compute nodes which maps to 8 vCPUs`.
@@ -13,17 +13,6 @@ pub struct Shortage {
     limit: u64,
     /// Cores that are needed at least, where it is told.
     need: Option<u64>,
-}
-
-/// A row of `locations/{location}/usages`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// `Standard DSv2 Family Cluster Dedicated vCPUs`
-    name: String,
-    /// It is that of all families.
-    is_total: bool,
-    used: u64,
-    limit: u64,
 }
 
 const QUOTA_OF: &str = " vCPU quota of ";
@@ -49,17 +38,16 @@ impl Shortage {
         let family = self.family.to_ascii_lowercase();
         usages.iter().find(|usage| {
             if family == "total" {
-                usage.is_total
+                usage.is_of("dedicatedCores")
             } else {
-                usage.name.to_ascii_lowercase().starts_with(&family)
+                usage.title().to_ascii_lowercase().starts_with(&family)
             }
         })
     }
 
     /// Cores of the quota that nobody uses.
     pub fn free(&self, usages: &[Usage]) -> Option<u64> {
-        self.row(usages)
-            .map(|usage| usage.limit.saturating_sub(usage.used))
+        self.row(usages)?.free()
     }
 
     /// So many free cores are enough, as far as Azure said what is needed.
@@ -93,27 +81,13 @@ impl fmt::Display for Told<'_> {
             write!(f, "{need} needed, ")?;
         }
         match self.shortage.row(self.usages) {
-            Some(usage) => write!(f, "{} of {} in use", usage.used, usage.limit),
-            None => write!(f, "the limit is {limit}"),
+            Some(Usage {
+                current_value: Some(used),
+                limit: Some(limit),
+                ..
+            }) => write!(f, "{used} of {limit} in use"),
+            _ => write!(f, "the limit is {limit}"),
         }
-    }
-}
-
-impl Usage {
-    /// Reads a row; `None` for one that we could not read.
-    pub fn read(row: &Value) -> Option<Self> {
-        let number = |name: &str| row.get(name)?.as_u64();
-        let kind = row.get("type")?.as_str()?;
-        Some(Self {
-            name: row
-                .pointer("/name/localizedValue")
-                .or_else(|| row.pointer("/name/value"))?
-                .as_str()?
-                .to_owned(),
-            is_total: kind.contains("/dedicatedCores/"),
-            used: number("currentValue")?,
-            limit: number("limit")?,
-        })
     }
 }
 
@@ -137,7 +111,7 @@ mod tests {
         .map(|(kind, name, used, limit)| {
             let row = json!({"type": format!("Microsoft.MachineLearningServices/{kind}/usages"),
                              "currentValue": used, "limit": limit, "name": {"value": name, "localizedValue": name}});
-            Usage::read(&row).unwrap()
+            serde_json::from_value(row).unwrap()
         })
         .to_vec()
     }

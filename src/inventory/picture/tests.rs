@@ -479,3 +479,39 @@ fn what_nobody_has_asked_for_in_a_long_time_is_looked_at_no_longer() {
     world.later(1);
     assert!(!world.is_due(&one(&id(NETWORK))));
 }
+
+#[test]
+fn after_a_doubt_nothing_is_told_before_it_has_been_read_again() {
+    let mut world = World::empty();
+    let head = job(&cluster("noaa"), "head-1");
+    world.look(&id(NETWORK));
+    world.get(&id(NETWORK), Some(in_state("Succeeded")));
+    world.later(1);
+    world.list(
+        Listed::Jobs,
+        &[(head.clone(), with_status(&head, "Running"))],
+    );
+    // An archived job: only its id tells that it is there.
+    world.later(1);
+    world.list(Listed::Jobs, &[]);
+    world.get(&head, Some(with_status(&head, "Running")));
+    world.later(1);
+    world.picture.doubt(world.now);
+    assert_eq!(world.look(&id(NETWORK)), None);
+    assert_eq!(world.look(&pool()), None);
+    assert_eq!(world.jobs(), None);
+    for read in [
+        one(&id(NETWORK)),
+        one(&head),
+        Read::List(Listed::Computes),
+        Read::List(Listed::Jobs),
+    ] {
+        assert!(world.is_due(&read), "{read:?}");
+    }
+    world.get(&id(NETWORK), Some(in_state("Succeeded")));
+    world.get(&head, Some(with_status(&head, "Running")));
+    world.list(Listed::Computes, &[]);
+    world.list(Listed::Jobs, &[]);
+    assert_eq!(world.look(&pool()), Some(Lookup::Absent));
+    assert_eq!(world.jobs(), Some(Ok(vec![head.name().to_owned()])));
+}

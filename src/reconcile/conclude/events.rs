@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::conditions::{Verdict, held};
-use crate::api::{ConditionType, DaskClusterStatus, DeletionPolicy, Reason};
+use crate::api::{ConditionType, DaskClusterStatus, DeletionPolicy, Reason, ReconcilePolicy};
 use crate::azure_resources::KINDS;
 use crate::cluster::Place;
 use crate::kubernetes::ABANDON_ANNOTATION;
@@ -48,6 +48,12 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
             || is(ConditionType::Stalled) && !verdict.is_true()
             || verdict.reason == Reason::Deleting && !is(ConditionType::Ready);
         if same || quiet {
+            continue;
+        }
+        // What passes is no news, and what stops is told by the stage that it stops.
+        if is(ConditionType::PreflightPassed)
+            && (!verdict.reason.is_warning() || is_told_besides_preflight(status, verdict.reason))
+        {
             continue;
         }
         // The summary repeats a stage's trouble; one of the two is enough.
@@ -115,6 +121,7 @@ pub(super) fn occurrences(findings: &[Finding]) -> Vec<Event> {
 
 fn action_word(condition: &str) -> &'static str {
     match condition {
+        "PreflightPassed" => "Preflight",
         "NetworkReady" | "ComputeReady" | "DatasetsReady" | "EnvironmentReady" => "Provision",
         "SchedulerReady" => "Connect",
         "WorkersReady" => "Scale",
@@ -122,9 +129,21 @@ fn action_word(condition: &str) -> &'static str {
     }
 }
 
-/// A condition besides the summary's `Ready` and `Reconciling` has this reason.
+fn is_told_besides_preflight(status: &DaskClusterStatus, reason: Reason) -> bool {
+    status.conditions.iter().any(|condition| {
+        condition.reason == reason.as_str()
+            && condition.type_ != ConditionType::PreflightPassed.as_str()
+    })
+}
+
+/// A condition besides the summary's `Ready` and `Reconciling` and the look before the first spend has this reason.
 fn is_told_by_another(status: &DaskClusterStatus, reason: Reason) -> bool {
-    let summary = [ConditionType::Ready, ConditionType::Reconciling].map(ConditionType::as_str);
+    let summary = [
+        ConditionType::Ready,
+        ConditionType::Reconciling,
+        ConditionType::PreflightPassed,
+    ]
+    .map(ConditionType::as_str);
     status.conditions.iter().any(|condition| {
         condition.reason == reason.as_str() && !summary.contains(&condition.type_.as_str())
     })
@@ -133,13 +152,21 @@ fn is_told_by_another(status: &DaskClusterStatus, reason: Reason) -> bool {
 /// The last event names what stays in Azure.
 fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
     let others = not_taken_along(outcome.observed, place);
-    let left = match place.deletion_policy {
-        DeletionPolicy::Delete if !others.is_empty() => format!(
+    let left = match (&outcome.observed.annotations.policy, place.deletion_policy) {
+        (ReconcilePolicy::Observe, _) => format!(
+            "nothing was written to Azure, as the reconcile-policy is observe: pool {}, its network and all jobs stay as they are, and cost what they cost",
+            place.compute.name()
+        ),
+        (ReconcilePolicy::DetachOnDelete, _) => format!(
+            "pool {}, its network and all jobs stay in Azure and go on costing money, as the reconcile-policy is detach-on-delete",
+            place.compute.name()
+        ),
+        (_, DeletionPolicy::Delete) if !others.is_empty() => format!(
             "everything that was proven to be this cluster's own is gone; {} stays, as its tags do not name this cluster or others have something in it",
             others.join(", ")
         ),
-        DeletionPolicy::Delete => "nothing that costs money is left in Azure".to_owned(),
-        DeletionPolicy::Retain => format!(
+        (_, DeletionPolicy::Delete) => "nothing that costs money is left in Azure".to_owned(),
+        (_, DeletionPolicy::Retain) => format!(
             "the jobs have ended; pool {} and its network stay, as deletionPolicy is Retain",
             place.compute.name()
         ),

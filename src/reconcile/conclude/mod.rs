@@ -3,6 +3,7 @@
 mod conditions;
 mod events;
 mod next;
+mod preflight;
 mod retelling;
 mod spacing;
 mod stages;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use self::conditions::{Verdict, conditions, held};
 use self::events::{events, occurrences};
 use self::next::next;
+use self::preflight::preflight_verdict;
 use self::stages::stage_verdict;
 use self::summary::summarize;
 use super::act::Acted;
@@ -57,6 +59,8 @@ pub(super) struct Outcome<'a> {
     pub new_findings: &'a [Finding],
     /// The last look led to another plan.
     pub plan_is_new: bool,
+    /// What a dry run would do.
+    pub planned_changes: Option<String>,
     /// How long a settled cluster goes unlooked at.
     pub resync: Duration,
 }
@@ -108,7 +112,8 @@ pub(super) fn acknowledge(
             verdict(ConditionStatus::False, Reason::Progressing, ""),
         ),
     ];
-    verdicts.extend(STAGES.into_iter().map(|stage| {
+    let kept = [ConditionType::PreflightPassed].into_iter().chain(STAGES);
+    verdicts.extend(kept.map(|stage| {
         let held = held(before, stage);
         let verdict = held.map_or_else(
             || verdict(ConditionStatus::Unknown, Reason::Pending, ""),
@@ -139,13 +144,19 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         (ConditionType::Ready, summary.ready),
         (ConditionType::Reconciling, summary.reconciling),
         (ConditionType::Stalled, summary.stalled),
+        (ConditionType::PreflightPassed, preflight_verdict(outcome)),
     ];
     verdicts.extend(stages);
+    let request = &outcome.observed.annotations.requested_at;
     verdicts.extend(credentials_trouble(outcome, &troubles, is_ready));
     let status = DaskClusterStatus {
         observed_generation: Some(outcome.generation),
         conditions: conditions(outcome.before, verdicts, outcome.generation, outcome.now),
         phase: Some(summary.phase),
+        planned_changes: outcome.planned_changes.clone().map(shortened),
+        last_handled_reconcile_at: request
+            .clone()
+            .or_else(|| outcome.before.last_handled_reconcile_at.clone()),
         ..details(outcome, &facts)
     };
     let events = events(outcome, &status);
@@ -157,6 +168,14 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         occurrences,
         next,
     }
+}
+
+/// The longest text of what a dry run would do, in bytes.
+const LONGEST_PLAN: usize = 32_768;
+
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST_PLAN));
+    text
 }
 
 /// What is wrong with the credentials, where `Ready` does not say it: a cluster that works is Ready without them, and

@@ -24,6 +24,8 @@ pub(in crate::reconcile) fn write_not_before(
             told,
             held(status, ConditionType::CredentialsTrouble).is_some(),
             status.observed_generation,
+            status.planned_changes.clone(),
+            status.last_handled_reconcile_at.clone(),
             status
                 .scheduler
                 .as_ref()

@@ -44,6 +44,15 @@ pub(super) fn stage_verdict(
         .steps
         .iter()
         .find(|step| step.stage == stage && step.action.provisions());
+    let withheld = outcome
+        .plan
+        .withheld
+        .iter()
+        .find(|step| step.stage == stage && step.action.provisions());
+    if let (Some(step), Some(reason)) = (withheld, outcome.plan.withheld_by) {
+        let message = format!("{} is not done", step.action);
+        return verdict(ConditionStatus::False, reason, message);
+    }
     // What waits for another resource of its own stage says less than what is done in Azure for that one.
     let writes_azure = step.is_some_and(|step| step.action.writes_azure());
     if let Some(wait) = wait.filter(|wait| wait.reason != Reason::Pending || !writes_azure) {

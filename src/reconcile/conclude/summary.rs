@@ -97,7 +97,9 @@ pub(super) fn summarize(
             String::new(),
         ),
     };
-    let reconciling = if is_ready || stalled.is_true() {
+    // What annotations keep from being done is not under way.
+    let is_kept = outcome.plan.withheld_by.is_some() && !outcome.plan.withheld.is_empty();
+    let reconciling = if is_ready || stalled.is_true() || is_kept {
         verdict(ConditionStatus::False, ready.reason, String::new())
     } else {
         verdict(

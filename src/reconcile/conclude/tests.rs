@@ -6,6 +6,8 @@ mod conditions;
 mod events;
 mod findings;
 mod next;
+mod policy;
+mod preflight;
 mod spacing;
 mod stages;
 mod summary;
@@ -104,6 +106,7 @@ impl Round {
             changed_at: self.changed_at,
             new_findings: &plan.findings,
             plan_is_new: self.plan_is_new,
+            planned_changes: None,
             resync: RESYNC,
         })
     }

@@ -6,8 +6,9 @@ use super::stages::{SchedulerStage, fallen_silent, plan_stages};
 use super::{Action, Blocked, Follow, Plan, Step, children, held_up};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::{AzureKind as _, Job, KINDS, LeavingRule, Scene};
-use crate::lookup::{Lookup, Trouble};
+use crate::lookup::Trouble;
 use crate::reconcile::observed::Observed;
+use crate::reconcile::preflight::{self, Check, Preflight};
 use crate::reconcile::validate::ValidCluster;
 use crate::scaling::letting_go;
 
@@ -24,7 +25,14 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     release_credentials(observed, &mut plan);
     // Before it may make anything nothing has to go before it does: a cluster that never came so far is deleted at
     // once, whatever is wrong with its credentials or its workspace.
-    if !may_touch_azure(cluster, observed, &mut plan) {
+    let preflight = observed
+        .passed
+        .clone()
+        .unwrap_or_else(|| Preflight::of(cluster, observed));
+    let may_touch_azure = may_touch_azure(cluster, observed, &preflight, &mut plan);
+    let stops = preflight.stops();
+    plan.preflight = Some(preflight);
+    if !may_touch_azure {
         tell_silence(observed, &mut plan);
         return plan;
     }
@@ -51,12 +59,12 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         lineup: lineup.as_ref(),
     };
     let Some(lineup) = &lineup else {
-        plan_kinds(&scene, &mut plan, false);
+        plan_kinds(&scene, &mut plan, false, stops);
         return plan;
     };
     let stage = SchedulerStage::of(&scene, lineup);
     let connected = children::plan(&scene, lineup, &stage, &mut plan);
-    plan_kinds(&scene, &mut plan, connected);
+    plan_kinds(&scene, &mut plan, connected, stops);
     let going = letting_go(&scene, lineup, &stage);
     for name in &going.cancel {
         let action = Action::CancelJob {
@@ -123,7 +131,12 @@ fn release_credentials(observed: &Observed, plan: &mut Plan) {
 }
 
 /// Everything that has to hold before the first thing is made.
-fn may_touch_azure(cluster: &ValidCluster, observed: &Observed, plan: &mut Plan) -> bool {
+fn may_touch_azure(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    preflight: &Preflight,
+    plan: &mut Plan,
+) -> bool {
     if let Some(trouble) = &observed.credentials.trouble {
         plan.block(ConditionType::Ready, trouble.clone());
         return false;
@@ -143,28 +156,9 @@ fn may_touch_azure(cluster: &ValidCluster, observed: &Observed, plan: &mut Plan)
         );
         return false;
     }
-    let workspace = match &observed.workspace {
-        Lookup::Present(workspace) => workspace,
-        Lookup::Unavailable(trouble) => {
-            plan.block(ConditionType::Ready, trouble.clone());
-            return false;
-        }
-        Lookup::Absent => {
-            let name = cluster.place.workspace.name();
-            let message = format!(
-                "workspace {name} does not exist in resource group {}: create it, or correct spec.workspace",
-                cluster.place.workspace.resource_group().unwrap_or_default()
-            );
-            let trouble = Trouble::lasting(Reason::WorkspaceNotFound, message);
-            plan.block(ConditionType::Ready, trouble.clone());
-            // A workspace takes its jobs with it: only a scheduler that answers says that one is left.
-            let sight = &observed.scheduler;
-            if sight.state.is_none() || sight.silence.is_some() {
-                plan.block(ConditionType::SchedulerReady, trouble);
-            }
-            return false;
-        }
-        Lookup::NotAsked => {
+    match preflight::workspace(cluster, observed) {
+        Ok(Some(_)) => {}
+        Ok(None) => {
             plan.wait(
                 ConditionType::Ready,
                 Reason::Pending,
@@ -172,58 +166,41 @@ fn may_touch_azure(cluster: &ValidCluster, observed: &Observed, plan: &mut Plan)
             );
             return false;
         }
-    };
-    if workspace.isolation_mode != "Disabled" {
-        let message = format!(
-            "workspace {} has a managed network ({}): its pools lie in Microsoft's own network, where no scheduler can be reached; use a workspace without one",
-            cluster.place.workspace.name(),
-            workspace.isolation_mode
-        );
-        plan.block(
-            ConditionType::Ready,
-            Trouble::lasting(Reason::ManagedNetwork, message),
-        );
-        return false;
+        Err(trouble) => {
+            // A workspace takes its jobs with it: only a scheduler that answers says that one is left.
+            let sight = &observed.scheduler;
+            if trouble.reason == Reason::WorkspaceNotFound
+                && (sight.state.is_none() || sight.silence.is_some())
+            {
+                plan.block(ConditionType::SchedulerReady, trouble.clone());
+            }
+            plan.block(ConditionType::Ready, trouble);
+            return false;
+        }
     }
-    vm_size_is_known(cluster, observed, &workspace.location, plan)
-}
-
-/// Refuses a size that the region does not offer. Sizes that could not be listed refuse nothing: Azure says it too.
-fn vm_size_is_known(
-    cluster: &ValidCluster,
-    observed: &Observed,
-    location: &str,
-    plan: &mut Plan,
-) -> bool {
-    let (Some(wanted), Lookup::Present(sizes)) = (&cluster.compute.vm_size, &observed.vm_sizes)
-    else {
+    let stops = preflight.findings.iter().filter(|finding| {
+        // What a kind says is told where the kinds are planned.
+        finding.stops && finding.check != Check::Resource
+    });
+    let first = plan.blocked.len();
+    for finding in stops {
+        plan.block(finding.stage, finding.trouble.clone());
+    }
+    let Some(stop) = plan.blocked.get(first) else {
         return true;
     };
-    // An empty list is no answer.
-    if sizes.is_empty() {
-        return true;
-    }
-    if sizes
-        .iter()
-        .any(|size| size.name.eq_ignore_ascii_case(wanted))
-    {
-        return true;
-    }
-    let message = format!(
-        "{location} offers no VM size {wanted} to Azure ML: choose another spec.compute.vmSize (az ml compute list-sizes --location {location})"
-    );
-    let trouble = Trouble::lasting(Reason::VmSizeUnknown, message);
-    plan.block(ConditionType::ComputeReady, trouble.clone());
     // Nothing else is looked at or made, so no other stage may look as if it held.
+    let trouble = stop.trouble.clone();
     plan.block(ConditionType::Ready, trouble);
     false
 }
 
-/// `connected`: the head's token is where users find it, or will be before the head is submitted.
-fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool) {
+/// `connected`: the head's token is where users find it, or will be before the head is submitted. `stops`: something
+/// that the manifest names stands in the way of the first spend.
+fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool, stops: bool) {
     let first = plan.steps.len();
     let mut ready = BTreeSet::new();
-    let mut refused = false;
+    let mut refused = stops;
     if connected {
         ready.insert(CONNECTION);
     }
@@ -248,7 +225,7 @@ fn is_not_ours(blocked: &Blocked) -> bool {
     [Reason::NotOurs, Reason::AlreadyOwned].contains(&blocked.trouble.reason)
 }
 
-/// A cluster whose network or pool is refused never runs: what else were made for it would only be left behind.
+/// A cluster of which something is refused never runs: what else were made for it would only be left behind.
 fn hold_up_from(first: usize, plan: &mut Plan) {
     for step in plan.steps.split_off(first) {
         plan.wait(step.stage, Reason::Pending, held_up(&step));

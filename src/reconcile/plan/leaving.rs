@@ -2,7 +2,7 @@
 //! says that it may leave everything behind.
 
 use super::{Action, Plan, Step};
-use crate::api::{ConditionType, DeletionPolicy, Reason};
+use crate::api::{ConditionType, DeletionPolicy, Reason, ReconcilePolicy};
 use crate::azure::Lane;
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::owner_uid;
@@ -20,15 +20,24 @@ pub(super) fn plan(place: &Place, observed: &Observed) -> Plan {
         // Nothing was ever made, or somebody took the finalizer: nothing is ours to do.
         return plan;
     }
+    let policy = &observed.annotations.policy;
+    let stays = "what is in Azure stays, as the policy asks for";
     if observed.is_abandoned {
         let why = format!("{ABANDON_ANNOTATION} says so, whatever is left in Azure");
         let_go(observed, &mut plan, &why, &why);
+    } else if *policy == ReconcilePolicy::Observe {
+        let_go(observed, &mut plan, stays, stays);
     } else if azure_is_clean(place, observed, &mut plan) {
+        let detaches = *policy == ReconcilePolicy::DetachOnDelete;
         let_go(
             observed,
             &mut plan,
             "nothing is left in Azure that it is needed for",
-            "nothing is left in Azure",
+            if detaches {
+                stays
+            } else {
+                "nothing is left in Azure"
+            },
         );
     }
     let steps = std::mem::take(&mut plan.steps).into_iter();
@@ -97,7 +106,15 @@ fn azure_is_clean(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
             return false;
         }
     }
-    end_jobs(place, observed, plan) && leave_kinds(place, observed, plan)
+    let detaches = observed.annotations.policy == ReconcilePolicy::DetachOnDelete;
+    if !detaches {
+        return end_jobs(place, observed, plan) && leave_kinds(place, observed, plan);
+    }
+    let is_clean = leave_kinds(place, observed, plan);
+    for step in &mut plan.steps {
+        "reconcile-policy is detach-on-delete: it stays, and says so".clone_into(&mut step.why);
+    }
+    is_clean
 }
 
 /// Cancels what has not ended; true when the kinds may leave: all has ended, or what has not goes with the pool.

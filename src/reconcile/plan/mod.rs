@@ -20,8 +20,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::observed::Observed;
+use super::preflight::{Check, Obstacle, Preflight};
 use super::validate::Wanted;
-use crate::api::{ConditionType, Reason};
+use crate::api::{ConditionType, RECONCILE_POLICY, Reason, ReconcilePolicy};
 use crate::azure::{ResourceId, Retry};
 use crate::azure_resources::{Gone, KindPlan};
 use crate::dask::Target;
@@ -37,6 +38,11 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// Stages of which this look says nothing: what was told of them last still stands.
     pub unseen: BTreeSet<ConditionType>,
+    /// What annotations keep from being done, and which: see [`Reason::DryRun`] and its like.
+    pub withheld: Vec<Step>,
+    pub withheld_by: Option<Reason>,
+    /// What was found before the first spend; `None` where it was not looked for.
+    pub preflight: Option<Preflight>,
     pub follow: Follow,
     /// What somebody did in Azure, and what is done about it. It stands in the way of nothing.
     pub findings: Vec<Finding>,
@@ -118,10 +124,38 @@ impl Plan {
             && self.unseen.is_empty()
     }
 
+    /// Does nothing, and keeps what would be done to tell it.
+    fn withhold(&mut self, by: Reason) {
+        self.withheld = std::mem::take(&mut self.steps);
+        self.withheld_by = Some(by);
+    }
+
+    fn tell_unknown_policy(&mut self, policy: &str) {
+        let message = format!(
+            "nothing is written, as the annotation {RECONCILE_POLICY} says '{policy}': write manage, observe or detach-on-delete, or take it off"
+        );
+        let trouble = Trouble::lasting(Reason::UnknownPolicy, message);
+        let finding = Obstacle {
+            check: Check::Annotations,
+            stops: true,
+            stage: ConditionType::Ready,
+            trouble: trouble.clone(),
+        };
+        let preflight = self.preflight.get_or_insert_default();
+        preflight.findings.insert(0, finding);
+        self.block(ConditionType::Ready, trouble);
+    }
+
+    /// What stands in the way of nothing yet.
+    fn warnings(&self) -> impl Iterator<Item = &Obstacle> {
+        let findings = self.preflight.iter().flat_map(|found| &found.findings);
+        findings.filter(|finding| !finding.stops)
+    }
+
     /// Moves the steps that failed before and whose time has not come from what to do to what stands in the way.
     fn respect_setbacks(&mut self, observed: &Observed) {
         let steps = std::mem::take(&mut self.steps);
-        let usages = observed.usages.present().map(Vec::as_slice);
+        let usages = observed.usages.present().map(|usages| &**usages);
         let mut gated = false;
         for step in steps {
             match observed.setbacks.get(&step.key()) {
@@ -159,12 +193,29 @@ pub fn plan(wanted: &Wanted, observed: &Observed) -> Plan {
         }
     };
     plan.respect_setbacks(observed);
+    // To let a manifest go that was only observed writes nothing to Azure.
+    let lets_go = matches!(wanted, Wanted::Nothing(_))
+        && observed.annotations.policy == ReconcilePolicy::Observe;
+    match &observed.annotations.policy {
+        _ if observed.annotations.dry_run => plan.withhold(Reason::DryRun),
+        ReconcilePolicy::Manage | ReconcilePolicy::DetachOnDelete => {}
+        ReconcilePolicy::Observe if lets_go => {}
+        ReconcilePolicy::Observe => plan.withhold(Reason::ObservedOnly),
+        ReconcilePolicy::Unknown(policy) => {
+            plan.withhold(Reason::UnknownPolicy);
+            plan.tell_unknown_policy(policy);
+        }
+    }
     plan
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_settled() && self.findings.is_empty() {
+        if self.is_settled()
+            && self.findings.is_empty()
+            && self.withheld.is_empty()
+            && self.warnings().next().is_none()
+        {
             return f.write_str("nothing to do\n");
         }
         for finding in &self.findings {
@@ -172,6 +223,9 @@ impl fmt::Display for Plan {
         }
         for step in &self.steps {
             writeln!(f, "do    {step}")?;
+        }
+        for step in &self.withheld {
+            writeln!(f, "hold  {step}")?;
         }
         for wait in &self.waits {
             writeln!(f, "wait  {} {}: {}", wait.stage, wait.reason, wait.message)?;
@@ -187,6 +241,9 @@ impl fmt::Display for Plan {
                 "block {stage} {}{lasting}: {}",
                 trouble.reason, trouble.message
             )?;
+        }
+        for Obstacle { stage, trouble, .. } in self.warnings() {
+            writeln!(f, "warn  {stage} {}: {}", trouble.reason, trouble.message)?;
         }
         for stage in &self.unseen {
             writeln!(f, "look  {stage}: not seen yet")?;

@@ -6,6 +6,7 @@ mod lifecycle;
 mod operations;
 mod owning;
 mod peerings;
+mod policy;
 mod trouble;
 
 use std::path::Path;

@@ -1,11 +1,15 @@
 //! What becomes of a plan in a world where everything succeeds at once.
 
-use dask_azureml_operator::dask::{Retirement, RetirementOutcome, SchedulerSight};
-use dask_azureml_operator::lookup::Lookup;
-use dask_azureml_operator::reconcile::{Child, Follow, Observed, Plan, PlannedAction};
 use serde_json::{Value, json};
 
-pub(crate) fn carry_out(plan: &Plan, observed: &mut Observed) {
+use crate::azure_resources::{AzureKind as _, Job};
+use crate::dask::{Retirement, RetirementOutcome, SchedulerSight};
+use crate::lookup::Lookup;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::plan::{Action, Child, Follow, Plan};
+
+/// Makes of what was observed what will be once the plan is carried out.
+pub fn carry_out(plan: &Plan, observed: &mut Observed) {
     for step in &plan.steps {
         take(&step.action, observed);
     }
@@ -22,47 +26,47 @@ pub(crate) fn carry_out(plan: &Plan, observed: &mut Observed) {
     }
 }
 
-fn take(action: &PlannedAction, observed: &mut Observed) {
+fn take(action: &Action, observed: &mut Observed) {
     match action {
-        PlannedAction::EnsureFinalizer => observed.has_finalizer = true,
-        PlannedAction::RemoveFinalizer => observed.has_finalizer = false,
-        PlannedAction::HoldCredentials(_) => observed.credentials.held = true,
-        PlannedAction::ReleaseCredentials(secret) => {
+        Action::EnsureFinalizer => observed.has_finalizer = true,
+        Action::RemoveFinalizer => observed.has_finalizer = false,
+        Action::HoldCredentials(_) => observed.credentials.held = true,
+        Action::ReleaseCredentials(secret) => {
             let credentials = &mut observed.credentials;
             credentials.releasable.retain(|held| held != secret);
             if credentials.secret.as_ref() == Some(secret) {
                 credentials.held = false;
             }
         }
-        PlannedAction::PutAzure { kind, id, body, .. } => {
+        Action::PutAzure { kind, id, body, .. } => {
             let answer = answer_to_put(kind, id.name(), body);
             observed
                 .resources
                 .insert(id.clone(), Lookup::Present(answer));
         }
-        PlannedAction::PatchAzure { id, body, .. } => {
+        Action::PatchAzure { id, body, .. } => {
             if let Some(Lookup::Present(held)) = observed.resources.get_mut(id) {
                 merge(held, body);
             }
         }
-        PlannedAction::DeleteAzure { id, .. } => {
+        Action::DeleteAzure { id, .. } => {
             observed.resources.insert(id.clone(), Lookup::Absent);
         }
-        PlannedAction::CancelJob { id, .. } => {
+        Action::CancelJob { id, .. } => {
             if let Some(Lookup::Present(job)) = observed.resources.get_mut(id) {
                 job["properties"]["status"] = json!("Canceled");
                 job["properties"]["properties"]["EndTimeUtc"] = json!(observed.seen_at.to_string());
             }
         }
-        PlannedAction::CreateChild(child) | PlannedAction::UpdateChild(child) => match child {
+        Action::CreateChild(child) | Action::UpdateChild(child) => match child {
             Child::Service(service) => observed.service = Lookup::Present((**service).clone()),
             Child::EndpointSlice(slice) => {
                 observed.endpoint_slice = Lookup::Present((**slice).clone());
             }
             Child::ConnectionSecret(held) => observed.connection = Lookup::Present(held.clone()),
         },
-        PlannedAction::DeleteEndpointSlice { .. } => observed.endpoint_slice = Lookup::Absent,
-        PlannedAction::RetireWorkers { .. } => {
+        Action::DeleteEndpointSlice { .. } => observed.endpoint_slice = Lookup::Absent,
+        Action::RetireWorkers { .. } => {
             observed.scheduler.retirement = Some(Retirement {
                 asked_at: observed.seen_at,
                 outcome: RetirementOutcome::UnderWay,
@@ -73,7 +77,7 @@ fn take(action: &PlannedAction, observed: &mut Observed) {
 
 fn answer_to_put(kind: &str, name: &str, body: &Value) -> Value {
     let mut answer = body.clone();
-    if kind == "Job" {
+    if kind == Job::NAME {
         answer["name"] = json!(name);
         answer["properties"]["status"] = json!("NotStarted");
     } else {

@@ -1,0 +1,295 @@
+//! Tables of what is found in a world before the first spend.
+
+use serde_json::{Value, json};
+
+use super::{Check, Preflight};
+use crate::api::{ConditionType, Reason};
+use crate::lookup::{Lookup, Trouble};
+use crate::reconcile::fixtures::{World, ds13, our_tags, usages};
+
+fn preflight(world: &World) -> Preflight {
+    Preflight::of(world.cluster(), &world.observed)
+}
+
+/// `stop quota QuotaExceeded` of each finding.
+fn found(world: &World) -> Vec<String> {
+    let findings = preflight(world).findings.into_iter();
+    findings
+        .map(|finding| {
+            let weight = if finding.stops { "stop" } else { "warn" };
+            format!(
+                "{weight} {} {}",
+                finding.check.as_str(),
+                finding.trouble.reason
+            )
+        })
+        .collect()
+}
+
+/// Three nodes of eight cores are asked for at once, and 100 at most.
+fn with_usages(of_family: i64, in_all: i64) -> World {
+    World::empty(|_| {}).with(|observed| {
+        observed.usages = Lookup::Present(usages(of_family, in_all).into());
+    })
+}
+
+fn existing_network(subnet: Value) -> World {
+    let world = World::empty(|spec| {
+        spec["network"] = json!({
+            "virtualNetwork": {"name": "theirs"},
+            "subnet": {"name": "nodes"},
+            "creationPolicy": "UseExisting",
+        });
+    });
+    let network = world.place().network.clone().unwrap();
+    world
+        .found(network.virtual_network, json!({"properties": {}}))
+        .found(network.subnet, json!({"properties": subnet}))
+}
+
+#[test]
+fn where_all_suffices_nothing_is_found_and_the_price_is_known() {
+    let preflight = preflight(&with_usages(800, 800));
+    assert!(preflight.has_passed());
+    assert_eq!(
+        preflight.to_string(),
+        "a node (STANDARD_DS13_V2 in eastus) costs 0.741 USD an hour"
+    );
+}
+
+#[test]
+fn quota_below_what_is_needed_at_once_stops_and_below_what_it_may_grow_to_warns() {
+    for (of_family, in_all, wanted) in [
+        (
+            0,
+            0,
+            vec!["stop quota QuotaExceeded", "stop quota QuotaExceeded"],
+        ),
+        (23, 800, vec!["stop quota QuotaExceeded"]),
+        (24, 800, vec!["warn quota QuotaExceeded"]),
+        (799, 800, vec!["warn quota QuotaExceeded"]),
+        (800, 23, vec!["stop quota QuotaExceeded"]),
+        (800, -1, vec![]),
+    ] {
+        assert_eq!(
+            found(&with_usages(of_family, in_all)),
+            wanted,
+            "{of_family} {in_all}"
+        );
+    }
+}
+
+#[test]
+fn a_quota_finding_names_family_need_have_and_limit() {
+    let world = with_usages(16, 800);
+    let message = preflight(&world).findings[0].trouble.message.clone();
+    assert_eq!(
+        message,
+        "3 nodes take 24 vCPUs at once (Standard DSv2 Family Cluster Dedicated vCPUs: 16 of 16 are free): ask Azure for more, or lower spec.worker.replicas and spec.compute.minNodes"
+    );
+}
+
+#[test]
+fn nodes_that_the_pool_keeps_are_needed_at_once() {
+    let world = World::empty(|spec| spec["compute"]["minNodes"] = json!(10)).with(|observed| {
+        observed.usages = Lookup::Present(usages(79, 800).into());
+    });
+    assert_eq!(found(&world), ["stop quota QuotaExceeded"]);
+}
+
+#[test]
+fn low_priority_has_one_quota_for_all_families() {
+    let world = World::empty(|spec| spec["compute"]["priority"] = json!("LowPriority"));
+    let with = |in_all| {
+        world.clone().with(|observed| {
+            observed.usages = Lookup::Present(usages(0, in_all).into());
+        })
+    };
+    assert_eq!(found(&with(800)), Vec::<String>::new());
+    assert_eq!(found(&with(8)), ["stop quota QuotaExceeded"]);
+}
+
+#[test]
+fn nodes_that_are_there_already_are_not_needed_once_more() {
+    let world = with_usages(8, 800).pool("Succeeded", |body| {
+        body["properties"]["properties"]["currentNodeCount"] = json!(2);
+    });
+    assert_eq!(found(&world), ["warn quota QuotaExceeded"]);
+    assert!(
+        preflight(&world).findings[0]
+            .trouble
+            .message
+            .starts_with("the pool stops growing at 3 nodes")
+    );
+}
+
+#[test]
+fn once_there_is_a_pool_of_ours_nothing_stops_any_more() {
+    let short = |world: World| {
+        world.with(|observed| observed.usages = Lookup::Present(usages(0, 800).into()))
+    };
+    let ours = short(World::provisioned(|_| {}));
+    assert_eq!(found(&ours), ["warn quota QuotaExceeded"]);
+    let theirs =
+        short(World::provisioned(|_| {}).pool("Succeeded", |body| body["tags"] = json!(null)));
+    assert_eq!(
+        found(&theirs),
+        ["stop quota QuotaExceeded", "stop resource NotOurs"]
+    );
+}
+
+#[test]
+fn another_pool_is_not_made_where_there_may_be_no_more() {
+    let world = with_usages(800, 800).with(|observed| {
+        let mut rows = usages(800, 800);
+        rows[0].current_value = rows[0].limit;
+        observed.usages = Lookup::Present(rows.into());
+    });
+    assert_eq!(found(&world), ["stop quota QuotaExceeded"]);
+}
+
+#[test]
+fn a_size_that_the_region_does_not_offer_or_not_for_this_use_stops() {
+    let with = |change: fn(&mut crate::reconcile::VmSize)| {
+        let mut size = ds13();
+        change(&mut size);
+        World::empty(|spec| spec["compute"]["priority"] = json!("LowPriority"))
+            .with(|observed| observed.vm_sizes = Lookup::Present([size].into()))
+    };
+    let unknown = ["stop vmSize VmSizeUnknown"];
+    assert_eq!(found(&with(|_| {})), Vec::<String>::new());
+    assert_eq!(
+        found(&with(|size| size.name = "Standard_D2".into())),
+        unknown
+    );
+    assert_eq!(
+        found(&with(|size| size.low_priority_capable = Some(false))),
+        unknown
+    );
+    assert_eq!(
+        found(&with(
+            |size| size.supported_compute_types = Some(vec!["ComputeInstance".into()])
+        )),
+        unknown
+    );
+}
+
+#[test]
+fn what_cannot_be_read_of_the_region_warns_and_is_looked_at_again() {
+    let refused = || Trouble::passing(Reason::AuthorizationFailed, "no right to usages/read");
+    let world =
+        World::empty(|_| {}).with(|observed| observed.usages = Lookup::Unavailable(refused()));
+    assert_eq!(found(&world), ["warn quota AuthorizationFailed"]);
+    let preflight = preflight(&world);
+    assert!(!preflight.stops() && !preflight.has_passed());
+    let world =
+        World::empty(|_| {}).with(|observed| observed.vm_sizes = Lookup::Unavailable(refused()));
+    assert_eq!(found(&world), ["warn vmSize AuthorizationFailed"]);
+}
+
+#[test]
+fn a_subnet_with_fewer_addresses_than_nodes_are_needed_stops_or_warns() {
+    let used = |count: usize| vec![json!({"id": "x"}); count];
+    for (subnet, wanted) in [
+        (json!({"addressPrefix": "10.0.0.0/24"}), vec![]),
+        (
+            json!({"addressPrefix": "10.0.0.0/24", "addressPrefixes": ["10.0.0.0/24"]}),
+            vec![],
+        ),
+        (
+            json!({"addressPrefix": "10.0.0.0/29"}),
+            vec!["warn subnet SubnetFull"],
+        ),
+        (
+            json!({"addressPrefix": "10.0.0.0/29", "ipConfigurations": used(1)}),
+            vec!["stop subnet SubnetFull"],
+        ),
+        (
+            json!({"addressPrefixes": ["10.0.0.0/25"], "ipConfigurations": used(24)}),
+            vec!["warn subnet SubnetFull"],
+        ),
+        (
+            json!({"addressPrefix": "10.0.0.0/28", "ipConfigurations": used(9)}),
+            vec!["stop subnet SubnetFull"],
+        ),
+        (json!({}), vec![]),
+    ] {
+        assert_eq!(found(&existing_network(subnet.clone())), wanted, "{subnet}");
+    }
+}
+
+#[test]
+fn every_resource_that_is_missing_or_somebody_elses_is_told_and_not_only_the_first() {
+    let world = World::empty(|spec| {
+        spec["environment"] = json!({"name": "theirs", "version": "3"});
+        spec["datasets"] = json!([
+            {"name": "one", "version": "1", "type": "UriFolder", "mode": "Mount"},
+            {"name": "two", "version": "2", "type": "UriFolder", "mode": "Mount"},
+        ]);
+    })
+    .pool("Succeeded", |body| body["tags"] = json!({"team": "theirs"}))
+    .with(|observed| observed.usages = Lookup::Present(usages(0, 800).into()));
+    assert_eq!(
+        found(&world),
+        [
+            "stop quota QuotaExceeded",
+            "stop resource NotOurs",
+            "stop resource DatasetNotFound",
+            "stop resource DatasetNotFound",
+            "stop resource EnvironmentNotFound",
+        ]
+    );
+}
+
+#[test]
+fn what_stops_keeps_everything_from_being_made_in_azure() {
+    let worlds = [
+        with_usages(16, 800),
+        existing_network(json!({"addressPrefix": "10.0.0.0/29", "ipConfigurations": [{}, {}]})),
+        World::empty(|spec| {
+            spec["environment"] = json!({"name": "theirs", "version": "3"});
+        }),
+    ];
+    for world in worlds {
+        let plan = world.plan();
+        assert!(
+            !plan.steps.iter().any(|step| step.action.writes_azure()),
+            "{plan}"
+        );
+        assert!(!plan.blocked.is_empty(), "{plan}");
+    }
+}
+
+#[test]
+fn what_has_passed_is_not_looked_at_again() {
+    let passed = preflight(&with_usages(800, 800));
+    let world = with_usages(0, 0).with(|observed| observed.passed = Some(passed));
+    assert!(
+        world
+            .plan()
+            .steps
+            .iter()
+            .any(|step| step.action.writes_azure())
+    );
+}
+
+#[test]
+fn a_workspace_that_is_of_no_use_is_the_only_finding() {
+    let world = with_usages(0, 0).with(|observed| observed.workspace = Lookup::Absent);
+    let preflight = preflight(&world);
+    assert_eq!(preflight.findings.len(), 1);
+    assert_eq!(preflight.findings[0].check, Check::Workspace);
+    assert_eq!(preflight.findings[0].stage, ConditionType::Ready);
+    assert!(preflight.stops() && !preflight.is_complete);
+}
+
+#[test]
+fn a_pool_of_somebody_else_has_its_own_quota() {
+    let world = World::empty(|spec| {
+        spec["compute"] = json!({"name": "shared", "creationPolicy": "UseExisting"});
+        spec.as_object_mut().unwrap().remove("network");
+    })
+    .pool("Succeeded", |body| body["tags"] = our_tags())
+    .with(|observed| observed.usages = Lookup::NotAsked);
+    assert!(preflight(&world).has_passed());
+}
