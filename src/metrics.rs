@@ -22,6 +22,7 @@ pub struct Metrics {
     pub status_writes: IntCounter,
     setbacks: IntCounterVec,
     orphans: IntGaugeVec,
+    orphans_hourly_cost: GaugeVec,
     findings: IntCounterVec,
     azure_requests: IntCounterVec,
     azure_request_seconds: HistogramVec,
@@ -64,6 +65,13 @@ impl Metrics {
                     "Steps that failed, by the reason that the condition gives",
                 ),
                 &["reason"],
+            )?,
+            orphans_hourly_cost: GaugeVec::new(
+                Opts::new(
+                    "dask_azureml_orphans_hourly_cost",
+                    "What orphans cost in an hour by Azure's list prices, in the currency of the subscription's prices, by kind",
+                ),
+                &["kind"],
             )?,
             orphans: IntGaugeVec::new(
                 Opts::new(
@@ -118,13 +126,14 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 11] = [
+        let all: [Box<dyn Collector>; 12] = [
             Box::new(metrics.findings.clone()),
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.reconcile_seconds.clone()),
             Box::new(metrics.status_writes.clone()),
             Box::new(metrics.setbacks.clone()),
             Box::new(metrics.orphans.clone()),
+            Box::new(metrics.orphans_hourly_cost.clone()),
             Box::new(metrics.azure_requests.clone()),
             Box::new(metrics.azure_request_seconds.clone()),
             Box::new(metrics.azure_turns.clone()),
@@ -143,11 +152,18 @@ impl Metrics {
         }
     }
 
-    /// Tells the kinds of all orphans that the last sweep has found.
-    pub fn tell_orphans(&self, kinds: impl Iterator<Item = &'static str>) {
+    /// Tells the orphans that the last sweep has found: the kind of each, and what it costs in an hour where that is
+    /// known.
+    pub fn tell_orphans(&self, orphans: &[(&'static str, Option<f64>)]) {
         self.orphans.reset();
-        for kind in kinds {
+        self.orphans_hourly_cost.reset();
+        for (kind, hourly) in orphans {
             self.orphans.with_label_values(&[kind]).inc();
+            if let Some(hourly) = hourly {
+                self.orphans_hourly_cost
+                    .with_label_values(&[kind])
+                    .add(*hourly);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::SweepSettings;
+use crate::api::Priority;
 use crate::azure::ResourceId;
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::{CLUSTER, INSTANCE, OWNER, RETAINED, Tags};
@@ -39,13 +40,17 @@ pub(super) struct Carrier {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum What {
     Network,
-    Pool {
-        vm_size: String,
-        low_priority: bool,
-        nodes: u32,
-        being_deleted: bool,
-    },
+    Pool(Pool),
     Job(Box<JobFacts>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pool {
+    pub(super) location: String,
+    pub(super) vm_size: String,
+    pub(super) priority: Priority,
+    pub(super) nodes: u32,
+    pub(super) being_deleted: bool,
 }
 
 /// Something that no DaskCluster owns any more.
@@ -126,7 +131,7 @@ fn archivable(
 ) -> Vec<(String, String)> {
     let jobs = carriers.iter().filter_map(|carrier| match &carrier.what {
         What::Job(facts) => Some((carrier, facts, job_name_of(&facts.id)?)),
-        What::Network | What::Pool { .. } => None,
+        What::Network | What::Pool(_) => None,
     });
     let mut newest: BTreeMap<(&str, Slot), JobName> = BTreeMap::new();
     for (_, facts, name) in jobs.clone() {
@@ -173,7 +178,7 @@ impl Carrier {
 
     /// A network costs nothing by itself, and others may lie in it.
     fn costs_money(&self) -> bool {
-        matches!(self.what, What::Pool { .. } | What::Job(_))
+        matches!(self.what, What::Pool(_) | What::Job(_))
     }
 
     fn is_owned_by_one_of(&self, living: &BTreeSet<String>) -> bool {
@@ -183,7 +188,7 @@ impl Carrier {
     fn is_orphan(&self, living: &BTreeSet<String>) -> bool {
         let is_left = match &self.what {
             What::Network => true,
-            What::Pool { being_deleted, .. } => !being_deleted,
+            What::Pool(pool) => !pool.being_deleted,
             What::Job(facts) => !facts.status.is_terminal() && !facts.status.is_leaving(),
         };
         is_left && self.tag(RETAINED).is_none() && !self.is_owned_by_one_of(living)

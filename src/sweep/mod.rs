@@ -16,13 +16,14 @@ use kube::runtime::events::{Event, EventType};
 use serde_json::Value;
 
 pub use self::findings::OrphanPolicy;
-use self::findings::{Carrier, Findings, Orphan, What, findings};
-use crate::api::{DaskCluster, Reason};
+use self::findings::{Carrier, Findings, Orphan, Pool, What, findings};
+use crate::access::AzureAccess;
+use crate::api::{DaskCluster, Priority, Reason};
 use crate::azure::{ArmClient, Errand, Error, Lane, Listing, ResourceId};
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::{self, tags_of};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, ComputeHave, Job, VirtualNetwork};
-use crate::reconcile::{Context, Workspace, as_long_as_kubernetes_takes};
+use crate::reconcile::{Context, Price, Workspace, as_long_as_kubernetes_takes};
 
 /// Jobs that one sweep archives in one workspace: the rest has time.
 const ARCHIVED_AT_ONCE: usize = 100;
@@ -40,6 +41,8 @@ pub struct SweepSettings {
 
 /// Since when each orphan is known.
 type Known = BTreeMap<ResourceId, Timestamp>;
+/// What each orphan costs in an hour.
+type Costs = BTreeMap<ResourceId, Price>;
 
 /// Sweeps every workspace that a cluster has been on lately, for ever.
 pub(crate) async fn sweep(context: Arc<Context>, settings: SweepSettings) {
@@ -47,6 +50,7 @@ pub(crate) async fn sweep(context: Arc<Context>, settings: SweepSettings) {
     loop {
         context.clock.sleep(settings.interval).await;
         let mut orphans = Vec::new();
+        let mut told = Known::new();
         for (access, workspace) in context.inventory.workspaces() {
             let on_lane = |lane| {
                 access.client.on_errand(Errand {
@@ -56,34 +60,38 @@ pub(crate) async fn sweep(context: Arc<Context>, settings: SweepSettings) {
             };
             let sweep = Sweep {
                 context: &context,
+                access: &access,
                 eyes: on_lane(Lane::Drift),
                 hands: on_lane(Lane::Delete),
                 workspace: &workspace,
             };
             match sweep.look(&known, settings).await {
                 Ok(findings) => {
-                    sweep.tell(&findings, &known).await;
+                    let costs = sweep.costs(&findings).await;
+                    sweep.tell(&findings, &known, &costs).await;
                     sweep.clean_up(&findings).await;
-                    orphans.extend(findings.orphans);
+                    for Orphan { carrier, since } in findings.orphans {
+                        let hourly = costs.get(&carrier.id).map(|cost| cost.amount);
+                        orphans.push((kind(&carrier), hourly));
+                        told.insert(carrier.id, since);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(error = &*error, %workspace, "a workspace could not be swept");
+                    // What is known of it is still known.
+                    told.append(&mut known);
                 }
             }
         }
-        context
-            .metrics
-            .tell_orphans(orphans.iter().map(|orphan| kind(&orphan.carrier)));
-        known = orphans
-            .into_iter()
-            .map(|orphan| (orphan.carrier.id, orphan.since))
-            .collect();
+        context.metrics.tell_orphans(&orphans);
+        known = told;
     }
 }
 
 /// One workspace at one sweep.
 struct Sweep<'a> {
     context: &'a Context,
+    access: &'a AzureAccess,
     eyes: ArmClient,
     hands: ArmClient,
     workspace: &'a ResourceId,
@@ -161,21 +169,56 @@ impl Sweep<'_> {
         }
     }
 
+    /// What the pools among the orphans cost in an hour, as far as Azure tells.
+    async fn costs(&self, findings: &Findings) -> Costs {
+        let mut costs = Costs::new();
+        for Orphan { carrier, .. } in &findings.orphans {
+            let What::Pool(pool) = &carrier.what else {
+                continue;
+            };
+            let sizes = self
+                .context
+                .regions
+                .vm_sizes(self.access, self.workspace, &pool.location)
+                .await;
+            let sizes = sizes.present().map(|sizes| &**sizes).unwrap_or_default();
+            let size = sizes
+                .iter()
+                .find(|size| size.name.eq_ignore_ascii_case(&pool.vm_size));
+            if let Some(price) = size.and_then(|size| size.hourly_price(pool.priority)) {
+                let amount = price.amount * f64::from(pool.nodes);
+                costs.insert(carrier.id.clone(), Price { amount, ..price });
+            }
+        }
+        costs
+    }
+
     /// Each orphan is told once: in the log by itself, in an event together with the others of its cluster, since
     /// events of one object and reason are counted as one.
-    async fn tell(&self, findings: &Findings, known: &Known) {
-        let mut of_cluster: BTreeMap<Option<&str>, Vec<&Carrier>> = BTreeMap::new();
+    async fn tell(&self, findings: &Findings, known: &Known, costs: &Costs) {
+        let mut of_cluster: BTreeMap<Option<&str>, Vec<(&Carrier, String)>> = BTreeMap::new();
         let news = findings
             .orphans
             .iter()
             .filter(|orphan| !known.contains_key(&orphan.carrier.id));
         for Orphan { carrier, .. } in news {
-            tracing::warn!(id = %carrier.id, owner = carrier.owner(), "{} has no owner any more", title(carrier));
-            of_cluster.entry(carrier.owner()).or_default().push(carrier);
+            let title = match costs.get(&carrier.id) {
+                Some(cost) => format!(
+                    "{}, {:.2} {} an hour",
+                    title(carrier),
+                    cost.amount,
+                    cost.currency
+                ),
+                None => title(carrier),
+            };
+            tracing::warn!(id = %carrier.id, owner = carrier.owner(), "{title} has no owner any more");
+            let left = of_cluster.entry(carrier.owner()).or_default();
+            left.push((carrier, title));
         }
-        for carriers in of_cluster.values() {
-            self.publish(carriers[0], Reason::Orphaned, left_behind(carriers))
-                .await;
+        for left in of_cluster.values() {
+            let titles: Vec<_> = left.iter().map(|(_, title)| title.as_str()).collect();
+            let note = left_behind(&titles);
+            self.publish(left[0].0, Reason::Orphaned, note).await;
         }
         if let Some(held_back) = &findings.held_back {
             tracing::error!(workspace = %self.workspace, "{held_back}");
@@ -187,7 +230,7 @@ impl Sweep<'_> {
         for carrier in &findings.remove {
             let answer = match &carrier.what {
                 What::Network => continue,
-                What::Pool { .. } => {
+                What::Pool(_) => {
                     let query = ComputeCluster::DELETE_QUERY;
                     self.hands
                         .delete(&carrier.id, ComputeCluster::API_VERSION, query)
@@ -291,18 +334,23 @@ fn carriers(
 fn pool(body: &Value) -> Option<What> {
     let have: ComputeHave = serde_json::from_value(body.clone()).ok()?;
     let inner = have.properties.properties?;
-    Some(What::Pool {
+    let location = body.get("location").and_then(Value::as_str);
+    Some(What::Pool(Pool {
+        location: location.unwrap_or_default().to_owned(),
         vm_size: inner.vm_size.unwrap_or_default(),
-        low_priority: inner.vm_priority.as_deref() == Some("LowPriority"),
+        priority: match inner.vm_priority.as_deref() {
+            Some("LowPriority") => Priority::LowPriority,
+            _ => Priority::Dedicated,
+        },
         nodes: inner.current_node_count.unwrap_or_default(),
         being_deleted: have.properties.provisioning_state.as_deref() == Some("Deleting"),
-    })
+    }))
 }
 
 fn kind(carrier: &Carrier) -> &'static str {
     match carrier.what {
         What::Network => VirtualNetwork::NAME,
-        What::Pool { .. } => ComputeCluster::NAME,
+        What::Pool(_) => ComputeCluster::NAME,
         What::Job(_) => Job::NAME,
     }
 }
@@ -312,16 +360,15 @@ fn title(carrier: &Carrier) -> String {
     let title = format!("{} {}", kind(carrier), carrier.id.title());
     match &carrier.what {
         What::Network => title,
-        What::Pool { vm_size, nodes, .. } => format!("{title} ({nodes} nodes of {vm_size})"),
+        What::Pool(pool) => format!("{title} ({} nodes of {})", pool.nodes, pool.vm_size),
         What::Job(facts) => format!("{title} ({})", facts.status),
     }
 }
 
-fn left_behind(carriers: &[&Carrier]) -> String {
-    let titles: Vec<_> = carriers.iter().map(|carrier| title(carrier)).collect();
+fn left_behind(titles: &[&str]) -> String {
     format!(
         "this DaskCluster does not exist any more, and has left in Azure: {}; remove what nobody needs, or tag it {}=true to keep it",
-        titles.join(", "),
+        titles.join("; "),
         ownership::RETAINED,
     )
 }

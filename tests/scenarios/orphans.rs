@@ -67,7 +67,8 @@ async fn what_a_cluster_left_whose_finalizer_was_forced_away_is_told_and_not_tou
     let line = with_a_lost_cluster(OrphanPolicy::Report).await;
     let told = event(&line).await;
     for what in [
-        "ComputeCluster lost-pool (2 nodes of STANDARD_DS13_V2)",
+        "ComputeCluster lost-pool (2 nodes of STANDARD_DS13_V2), ",
+        " USD an hour",
         "VirtualNetwork lost-vnet",
         "-head-1 (Running)",
         "-w00-1 (Running)",

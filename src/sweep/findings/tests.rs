@@ -29,16 +29,21 @@ fn id(kind: &str, name: &str) -> ResourceId {
     format!("{WORKSPACE}/{kind}/{name}").parse().unwrap()
 }
 
+fn of_nodes(being_deleted: bool) -> What {
+    What::Pool(Pool {
+        location: "eastus".into(),
+        vm_size: "STANDARD_DS3_V2".into(),
+        priority: Priority::Dedicated,
+        nodes: 3,
+        being_deleted,
+    })
+}
+
 fn pool(owner: &str, name: &str) -> Carrier {
     Carrier {
         id: id("computes", name),
         tags: tags(owner),
-        what: What::Pool {
-            vm_size: "STANDARD_DS3_V2".into(),
-            low_priority: false,
-            nodes: 3,
-            being_deleted: false,
-        },
+        what: of_nodes(false),
     }
 }
 
@@ -96,12 +101,7 @@ fn what_carries_our_tag_without_a_living_owner_is_an_orphan_and_what_was_retaine
     let mut retained = pool(GONE, "retained");
     retained.tags.insert(RETAINED.into(), "true".into());
     let mut leaving = pool(GONE, "leaving");
-    leaving.what = What::Pool {
-        vm_size: "STANDARD_DS3_V2".into(),
-        low_priority: false,
-        nodes: 3,
-        being_deleted: true,
-    };
+    leaving.what = of_nodes(true);
     let carriers = [
         pool(LIVING, "lives"),
         pool(GONE, "orphan"),
