@@ -167,14 +167,14 @@ fn may_touch_azure(
             return false;
         }
         Err(trouble) => {
+            plan.block(ConditionType::Ready, trouble.clone());
             // A workspace takes its jobs with it: only a scheduler that answers says that one is left.
             let sight = &observed.scheduler;
             if trouble.reason == Reason::WorkspaceNotFound
                 && (sight.state.is_none() || sight.silence.is_some())
             {
-                plan.block(ConditionType::SchedulerReady, trouble.clone());
+                plan.block(ConditionType::SchedulerReady, trouble);
             }
-            plan.block(ConditionType::Ready, trouble);
             return false;
         }
     }
