@@ -5,7 +5,7 @@ use azure_simulator::{DataMapping, Fault, FaultAction, FaultAnswer, Jobs, RetryA
 use dask_azureml_operator::api::DaskCluster;
 use serde_json::{Value, json};
 
-use crate::harness::{Line, is_ready};
+use crate::harness::{Line, is_ready, wait_for};
 use crate::owner::Owner;
 
 /// Every kind of write that a cluster makes in its life: method, and what the path of the first of them holds.
@@ -285,14 +285,27 @@ async fn a_pool_that_never_comes_is_told_with_its_operation_and_not_written_agai
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_that_does_not_suffice_is_asked_a_few_times_an_hour_until_it_grows() {
     let hour = Duration::from_secs(3600);
-    let family = |cores| BTreeMap::from([("standardDSv2Family".to_owned(), cores)]);
     let line = line_in(World {
-        family_core_limits: family(0),
+        family_core_limits: BTreeMap::from([("standardDSv2Family".to_owned(), 80)]),
         ..world()
     })
     .await;
-    line.hurry(300);
+    // The quota goes to others after it was looked at, and before the pool is asked for.
+    let a_while = FaultAction::Delay { seconds: 5.0 };
+    line.azure
+        .fault(Fault::once("PUT", "/virtualNetworks/", a_while));
     line.apply(&manifest(&line)).await;
+    wait_for("the quota is looked at", async || {
+        let exchanges = line.exchanges();
+        let mut paths = exchanges
+            .iter()
+            .filter_map(|one| one["request"]["path"].as_str());
+        let asked = paths.any(|path| path.ends_with("/usages"));
+        asked.then_some(()).ok_or("not yet".to_owned())
+    })
+    .await;
+    change_quota(&line, 0).await;
+    line.hurry(300);
     let told = |cluster: &DaskCluster, numbers: &str| {
         condition(cluster, "ComputeReady")
             .is_some_and(|(reason, message)| reason == "QuotaExceeded" && message.contains(numbers))
