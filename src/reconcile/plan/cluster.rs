@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::stages::{SchedulerStage, fallen_silent, plan_stages};
-use super::{Action, Blocked, Follow, Plan, Step, children, held_up};
+use super::{Action, Blocked, Follow, Plan, Step, children};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::{AzureKind as _, Job, KINDS, LeavingRule, Scene};
 use crate::lookup::Trouble;
@@ -228,7 +228,7 @@ fn is_not_ours(blocked: &Blocked) -> bool {
 /// A cluster of which something is refused never runs: what else were made for it would only be left behind.
 fn hold_up_from(first: usize, plan: &mut Plan) {
     for step in plan.steps.split_off(first) {
-        plan.wait(step.stage, Reason::Pending, held_up(&step));
+        plan.hold_up(&step);
     }
 }
 

@@ -164,7 +164,7 @@ impl Plan {
                     self.block(step.stage, setback.told(usages));
                 }
                 _ if gated && step.action.provisions() => {
-                    self.wait(step.stage, Reason::Pending, held_up(&step));
+                    self.hold_up(&step);
                 }
                 _ if gated => {}
                 _ => self.steps.push(step),
@@ -173,9 +173,34 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Waits with a step until what stands in the way is gone. It stands where the stage tells what it would tell of the
+    /// step itself while that is tried again (`conclude::stages`), so that nothing is told anew with each try.
+    fn hold_up(&mut self, step: &Step) {
+        let wait = Wait {
+            stage: step.stage,
+            reason: Reason::Pending,
+            message: held_up(step),
+        };
+        let first = self.waits.iter().position(|held| held.stage == step.stage);
+        match first {
+            Some(place)
+                if step.action.writes_azure()
+                    && self.waits[place].reason == Reason::Pending
+                    && !self.waits[place].message.ends_with(HELD_UP) =>
+            {
+                self.waits.insert(place, wait);
+            }
+            _ => self.waits.push(wait),
+        }
+    }
+}
+
+const HELD_UP: &str = " waits until what stands in the way is gone";
+
 /// What a stage says whose step is not done because an earlier one failed.
 pub(super) fn held_up(step: &Step) -> String {
-    format!("{} waits until what stands in the way is gone", step.action)
+    format!("{}{HELD_UP}", step.action)
 }
 
 /// The whole decision.
