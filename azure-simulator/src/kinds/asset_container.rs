@@ -186,7 +186,7 @@ impl Container {
         let number = version.map_or(Some(0), |version| version.parse::<u64>().ok());
         properties["latestVersion"] = json!(version);
         properties["nextVersion"] = match (number, version) {
-            (Some(number), _) => json!((number + 1).to_string()),
+            (Some(number), _) => json!(number.saturating_add(1).to_string()),
             (None, version) => json!(version),
         };
         for field in self.0.shown_by_container {

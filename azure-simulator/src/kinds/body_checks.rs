@@ -106,6 +106,8 @@ pub(crate) enum Form {
     Text,
     Flag,
     List,
+    /// A list of objects.
+    Objects,
     Object,
     /// ISO 8601, and not negative.
     Duration,
@@ -125,6 +127,12 @@ pub(crate) fn check_forms(
             Form::Text => (value.is_string(), "a string"),
             Form::Flag => (value.is_boolean(), "true or false"),
             Form::List => (value.is_array(), "a list"),
+            Form::Objects => (
+                value
+                    .as_array()
+                    .is_some_and(|items| items.iter().all(Value::is_object)),
+                "a list of objects",
+            ),
             Form::Object => (value.is_object(), "an object"),
             Form::Duration => (
                 value

@@ -7,7 +7,7 @@ use crate::answer::Answer;
 use crate::arm::error::ArmError;
 use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
-use crate::kinds::body_checks::only_known;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 use crate::kinds::network_operation::{begin_deletion, begin_write};
 use crate::kinds::network_request::{
     invalid_name, is_going, network_of, overwritten, to_be_deleted,
@@ -166,6 +166,20 @@ pub(crate) fn check_properties(properties: &Value) -> Result<(), ArmError> {
             "privateLinkServiceNetworkPolicies",
             "defaultOutboundAccess",
             "provisioningState",
+        ],
+        "a subnet's properties",
+    )?;
+    check_forms(
+        properties,
+        &[
+            ("addressPrefix", Form::Text),
+            ("addressPrefixes", Form::List),
+            ("serviceEndpoints", Form::Objects),
+            ("delegations", Form::Objects),
+            ("networkSecurityGroup", Form::Object),
+            ("privateEndpointNetworkPolicies", Form::Text),
+            ("privateLinkServiceNetworkPolicies", Form::Text),
+            ("defaultOutboundAccess", Form::Flag),
         ],
         "a subnet's properties",
     )

@@ -198,8 +198,11 @@ impl Wanted {
             properties,
             &[
                 ("addressSpace", Form::Object),
-                ("subnets", Form::List),
-                ("virtualNetworkPeerings", Form::List),
+                ("dhcpOptions", Form::Object),
+                ("subnets", Form::Objects),
+                ("virtualNetworkPeerings", Form::Objects),
+                ("enableDdosProtection", Form::Flag),
+                ("encryption", Form::Object),
             ],
             "a virtual network's properties",
         )?;

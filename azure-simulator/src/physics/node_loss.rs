@@ -199,7 +199,9 @@ impl Transaction<'_> {
             if let Some(due) = node.eviction {
                 let left = due.saturating_sub(self.now.elapsed).as_secs();
                 let left = i64::try_from(left).unwrap_or(i64::MAX);
-                let at = self.now.timestamp + jiff::SignedDuration::from_secs(left);
+                let left = jiff::SignedDuration::from_secs(left);
+                let now = self.now.timestamp;
+                let at = now.saturating_add(left).unwrap_or(now);
                 events.push(json!({
                     "EventId": uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, node.id.as_bytes()),
                     "EventStatus": "Scheduled",
