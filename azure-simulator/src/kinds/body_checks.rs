@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use crate::arm::error::ArmError;
+use crate::world::World;
 
 const RESERVED: [char; 7] = ['<', '>', '%', '&', '\\', '?', '/'];
 const MOST_TAGS: usize = 50;
@@ -69,15 +70,24 @@ fn check(name: &str, value: &Value) -> Result<(), ArmError> {
     }
 }
 
-/// The location that the body of a resource of its own must have.
-pub(crate) fn location_of(body: &Value) -> Result<&str, ArmError> {
-    body["location"].as_str().ok_or_else(|| {
-        ArmError::new(
+/// The location that the body of a resource of its own must have: that of the world.
+pub(crate) fn location_of<'a>(
+    world: &World,
+    body: &'a Value,
+    kind: &str,
+) -> Result<&'a str, ArmError> {
+    let Some(location) = body["location"].as_str() else {
+        return Err(ArmError::new(
             StatusCode::BAD_REQUEST,
             "LocationRequired",
             "The location property is required for this definition.",
-        )
-    })
+        ));
+    };
+    let home = &world.location;
+    if location.eq_ignore_ascii_case(home) {
+        return Ok(location);
+    }
+    Err(ArmError::location_not_available(location, kind, home))
 }
 
 /// Refuses fields of `object` that are not in `known`, naming where it stands.

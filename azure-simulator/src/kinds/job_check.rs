@@ -186,6 +186,8 @@ fn limits(given: &Value) -> Result<Value, ArmError> {
 }
 
 fn queue_settings(given: &Value) -> Result<Value, ArmError> {
+    only_known(given, &["jobTier"], "a job's queue settings")?;
+    check_forms(given, &[("jobTier", Form::Text)], "a job's queue settings")?;
     match given["jobTier"].as_str() {
         None | Some("Null") => Ok(json!({"jobTier": "Null"})),
         Some(tier) => Err(ArmError::refused(format!("The job tier '{tier}'"))),
@@ -194,6 +196,17 @@ fn queue_settings(given: &Value) -> Result<Value, ArmError> {
 
 /// Comes back `null` for AMLToken (contract section 7).
 fn identity(given: &Value) -> Result<Value, ArmError> {
+    let named = ["clientId", "objectId", "resourceId"];
+    only_known(
+        given,
+        &[&["identityType"], &named[..]].concat(),
+        "a job's identity",
+    )?;
+    check_forms(
+        given,
+        &named.map(|name| (name, Form::Text)),
+        "a job's identity",
+    )?;
     match given["identityType"].as_str() {
         None | Some("AMLToken") => Ok(Value::Null),
         Some("Managed") => Ok(given.clone()),

@@ -13,8 +13,8 @@ use crate::kinds::network_request::{
     invalid_name, is_going, network_of, overwritten, to_be_deleted,
 };
 use crate::kinds::network_state::{
-    check_idle, check_ranges, check_unused, new_etag, prefixes, set_state, subnet_prefixes,
-    subnets_of,
+    check_idle, check_prefixes_stay, check_ranges, check_unused, new_etag, prefixes, set_state,
+    subnet_prefixes, subnets_of,
 };
 use crate::kinds::{Kind, NETWORK_VERSIONS, network_security_group};
 use crate::physics::Event;
@@ -50,6 +50,7 @@ impl Kind for Subnet {
         network_security_group::check_named(transaction, &request.id, properties)?;
         let existing = overwritten(transaction, request, &network)?;
         check_delegations(transaction, &request.id, properties)?;
+        check_prefixes_stay(transaction, &request.id, properties)?;
         let own = subnet_prefixes(properties, name)?;
         let space = transaction
             .state

@@ -173,6 +173,15 @@ async fn a_value_of_another_form_than_its_field_has_is_refused() {
         ("inputs", json!("x")),
         ("outputs", json!([1])),
         ("services", json!([1])),
+        (
+            "services",
+            json!({"s": {"jobServiceType": "Custom", "port": 80, "nodes": {"nodesValueType": "Some"}}}),
+        ),
+        ("queueSettings", json!({"jobTier": "Null", "frobnicate": 1})),
+        (
+            "identity",
+            json!({"identityType": "Managed", "frobnicate": 1}),
+        ),
         ("displayName", json!(5)),
         ("description", json!(7)),
         ("isArchived", json!("yes")),
@@ -195,6 +204,16 @@ async fn a_value_of_another_form_than_its_field_has_is_refused() {
     let pool = pool_body(1);
     for (pointer, value) in [
         ("/identity", json!("x")),
+        ("/identity", json!({"type": "Nonsense"})),
+        ("/identity", json!({"type": "None", "frobnicate": 1})),
+        ("/sku", json!({"name": "s"})),
+        ("/properties/computeLocation", json!("westus")),
+        ("/properties/resourceId", json!("/subscriptions/s")),
+        ("/properties/properties/propertyBag", json!({"a": 1})),
+        (
+            "/properties/properties/userAccountCredentials",
+            json!({"adminUserName": "me", "frobnicate": 1}),
+        ),
         ("/properties/description", json!(5)),
         ("/properties/disableLocalAuth", json!("true")),
         ("/properties/properties/enableNodePublicIp", json!("no")),
@@ -214,8 +233,22 @@ async fn a_value_of_another_form_than_its_field_has_is_refused() {
     let network = azure.network("virtualNetworks/v1");
     let good = network_body(&[("default", "10.20.0.0/22")]);
     azure.put(&network, good.clone()).await.expect(201);
-    let body = with(&good, "/properties/subnets", json!({"a": 1}));
-    azure.put(&network, body).await.expect(400);
+    for (pointer, value) in [
+        ("/properties/subnets", json!({"a": 1})),
+        ("/properties/subnets/0/frobnicate", json!(1)),
+        ("/properties/addressSpace/frobnicate", json!(1)),
+        ("/location", json!("nowhere")),
+    ] {
+        let body = with(&good, pointer, value);
+        azure.put(&network, body).await.expect(400);
+    }
+    let group = azure.network("networkSecurityGroups/g1");
+    azure
+        .put(&group, json!({"location": "nowhere"}))
+        .await
+        .expect(400);
+    let container = json!({"frobnicate": 1, "properties": {}});
+    azure.put(&azure.ml("data/d"), container).await.expect(400);
     let kept = azure.get(&network).await.expect(200).body;
     assert_eq!(kept["properties"]["subnets"].as_array().unwrap().len(), 1);
 }
