@@ -397,6 +397,16 @@ async fn numbers_that_nothing_can_be_counted_with_are_refused() {
             "/faults",
             fault(json!({"throttle": {"retry_after_seconds": 3, "from": "date"}})),
         ),
+        ("/faults", fault(json!({"answer": {"status": 9999}}))),
+        ("/faults", fault(json!({"answer": {"status": 100}}))),
+        (
+            "/faults",
+            fault(json!({"answer": {"status": 409, "headers": {"a b": "c"}}})),
+        ),
+        (
+            "/faults",
+            fault(json!({"answer": {"status": 409, "headers": {"Content-Length": "7"}}})),
+        ),
     ] {
         let told = format!("{path} {body}");
         let reply = azure.control(Method::POST, path, Some(body)).await;
