@@ -192,7 +192,8 @@ impl Transaction<'_> {
     }
 
     /// What the metadata service of a node's pool tells to come (`/metadata/scheduledevents`).
-    pub(crate) fn scheduled_events(&self) -> Value {
+    /// Its incarnation is another one whenever the events are others.
+    pub(crate) fn scheduled_events(&mut self) -> Value {
         let mut events = Vec::new();
         let nodes = self.state.physics.pools.values().flat_map(|p| &p.nodes);
         for node in nodes {
@@ -215,6 +216,15 @@ impl Transaction<'_> {
                 }));
             }
         }
-        json!({"DocumentIncarnation": events.len(), "Events": events})
+        let ids: Vec<Value> = events
+            .iter()
+            .map(|event| event["EventId"].clone())
+            .collect();
+        let (incarnation, told) = &mut self.state.physics.events_told;
+        if *told != ids {
+            *incarnation += 1;
+            *told = ids;
+        }
+        json!({"DocumentIncarnation": incarnation, "Events": events})
     }
 }
