@@ -102,6 +102,11 @@ impl Kind for Container {
         known.extend(self.0.shown_by_container);
         only_known(given, &known, "a container's properties")?;
         check_forms(given, &FORMS, "a container")?;
+        for field in self.0.shown_by_container {
+            if !given[field].is_string() {
+                return Err(ArmError::user(format!("A container needs a {field}.")));
+            }
+        }
         let existing = transaction.state.documents.get(&request.id).cloned();
         let known_already = self.shown(transaction, &request.id).is_some();
         let id = with_stored_workspace(transaction, &request.id);

@@ -33,8 +33,8 @@ pub(crate) struct AssetType {
 /// What all assets and their containers have.
 pub(crate) const FORMS: [(&str, Form); 5] = [
     ("description", Form::Text),
-    ("tags", Form::Object),
-    ("properties", Form::Object),
+    ("tags", Form::Texts),
+    ("properties", Form::Texts),
     ("isAnonymous", Form::Flag),
     ("isArchived", Form::Flag),
 ];

@@ -115,7 +115,10 @@ pub(crate) fn only_known(object: &Value, known: &[&str], place: &str) -> Result<
 pub(crate) enum Form {
     Text,
     Flag,
-    List,
+    /// A list of strings.
+    TextList,
+    /// An object of strings, which may be null. Numbers pass: azure-ai-ml gives one in `hash_version`.
+    Texts,
     /// A list of objects.
     Objects,
     Object,
@@ -136,7 +139,20 @@ pub(crate) fn check_forms(
             _ if value.is_null() => continue,
             Form::Text => (value.is_string(), "a string"),
             Form::Flag => (value.is_boolean(), "true or false"),
-            Form::List => (value.is_array(), "a list"),
+            Form::TextList => (
+                value
+                    .as_array()
+                    .is_some_and(|items| items.iter().all(Value::is_string)),
+                "a list of strings",
+            ),
+            Form::Texts => (
+                value.as_object().is_some_and(|texts| {
+                    let fits =
+                        |text: &Value| text.is_string() || text.is_null() || text.is_number();
+                    texts.values().all(fits)
+                }),
+                "an object of strings",
+            ),
             Form::Objects => (
                 value
                     .as_array()

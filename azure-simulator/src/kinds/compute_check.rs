@@ -160,6 +160,14 @@ fn check_identity(identity: &Value) -> Result<(), ArmError> {
         place,
     )?;
     check_forms(identity, &[("userAssignedIdentities", Form::Object)], place)?;
+    let assigned = identity["userAssignedIdentities"].as_object();
+    for (id, ids) in assigned.into_iter().flatten() {
+        only_known(
+            ids,
+            &["principalId", "clientId"],
+            &format!("the identity {id}"),
+        )?;
+    }
     // The OpenAPI of Azure ML has no space after the comma, that of others has.
     let kind = identity["type"]
         .as_str()

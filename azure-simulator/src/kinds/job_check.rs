@@ -182,6 +182,11 @@ fn environment_variables(given: &Value) -> Result<Value, ArmError> {
 fn limits(given: &Value) -> Result<Value, ArmError> {
     only_known(given, &["jobLimitsType", "timeout"], "a job's limits")?;
     check_forms(given, &[("timeout", Form::Duration)], "a job's limits")?;
+    if !given.is_null() && given["jobLimitsType"] != "Command" {
+        return Err(ArmError::user(
+            "The jobLimitsType of a command job is Command.",
+        ));
+    }
     Ok(json!({"jobLimitsType": "Command", "timeout": given["timeout"]}))
 }
 
@@ -208,7 +213,11 @@ fn identity(given: &Value) -> Result<Value, ArmError> {
         "a job's identity",
     )?;
     match given["identityType"].as_str() {
-        None | Some("AMLToken") => Ok(Value::Null),
+        None if given.is_null() => Ok(Value::Null),
+        None => Err(ArmError::user(
+            "The identityType of a job's identity is required.",
+        )),
+        Some("AMLToken") => Ok(Value::Null),
         Some("Managed") => Ok(given.clone()),
         Some(other) => Err(ArmError::refused(format!("The job identity '{other}'"))),
     }

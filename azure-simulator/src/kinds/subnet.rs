@@ -174,7 +174,7 @@ pub(crate) fn check_properties(properties: &Value) -> Result<(), ArmError> {
         properties,
         &[
             ("addressPrefix", Form::Text),
-            ("addressPrefixes", Form::List),
+            ("addressPrefixes", Form::TextList),
             ("serviceEndpoints", Form::Objects),
             ("delegations", Form::Objects),
             ("networkSecurityGroup", Form::Object),
@@ -183,7 +183,19 @@ pub(crate) fn check_properties(properties: &Value) -> Result<(), ArmError> {
             ("defaultOutboundAccess", Form::Flag),
         ],
         "a subnet's properties",
-    )
+    )?;
+    let items = |field: &str| properties[field].as_array().into_iter().flatten();
+    for endpoint in items("serviceEndpoints") {
+        let fields = [("service", Form::Text), ("locations", Form::TextList)];
+        check_forms(endpoint, &fields, "a service endpoint")?;
+    }
+    for delegation in items("delegations") {
+        let fields = [("name", Form::Text), ("properties", Form::Object)];
+        check_forms(delegation, &fields, "a delegation")?;
+        let service = [("serviceName", Form::Text)];
+        check_forms(&delegation["properties"], &service, "a delegation")?;
+    }
+    Ok(())
 }
 
 /// Creates or replaces a subnet, and gives its id.

@@ -1,6 +1,7 @@
 //! Bodies whose values have another form than their field: a clean answer, and nothing breaks that reads
 //! what they have left.
 
+use azure_simulator::{Place, Simulator, World};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -109,7 +110,13 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
 
 #[tokio::test]
 async fn no_value_in_a_body_breaks_what_reads_it_afterwards() {
-    let azure = Azure::without_delays().await.with_pool(1).await;
+    // What is sent here is wrong on purpose, and some of it is taken: it is held against no schema.
+    let place = Place {
+        exchanges: None,
+        ..Place::default()
+    };
+    let simulator = Simulator::start_at(World::default().without_delays(), place).await;
+    let azure = Azure::of(simulator.unwrap()).await.with_pool(1).await;
     let values = [
         json!("x"),
         json!(5),
@@ -173,6 +180,12 @@ async fn a_value_of_another_form_than_its_field_has_is_refused() {
         ("inputs", json!("x")),
         ("outputs", json!([1])),
         ("services", json!([1])),
+        ("limits", json!({"timeout": "PT5M"})),
+        ("identity", json!({"identityType": 5})),
+        (
+            "outputs",
+            json!({"o": {"jobOutputType": "uri_folder", "mode": 5}}),
+        ),
         (
             "services",
             json!({"s": {"jobServiceType": "Custom", "port": 80, "nodes": {"nodesValueType": "Some"}}}),
@@ -236,6 +249,10 @@ async fn a_value_of_another_form_than_its_field_has_is_refused() {
     for (pointer, value) in [
         ("/properties/subnets", json!({"a": 1})),
         ("/properties/subnets/0/frobnicate", json!(1)),
+        (
+            "/properties/subnets/0/properties/serviceEndpoints",
+            json!([{"service": 5}]),
+        ),
         ("/properties/addressSpace/frobnicate", json!(1)),
         ("/location", json!("nowhere")),
     ] {
@@ -247,7 +264,21 @@ async fn a_value_of_another_form_than_its_field_has_is_refused() {
         .put(&group, json!({"location": "nowhere"}))
         .await
         .expect(400);
-    let container = json!({"frobnicate": 1, "properties": {}});
+    for (asset, properties) in [
+        ("environments/e", json!({"image": "i", "autoRebuild": 5})),
+        ("environments/e", json!({"image": "i", "condaFile": 5})),
+        (
+            "data/d",
+            json!({"dataType": "uri_file", "dataUri": "https://x/y", "tags": {"a": {}}}),
+        ),
+    ] {
+        let path = azure.ml(&format!("{asset}/versions/1"));
+        let body = json!({"properties": properties});
+        azure.put(&path, body).await.expect(400);
+    }
+    let untyped = json!({"properties": {}});
+    azure.put(&azure.ml("data/d"), untyped).await.expect(400);
+    let container = json!({"frobnicate": 1, "properties": {"dataType": "uri_file"}});
     azure.put(&azure.ml("data/d"), container).await.expect(400);
     let kept = azure.get(&network).await.expect(200).body;
     assert_eq!(kept["properties"]["subnets"].as_array().unwrap().len(), 1);
