@@ -2,7 +2,7 @@
 //! before anything is kept.
 
 use std::collections::VecDeque;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -50,7 +50,7 @@ const SECRET_FIELDS: [&str; 6] = [
 #[derive(Debug, Default)]
 pub(crate) struct ExchangeLog {
     kept: Mutex<Kept>,
-    /// Where exchanges go that are forgotten, and the rest at the end.
+    /// Where every exchange goes at once: who is killed leaves them all.
     file: Option<PathBuf>,
 }
 
@@ -59,6 +59,8 @@ struct Kept {
     lines: VecDeque<String>,
     characters: usize,
     last: u64,
+    /// The file, once there was something to write.
+    open: Option<File>,
 }
 
 impl ExchangeLog {
@@ -76,6 +78,7 @@ impl ExchangeLog {
         kept.last += 1;
         record["number"] = json!(kept.last);
         let line = record.to_string();
+        self.leave(&mut kept.open, &line);
         kept.characters += line.len();
         kept.lines.push_back(line);
         while kept.lines.len() > KEPT || kept.characters > KEPT_CHARACTERS {
@@ -83,7 +86,6 @@ impl ExchangeLog {
                 break;
             };
             kept.characters -= oldest.len();
-            self.leave(&[oldest]);
         }
     }
 
@@ -107,30 +109,33 @@ impl ExchangeLog {
     /// Forgets them all.
     pub(crate) fn clear(&self) {
         let mut kept = lock(&self.kept);
-        self.leave(kept.lines.make_contiguous());
         kept.lines.clear();
         kept.characters = 0;
     }
 
-    /// Adds them to the file.
-    fn leave(&self, lines: &[String]) {
-        let Some(file) = self.file.as_ref().filter(|_| !lines.is_empty()) else {
+    /// Adds one to the file.
+    fn leave(&self, open: &mut Option<File>, line: &str) {
+        let Some(path) = &self.file else {
             return;
         };
-        if let Err(problem) = append(file, lines) {
-            tracing::warn!(%problem, file = %file.display(), "exchanges cannot be written");
+        if let Err(problem) = append(path, open, line) {
+            tracing::warn!(%problem, file = %path.display(), "an exchange cannot be written");
         }
     }
 }
 
-fn append(file: &Path, lines: &[String]) -> std::io::Result<()> {
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
-    let mut text = lines.join("\n");
-    text.push('\n');
-    file.write_all(text.as_bytes())
+fn append(path: &Path, open: &mut Option<File>, line: &str) -> std::io::Result<()> {
+    let file = match open {
+        Some(file) => file,
+        None => {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            open.insert(OpenOptions::new().create(true).append(true).open(path)?)
+        }
+    };
+    // In one piece: a line that ends in its middle would be no JSON.
+    file.write_all(format!("{line}\n").as_bytes())
 }
 
 /// A request whose answer is awaited.
@@ -300,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_log_forgets_is_left_in_its_file() {
+    fn every_exchange_is_in_the_file_at_once_whatever_the_log_forgets() {
         let folder = tempfile::tempdir().unwrap();
         let log = ExchangeLog::new(Some(folder.path()));
         for _ in 0..KEPT + 3 {
@@ -308,7 +313,6 @@ mod tests {
         }
         log.clear();
         log.add(json!({}));
-        log.clear();
         let file = log.file.as_ref().unwrap();
         let text = std::fs::read_to_string(file).unwrap();
         let numbers: Vec<Value> = text

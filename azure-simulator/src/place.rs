@@ -27,8 +27,8 @@ pub struct Place {
     pub directory: Option<PathBuf>,
     /// `PATH` of the jobs.
     pub path: String,
-    /// Folder that the exchanges are written to, in a file of their own, when they are forgotten and at the
-    /// end: for a check over all tests. `AZURE_SIMULATOR_EXCHANGES` names it where nobody else does.
+    /// Folder that every exchange is written to at once, in a file of this simulator's own: for a check over
+    /// all tests. `AZURE_SIMULATOR_EXCHANGES` names it where nobody else does.
     pub exchanges: Option<PathBuf>,
 }
 

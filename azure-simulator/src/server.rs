@@ -22,7 +22,7 @@ use crate::arm::error::ArmError;
 use crate::arm::request::decoded;
 use crate::azure::Azure;
 use crate::exchange_log::Exchange;
-use crate::faults::action::Action;
+use crate::faults::action::{Action, Borne};
 use crate::faults::answer::{Asked, Cut, cut};
 use crate::resource_id::ResourceId;
 use crate::{arm, routes, storage};
@@ -110,6 +110,7 @@ async fn exchange(
         tracing::info!(number = fault.number, %path, "a fault strikes");
         record.struck_by(fault.number, &fault.action.name());
     }
+    let number = fault.as_ref().map(|fault| fault.number);
     let action = fault.map(|fault| fault.action);
     azure
         .clock
@@ -124,7 +125,9 @@ async fn exchange(
         Some(action) => asked.before(&azure, action),
         None => {}
     }
-    if let Some(consequence) = action.as_ref().and_then(Action::consequence) {
+    let consequence = action.as_ref().and_then(Action::consequence);
+    let to_bear = number.filter(|_| consequence.is_some());
+    if let Some(consequence) = consequence {
         parts.extensions.insert(consequence);
     }
     let instead = action
@@ -149,6 +152,12 @@ async fn exchange(
     let bytes = collect(body, usize::MAX).await.unwrap_or_default();
     let bytes = asked.altered(&azure, action.as_ref(), &mut parts, bytes);
     azure.meter.note_answer(&method, &path, &parts, &bytes);
+    if let Some(number) = to_bear
+        && parts.extensions.get::<Borne>().is_none()
+    {
+        tracing::warn!(number, %path, "a fault has struck what begins nothing that could go so");
+        azure.faults.note_unused(number);
+    }
     if let Some(Refused(what)) = parts.extensions.get() {
         tracing::warn!(what, "refused: not simulated");
         azure.meter.count_refused();

@@ -299,7 +299,6 @@ impl Drop for Simulator {
             task.abort();
         }
         self.supervisor.end();
-        self.azure.exchanges.clear();
     }
 }
 

@@ -235,6 +235,9 @@ class Worlds:
         query = {name: written(one) for name, one in query.items()}
         url = f"{simulator.arm}{path}?{urllib.parse.urlencode(query)}"
         body = given.get(example.body_name) if example.body_name else None
+        if example is not meant and isinstance(body, dict) and "location" in body:
+            # What must be there first is made where the example is that it is made for.
+            body = body | {"location": meant.world[3]}
         for field, value in FILLED.get(example.name, {}).items() if filled else ():
             if value is None:
                 del body["properties"][field]

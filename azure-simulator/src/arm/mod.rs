@@ -22,7 +22,7 @@ use crate::answer::Answer;
 use crate::azure::{Azure, Transaction};
 use crate::clock::Moment;
 use crate::entra::{Audience, Principal, Refusal};
-use crate::faults::action::Consequence;
+use crate::faults::action::{Borne, Consequence};
 use crate::kinds::{self, Kind};
 use crate::resource_id::ResourceId;
 use error::ArmError;
@@ -40,7 +40,8 @@ pub(crate) async fn serve(
     body: Bytes,
 ) -> Response {
     let begun = azure.clock.now();
-    let consequence = consequence.map(|Extension(consequence)| consequence);
+    let mut consequence = consequence.map(|Extension(consequence)| consequence);
+    let struck = consequence.is_some();
     let mut remaining = None;
     let call = Call {
         method: &method,
@@ -48,14 +49,18 @@ pub(crate) async fn serve(
         headers: &headers,
         body: &body,
     };
-    let answer = answer(&azure, &call, consequence, &mut remaining);
+    let answer = answer(&azure, &call, &mut consequence, &mut remaining);
     let location = &azure.settings.world.location;
     let mut answer = answer.unwrap_or_else(|error| error.answer(location, begun.timestamp));
     if method == Method::HEAD && answer.status == StatusCode::OK {
         // Whether something exists is told without it.
         answer = Answer::empty(StatusCode::NO_CONTENT);
     }
-    described(&azure, &call, begun, remaining, answer.into_response())
+    let mut response = answer.into_response();
+    if struck && consequence.is_none() {
+        response.extensions_mut().insert(Borne);
+    }
+    described(&azure, &call, begun, remaining, response)
 }
 
 /// An answer that is not ARM's own, with ARM's headers. Its request takes a token like any other.
@@ -130,7 +135,7 @@ pub(crate) struct Call<'a> {
 fn answer(
     azure: &Azure,
     call: &Call<'_>,
-    consequence: Option<Consequence>,
+    consequence: &mut Option<Consequence>,
     remaining: &mut Option<Remaining>,
 ) -> Result<Answer, ArmError> {
     let Call {
@@ -175,24 +180,35 @@ fn answer(
     let request = ArmRequest::new(verb, id, (path, query), (*headers).clone(), body, principal);
     check_query(kind, &request, &azure.settings.world.location)?;
     azure.transact(|transaction| {
-        transaction.consequence = consequence;
-        check_scope(transaction, &request.id)?;
-        check_stays(transaction, &request)?;
-        let before = kind.stored(transaction, &request.id);
-        let mut answer = dispatch(kind, transaction, &request)?;
-        if let Some(seconds) = transaction.settings.world.operations.retry_after_seconds
-            && answer.begins_operation()
-        {
-            answer = answer.header("retry-after", seconds.to_string());
-        }
-        if matches!(request.verb, Verb::Put | Verb::Patch)
-            && let Some(before) = before
-            && kind.stored(transaction, &request.id).map(unversioned) == Some(unversioned(before))
-        {
-            azure.meter.count_unchanged_write(&request.id.to_string());
-        }
-        Ok(answer)
+        transaction.consequence = consequence.take();
+        let answer = carried_out(azure, kind, transaction, &request);
+        *consequence = transaction.consequence.take();
+        answer
     })
+}
+
+fn carried_out(
+    azure: &Azure,
+    kind: &dyn Kind,
+    transaction: &mut Transaction<'_>,
+    request: &ArmRequest,
+) -> Result<Answer, ArmError> {
+    check_scope(transaction, &request.id)?;
+    check_stays(transaction, request)?;
+    let before = kind.stored(transaction, &request.id);
+    let mut answer = dispatch(kind, transaction, request)?;
+    if let Some(seconds) = transaction.settings.world.operations.retry_after_seconds
+        && answer.begins_operation()
+    {
+        answer = answer.header("retry-after", seconds.to_string());
+    }
+    if matches!(request.verb, Verb::Put | Verb::Patch)
+        && let Some(before) = before
+        && kind.stored(transaction, &request.id).map(unversioned) == Some(unversioned(before))
+    {
+        azure.meter.count_unchanged_write(&request.id.to_string());
+    }
+    Ok(answer)
 }
 
 /// Counts a request against its principal's bucket, and refuses it where that is empty.

@@ -115,14 +115,19 @@ impl Operations {
             && *polls > 0
         {
             *polls -= 1;
-            return Err(ArmError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "ServiceUnavailable",
-                "The service is unavailable.",
-            ));
+            return Err(unavailable());
         }
         Ok(operation.progress.clone())
     }
+}
+
+/// What polling is answered where a fault wants it so.
+pub(crate) fn unavailable() -> ArmError {
+    ArmError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "ServiceUnavailable",
+        "The service is unavailable.",
+    )
 }
 
 /// A status URL of a compute operation, signed at the length that real ones have.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::azure::Azure;
 use crate::clock::{Pace, bounded, seconds_if_given};
 use crate::faults::Fault;
+use crate::faults::action::Action as FaultAction;
 use crate::metadata;
 use crate::physics::node_loss::{Failure, NotLost, Preemption};
 use crate::physics::quota::QuotaChange;
@@ -83,6 +84,9 @@ async fn add_fault(
         .is_some_and(|share| !(0.0..=1.0).contains(&share))
     {
         return Err(bad("`probability` is a number from 0 to 1"));
+    }
+    if let FaultAction::Answer(answer) = &fault.action {
+        answer.check().map_err(bad)?;
     }
     Ok(Json(json!({"number": azure.faults.add(fault)})))
 }

@@ -173,20 +173,36 @@ fn grant(azure: &Azure, tenant: &str, form: &Query, now: Timestamp) -> Result<An
     .header("cache-control", "no-store, no-cache"))
 }
 
+/// Versions of the metadata service's tokens (contract section 2).
+const METADATA_VERSIONS: [&str; 2] = ["2018-02-01", "2019-08-01"];
+
 /// A token for the managed identity of a virtual machine (contract section 2): that of a client of
-/// the world, the first where none is named.
+/// the world, the first where none is named. A client's object id is its client id here, and none has an
+/// ARM id.
 pub(crate) fn managed_identity_token(
     azure: &Azure,
     query: &Query,
     now: Timestamp,
 ) -> Result<Answer, String> {
     let world = &azure.settings.world;
-    let identity = match query.get("client_id") {
-        Some(id) => world
+    if !METADATA_VERSIONS.contains(&query.get("api-version").unwrap_or_default()) {
+        return Err(format!(
+            "The api-version of a token is one of {}",
+            METADATA_VERSIONS.join(", ")
+        ));
+    }
+    let named = ["client_id", "object_id", "msi_res_id"].map(|name| (name, query.get(name)));
+    let mut named = named
+        .into_iter()
+        .filter_map(|(name, id)| id.map(|id| (name, id)));
+    let identity = match (named.next(), named.next()) {
+        (None, _) => world.clients.first(),
+        (Some(("msi_res_id", _)), None) => None,
+        (Some((_, id)), None) => world
             .clients
             .iter()
             .find(|client| client.client_id.eq_ignore_ascii_case(id)),
-        None => world.clients.first(),
+        (Some(_), Some(_)) => return Err("An identity is named in one way".to_owned()),
     };
     let identity = identity.ok_or("Identity not found")?;
     let resource = query.get("resource").unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -113,6 +113,10 @@ pub(crate) enum Fate {
     Unavailable { polls: u32 },
 }
 
+/// Travels beside the answer of a request that has a consequence now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Borne;
+
 impl Action {
     /// Its name, as in a fault's JSON.
     pub(crate) fn name(&self) -> String {
@@ -191,7 +195,34 @@ pub struct FaultAnswer {
     pub body: Option<Value>,
 }
 
+/// What no answer can have.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    #[error("`status` is a number from 200 to 599, not {0}")]
+    Status(u16),
+    #[error("`{0}` is no header that an answer can be given, or has no such value")]
+    Header(String),
+}
+
 impl FaultAnswer {
+    /// Whether it can be given as it is.
+    pub(crate) fn check(&self) -> Result<(), NoAnswer> {
+        if !(200..=599).contains(&self.status) {
+            return Err(NoAnswer::Status(self.status));
+        }
+        for (name, value) in &self.headers {
+            let framing = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+            let fits = name
+                .parse::<HeaderName>()
+                .is_ok_and(|name| !framing.contains(&name))
+                && HeaderValue::from_str(value).is_ok();
+            if !fits {
+                return Err(NoAnswer::Header(name.clone()));
+            }
+        }
+        Ok(())
+    }
+
     /// An error in ARM's envelope.
     #[must_use]
     pub fn error(status: u16, code: &str) -> Self {

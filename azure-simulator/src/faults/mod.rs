@@ -180,6 +180,7 @@ struct Set {
     fault: Fault,
     matched: u64,
     struck: u64,
+    unused: u64,
 }
 
 /// A fault that strikes a request.
@@ -199,8 +200,17 @@ impl Faults {
             fault,
             matched: 0,
             struck: 0,
+            unused: 0,
         });
         number
+    }
+
+    /// Counts a strike that nothing came of: its request began nothing that could go so.
+    pub(crate) fn note_unused(&self, number: u64) {
+        let mut list = lock(&self.set);
+        if let Some(set) = list.faults.iter_mut().find(|set| set.number == number) {
+            set.unused += 1;
+        }
     }
 
     pub(crate) fn clear(&self) {
@@ -241,6 +251,7 @@ impl Faults {
                 "fault": set.fault,
                 "matched": set.matched,
                 "struck": set.struck,
+                "unused": set.unused,
             })
         });
         Value::Array(shown.collect())

@@ -11,8 +11,8 @@ use crate::arm::error::ArmError;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::{Document, Order};
-use crate::kinds::asset_version::{AssetType, archived_wanted, with_stored_workspace};
-use crate::kinds::body_checks::only_known;
+use crate::kinds::asset_version::{AssetType, FORMS, archived_wanted, with_stored_workspace};
+use crate::kinds::body_checks::{check_forms, only_known};
 use crate::kinds::data_version::texts;
 use crate::kinds::{Kind, system_data};
 use crate::resource_id::ResourceId;
@@ -83,7 +83,13 @@ impl Kind for Container {
         transaction: &mut Transaction<'_>,
         request: &ArmRequest,
     ) -> Result<Answer, ArmError> {
-        let given = &request.object()?["properties"];
+        let body = request.object()?;
+        only_known(
+            body,
+            &["id", "name", "type", "properties", "systemData"],
+            "a container",
+        )?;
+        let given = &body["properties"];
         let mut known = vec![
             "description",
             "tags",
@@ -95,6 +101,12 @@ impl Kind for Container {
         ];
         known.extend(self.0.shown_by_container);
         only_known(given, &known, "a container's properties")?;
+        check_forms(given, &FORMS, "a container")?;
+        for field in self.0.shown_by_container {
+            if !given[field].is_string() {
+                return Err(ArmError::user(format!("A container needs a {field}.")));
+            }
+        }
         let existing = transaction.state.documents.get(&request.id).cloned();
         let known_already = self.shown(transaction, &request.id).is_some();
         let id = with_stored_workspace(transaction, &request.id);
@@ -186,7 +198,7 @@ impl Container {
         let number = version.map_or(Some(0), |version| version.parse::<u64>().ok());
         properties["latestVersion"] = json!(version);
         properties["nextVersion"] = match (number, version) {
-            (Some(number), _) => json!((number + 1).to_string()),
+            (Some(number), _) => json!(number.saturating_add(1).to_string()),
             (None, version) => json!(version),
         };
         for field in self.0.shown_by_container {

@@ -9,7 +9,7 @@ use crate::arm::paging;
 use crate::arm::request::{ArmRequest, Verb};
 use crate::azure::Transaction;
 use crate::documents::Document;
-use crate::kinds::body_checks::only_known;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 use crate::kinds::list_order::ListOrder;
 use crate::kinds::{Kind, system_data};
 use crate::resource_id::ResourceId;
@@ -29,6 +29,18 @@ pub(crate) struct AssetType {
     /// What a POST on a version does.
     pub(crate) act: Option<Act>,
 }
+
+/// What all assets and their containers have.
+pub(crate) const FORMS: [(&str, Form); 5] = [
+    ("description", Form::Text),
+    ("tags", Form::Texts),
+    ("properties", Form::Texts),
+    ("isAnonymous", Form::Flag),
+    ("isArchived", Form::Flag),
+];
+
+/// What may be left out of a second PUT, and not be another.
+const KEPT: [&str; 3] = ["properties", "isAnonymous", "autoRebuild"];
 
 type Act = fn(&mut Transaction<'_>, &ArmRequest, &str) -> Result<Answer, ArmError>;
 
@@ -93,7 +105,9 @@ impl Kind for Version {
             &["id", "name", "type", "properties", "systemData"],
             "a version of an asset",
         )?;
-        let properties = (self.0.normalise)(&request.id, &body["properties"])?;
+        let given = &body["properties"];
+        let properties = (self.0.normalise)(&request.id, given)?;
+        check_forms(given, &FORMS, "a version of an asset")?;
         let existing = transaction.state.documents.get(&request.id).cloned();
         let (status, body) = match existing {
             None => {
@@ -110,7 +124,7 @@ impl Kind for Version {
             }
             Some(found) => {
                 let unproven = &transaction.settings.world.unproven;
-                self.check_unchanged(&found, &properties, unproven)?;
+                self.check_unchanged(&found, given, &properties, unproven)?;
                 let mut body = found.body.clone();
                 for field in ["description", "tags", "isArchived", "stage"] {
                     if let Some(value) = properties.get(field) {
@@ -242,6 +256,7 @@ impl Version {
     fn check_unchanged(
         &self,
         found: &Document,
+        given: &Value,
         properties: &Value,
         unproven: &Unproven,
     ) -> Result<(), ArmError> {
@@ -250,6 +265,7 @@ impl Version {
             .immutable
             .iter()
             .copied()
+            .chain(KEPT.into_iter().filter(|field| !given[field].is_null()))
             .filter(|field| found.body["properties"][field] != properties[field])
             .collect();
         if changed.is_empty() {

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use crate::arm::error::ArmError;
+use crate::world::World;
 
 const RESERVED: [char; 7] = ['<', '>', '%', '&', '\\', '?', '/'];
 const MOST_TAGS: usize = 50;
@@ -69,15 +70,24 @@ fn check(name: &str, value: &Value) -> Result<(), ArmError> {
     }
 }
 
-/// The location that the body of a resource of its own must have.
-pub(crate) fn location_of(body: &Value) -> Result<&str, ArmError> {
-    body["location"].as_str().ok_or_else(|| {
-        ArmError::new(
+/// The location that the body of a resource of its own must have: that of the world.
+pub(crate) fn location_of<'a>(
+    world: &World,
+    body: &'a Value,
+    kind: &str,
+) -> Result<&'a str, ArmError> {
+    let Some(location) = body["location"].as_str() else {
+        return Err(ArmError::new(
             StatusCode::BAD_REQUEST,
             "LocationRequired",
             "The location property is required for this definition.",
-        )
-    })
+        ));
+    };
+    let home = &world.location;
+    if location.eq_ignore_ascii_case(home) {
+        return Ok(location);
+    }
+    Err(ArmError::location_not_available(location, kind, home))
 }
 
 /// Refuses fields of `object` that are not in `known`, naming where it stands.
@@ -105,7 +115,12 @@ pub(crate) fn only_known(object: &Value, known: &[&str], place: &str) -> Result<
 pub(crate) enum Form {
     Text,
     Flag,
-    List,
+    /// A list of strings.
+    TextList,
+    /// An object of strings, which may be null. Numbers pass: azure-ai-ml gives one in `hash_version`.
+    Texts,
+    /// A list of objects.
+    Objects,
     Object,
     /// ISO 8601, and not negative.
     Duration,
@@ -124,7 +139,26 @@ pub(crate) fn check_forms(
             _ if value.is_null() => continue,
             Form::Text => (value.is_string(), "a string"),
             Form::Flag => (value.is_boolean(), "true or false"),
-            Form::List => (value.is_array(), "a list"),
+            Form::TextList => (
+                value
+                    .as_array()
+                    .is_some_and(|items| items.iter().all(Value::is_string)),
+                "a list of strings",
+            ),
+            Form::Texts => (
+                value.as_object().is_some_and(|texts| {
+                    let fits =
+                        |text: &Value| text.is_string() || text.is_null() || text.is_number();
+                    texts.values().all(fits)
+                }),
+                "an object of strings",
+            ),
+            Form::Objects => (
+                value
+                    .as_array()
+                    .is_some_and(|items| items.iter().all(Value::is_object)),
+                "a list of objects",
+            ),
             Form::Object => (value.is_object(), "an object"),
             Form::Duration => (
                 value

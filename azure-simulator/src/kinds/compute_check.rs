@@ -6,7 +6,7 @@ use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::documents::Document;
 use crate::kinds::body_checks::{Form, check_forms, checked_tags, only_known};
-use crate::kinds::pool_properties;
+use crate::kinds::{compute_view, pool_properties};
 use crate::resource_id::ResourceId;
 
 /// Properties that a compute keeps for ever.
@@ -19,6 +19,8 @@ const FIXED: [&str; 7] = [
     "isolatedNetwork",
     "userAccountCredentials",
 ];
+
+const LOGIN_PORT: &str = "remoteLoginPortPublicAccess";
 
 /// A PUT body, checked and normalised.
 pub(crate) struct Wanted {
@@ -81,17 +83,33 @@ impl Wanted {
             &[
                 ("description", Form::Text),
                 ("disableLocalAuth", Form::Flag),
+                ("computeLocation", Form::Text),
+                ("resourceId", Form::Text),
             ],
             "a compute's properties",
         )?;
+        if !body["sku"].is_null() {
+            return Err(ArmError::refused("The sku of a compute"));
+        }
+        check_identity(&body["identity"])?;
         let location = body["location"].as_str().unwrap_or_default();
         let home = &transaction.settings.world.location;
-        if !location.eq_ignore_ascii_case(home) {
-            return Err(ArmError::location_not_available(
-                location,
-                "Microsoft.MachineLearningServices/workspaces/computes",
-                home,
-            ));
+        // The nodes' own may be left out.
+        for location in [Some(location), outer["computeLocation"].as_str()] {
+            if let Some(location) = location.filter(|named| !named.eq_ignore_ascii_case(home)) {
+                return Err(ArmError::location_not_available(
+                    location,
+                    "Microsoft.MachineLearningServices/workspaces/computes",
+                    home,
+                ));
+            }
+        }
+        // That of the nodes below, which a GET has shown, may come back.
+        let below = compute_view::batch_id(id);
+        if let Some(other) = outer["resourceId"].as_str().filter(|other| *other != below) {
+            return Err(ArmError::refused(format!(
+                "The resourceId '{other}' of an AmlCompute"
+            )));
         }
         Ok(Self {
             location: location.to_owned(),
@@ -131,6 +149,46 @@ impl Wanted {
     }
 }
 
+fn check_identity(identity: &Value) -> Result<(), ArmError> {
+    if identity.is_null() {
+        return Ok(());
+    }
+    let place = "an identity";
+    only_known(
+        identity,
+        &["type", "userAssignedIdentities", "principalId", "tenantId"],
+        place,
+    )?;
+    check_forms(identity, &[("userAssignedIdentities", Form::Object)], place)?;
+    let assigned = identity["userAssignedIdentities"].as_object();
+    for (id, ids) in assigned.into_iter().flatten() {
+        only_known(
+            ids,
+            &["principalId", "clientId"],
+            &format!("the identity {id}"),
+        )?;
+    }
+    // The OpenAPI of Azure ML has no space after the comma, that of others has.
+    let kind = identity["type"]
+        .as_str()
+        .unwrap_or_default()
+        .replace(' ', "");
+    let known = [
+        "None",
+        "SystemAssigned",
+        "UserAssigned",
+        "SystemAssigned,UserAssigned",
+    ];
+    if known.iter().any(|known| known.eq_ignore_ascii_case(&kind)) {
+        return Ok(());
+    }
+    Err(ArmError::bad_request(format!(
+        "The type {} of an identity is not one of {}.",
+        identity["type"],
+        known.join("; ")
+    )))
+}
+
 /// 3 to 24 characters, a letter first, no `-<digits>` at the end (contract section 6).
 fn check_name(name: &str) -> Result<(), ArmError> {
     let bytes = name.as_bytes();
@@ -158,12 +216,21 @@ pub(crate) fn completed(given: &Value, existing: Option<&Document>) -> Value {
     let Some(existing) = existing else {
         return body;
     };
-    let before = &existing.body["properties"]["properties"];
+    let outer = &existing.body["properties"];
+    let before = &outer["properties"];
+    if let Some(given) = body["properties"].as_object_mut()
+        && given.get("disableLocalAuth").is_none_or(Value::is_null)
+    {
+        given.insert(
+            "disableLocalAuth".to_owned(),
+            outer["disableLocalAuth"].clone(),
+        );
+    }
     if let Some(inner) = body
         .pointer_mut("/properties/properties")
         .and_then(Value::as_object_mut)
     {
-        for field in FIXED.into_iter().chain(["vmPriority"]) {
+        for field in FIXED.into_iter().chain(["vmPriority", LOGIN_PORT]) {
             if !inner.contains_key(field) && !before[field].is_null() {
                 inner.insert(field.to_owned(), before[field].clone());
             }
@@ -176,22 +243,27 @@ pub(crate) fn completed(given: &Value, existing: Option<&Document>) -> Value {
 pub(crate) fn check_unchanged(existing: &Value, wanted: &Wanted) -> Result<(), ArmError> {
     let before = &existing["properties"]["properties"];
     let text = |value: &Value| value.to_string().to_lowercase();
-    for field in FIXED {
-        if text(&before[field]) != text(&wanted.inner[field]) {
-            return Err(ArmError::bad_request(format!(
-                "The property '{field}' of compute '{}' cannot be changed after creation.",
-                existing["name"].as_str().unwrap_or_default(),
-            )));
-        }
-    }
     let priority = |inner: &Value| inner["vmPriority"] == "LowPriority";
-    if priority(before) != priority(&wanted.inner) {
-        return Err(ArmError::bad_request(format!(
-            "The property 'vmPriority' of compute '{}' cannot be changed after creation.",
-            existing["name"].as_str().unwrap_or_default(),
-        )));
-    }
-    Ok(())
+    let local_auth = |outer: &Value| outer["disableLocalAuth"] == true;
+    let port = compute_view::login_port;
+    let changed = if let Some(field) = FIXED
+        .into_iter()
+        .find(|field| text(&before[*field]) != text(&wanted.inner[*field]))
+    {
+        field
+    } else if priority(before) != priority(&wanted.inner) {
+        "vmPriority"
+    } else if port(before) != port(&wanted.inner) {
+        LOGIN_PORT
+    } else if local_auth(&existing["properties"]) != local_auth(&wanted.outer) {
+        "disableLocalAuth"
+    } else {
+        return Ok(());
+    };
+    Err(ArmError::bad_request(format!(
+        "The property '{changed}' of compute '{}' cannot be changed after creation.",
+        existing["name"].as_str().unwrap_or_default(),
+    )))
 }
 
 #[cfg(test)]

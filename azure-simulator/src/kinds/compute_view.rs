@@ -8,6 +8,7 @@ use crate::clock::timestamp_text;
 use crate::documents::Document;
 use crate::physics::pool::{NodeState, Pool};
 use crate::problem::Problem;
+use crate::resource_id::ResourceId;
 use crate::world::Unproven;
 
 /// While a write is under way Azure echoes the input and leaves out everything computed
@@ -35,7 +36,7 @@ pub(crate) fn view(transaction: &Transaction<'_>, document: &Document) -> Value 
         _ => without_counts(inner),
     }
     if state == "Updating" {
-        outer["resourceId"] = json!(batch_id(document));
+        outer["resourceId"] = json!(batch_id(&document.id));
     }
     if body["tags"].is_null() {
         body["tags"] = json!({});
@@ -61,14 +62,7 @@ fn settled(inner: &mut Value, pool: &Pool, unproven: &Unproven) {
     if idle.is_null() {
         *idle = json!("PT2M");
     }
-    if inner["remoteLoginPortPublicAccess"] == "NotSpecified" {
-        let word = if inner["subnet"].is_null() {
-            "Enabled"
-        } else {
-            "Disabled"
-        };
-        inner["remoteLoginPortPublicAccess"] = json!(word);
-    }
+    inner["remoteLoginPortPublicAccess"] = json!(login_port(inner));
     inner["currentNodeCount"] = json!(pool.nodes.len());
     inner["targetNodeCount"] = json!(pool.target());
     inner["nodeStateCounts"] = node_counts(pool);
@@ -81,6 +75,16 @@ fn settled(inner: &mut Value, pool: &Pool, unproven: &Unproven) {
         errors.into_iter().map(Problem::response).collect()
     };
     inner["propertyBag"] = json!({});
+}
+
+/// Whether nodes take logins from outside: what is not said depends on the subnet (contract section 6).
+pub(crate) fn login_port(inner: &Value) -> &'static str {
+    match inner["remoteLoginPortPublicAccess"].as_str() {
+        Some("Enabled") => "Enabled",
+        Some("Disabled") => "Disabled",
+        _ if inner["subnet"].is_null() => "Enabled",
+        _ => "Disabled",
+    }
 }
 
 /// `nodeStateCounts`.
@@ -96,13 +100,14 @@ pub(crate) fn node_counts(pool: &Pool) -> Value {
     })
 }
 
-fn batch_id(document: &Document) -> String {
+/// The pool of machines below, by its ARM id.
+pub(crate) fn batch_id(id: &ResourceId) -> String {
     format!(
         "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.BatchAI/workspaces/{}/clusters/{}",
-        document.id.subscription,
-        document.id.resource_group.as_deref().unwrap_or_default(),
-        document.id.root_name(),
-        document.id.name(),
+        id.subscription,
+        id.resource_group.as_deref().unwrap_or_default(),
+        id.root_name(),
+        id.name(),
     )
 }
 

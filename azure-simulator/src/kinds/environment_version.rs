@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::arm::error::ArmError;
 use crate::azure::Transaction;
 use crate::kinds::asset_version::AssetType;
-use crate::kinds::body_checks::only_known;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 use crate::kinds::data_version::texts;
 use crate::resource_id::ResourceId;
 
@@ -41,6 +41,27 @@ fn normalise(id: &ResourceId, given: &Value) -> Result<Value, ArmError> {
         ],
         "an environment version's properties",
     )?;
+    check_forms(
+        given,
+        &[
+            ("image", Form::Text),
+            ("condaFile", Form::Text),
+            ("stage", Form::Text),
+        ],
+        "an environment version's properties",
+    )?;
+    let rebuilds = ["Disabled", "OnBaseImageUpdate"];
+    let rebuild = &given["autoRebuild"];
+    if !rebuild.is_null()
+        && !rebuild
+            .as_str()
+            .is_some_and(|word| rebuilds.contains(&word))
+    {
+        return Err(ArmError::user(format!(
+            "The autoRebuild {rebuild} of an environment is not one of {}.",
+            rebuilds.join(", ")
+        )));
+    }
     let name = id.parent().map(|parent| parent.name().to_owned());
     let name = name.unwrap_or_default();
     if name.to_lowercase().starts_with("azureml") {

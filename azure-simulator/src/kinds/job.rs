@@ -220,6 +220,7 @@ fn new_run(
         ending: None,
         timeout_seconds: references.timeout_seconds,
         held: None,
+        unavailable_polls: 0,
         error: None,
         warnings: Vec::new(),
         created: transaction.now.timestamp,

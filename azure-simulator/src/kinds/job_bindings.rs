@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::arm::error::ArmError;
-use crate::kinds::body_checks::only_known;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 use crate::resource_id::ResourceId;
 
 pub(crate) fn inputs(given: &Value) -> Result<Value, ArmError> {
@@ -79,6 +79,8 @@ pub(crate) fn outputs(id: &ResourceId, given: &Value) -> Result<Value, ArmError>
             ],
             "a job's output",
         )?;
+        let texts = ["description", "uri", "mode"].map(|field| (field, Form::Text));
+        check_forms(output, &texts, "a job's output")?;
         let kind = output["jobOutputType"].as_str().unwrap_or_default();
         if !["uri_folder", "uri_file", "mltable"].contains(&kind) {
             return Err(ArmError::refused(format!("The output type '{kind}'")));

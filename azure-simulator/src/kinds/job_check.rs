@@ -182,10 +182,17 @@ fn environment_variables(given: &Value) -> Result<Value, ArmError> {
 fn limits(given: &Value) -> Result<Value, ArmError> {
     only_known(given, &["jobLimitsType", "timeout"], "a job's limits")?;
     check_forms(given, &[("timeout", Form::Duration)], "a job's limits")?;
+    if !given.is_null() && given["jobLimitsType"] != "Command" {
+        return Err(ArmError::user(
+            "The jobLimitsType of a command job is Command.",
+        ));
+    }
     Ok(json!({"jobLimitsType": "Command", "timeout": given["timeout"]}))
 }
 
 fn queue_settings(given: &Value) -> Result<Value, ArmError> {
+    only_known(given, &["jobTier"], "a job's queue settings")?;
+    check_forms(given, &[("jobTier", Form::Text)], "a job's queue settings")?;
     match given["jobTier"].as_str() {
         None | Some("Null") => Ok(json!({"jobTier": "Null"})),
         Some(tier) => Err(ArmError::refused(format!("The job tier '{tier}'"))),
@@ -194,8 +201,23 @@ fn queue_settings(given: &Value) -> Result<Value, ArmError> {
 
 /// Comes back `null` for AMLToken (contract section 7).
 fn identity(given: &Value) -> Result<Value, ArmError> {
+    let named = ["clientId", "objectId", "resourceId"];
+    only_known(
+        given,
+        &[&["identityType"], &named[..]].concat(),
+        "a job's identity",
+    )?;
+    check_forms(
+        given,
+        &named.map(|name| (name, Form::Text)),
+        "a job's identity",
+    )?;
     match given["identityType"].as_str() {
-        None | Some("AMLToken") => Ok(Value::Null),
+        None if given.is_null() => Ok(Value::Null),
+        None => Err(ArmError::user(
+            "The identityType of a job's identity is required.",
+        )),
+        Some("AMLToken") => Ok(Value::Null),
         Some("Managed") => Ok(given.clone()),
         Some(other) => Err(ArmError::refused(format!("The job identity '{other}'"))),
     }

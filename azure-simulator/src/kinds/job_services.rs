@@ -43,6 +43,17 @@ pub(crate) fn checked(given: &Value) -> Result<Value, ArmError> {
             ],
             "a job's service",
         )?;
+        let place = "the nodes of a job's service";
+        only_known(&service["nodes"], &["nodesValueType"], place)?;
+        match service["nodes"]["nodesValueType"].as_str() {
+            Some("All") => {}
+            None if service["nodes"].is_null() => {}
+            _ => {
+                return Err(ArmError::user(format!(
+                    "The nodes of the job service '{name}' need the nodesValueType All."
+                )));
+            }
+        }
         let kind = service["jobServiceType"].as_str().unwrap_or_default();
         let tool = TOOLS.iter().find(|(tool, _)| *tool == kind);
         match tool {

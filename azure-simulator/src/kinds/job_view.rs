@@ -76,15 +76,15 @@ pub(crate) fn compute_target_status(transaction: &Transaction<'_>, key: &str) ->
 
 /// The run of a job by its workspace's guid, as `mfeOperationResults` names it.
 pub(crate) fn find_by_guid<'a>(
-    transaction: &'a Transaction<'_>,
+    transaction: &'a mut Transaction<'_>,
     guid: &str,
     job: &str,
-) -> Option<&'a Run> {
+) -> Option<&'a mut Run> {
     let documents = &transaction.state.documents;
     let home = documents
         .of_type("Microsoft.MachineLearningServices/workspaces")
         .into_iter()
         .find(|found| workspace::guid_of(&found.id).to_string() == guid)?;
     let id = home.id.child("jobs", Some(job));
-    transaction.state.physics.runs.get(&id.key())
+    transaction.state.physics.runs.get_mut(&id.key())
 }

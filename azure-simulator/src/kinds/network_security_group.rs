@@ -129,7 +129,7 @@ impl Kind for NetworkSecurityGroup {
             ],
             "a network security group",
         )?;
-        let location = location_of(given)?;
+        let location = location_of(&transaction.settings.world, given, TYPE)?;
         only_known(
             &given["properties"],
             &[

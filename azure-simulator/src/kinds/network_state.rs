@@ -29,11 +29,14 @@ pub(crate) fn subnets_of<'a>(
         .members(&collection, Order::OldestFirst, None)
 }
 
-/// Honours `If-Match` against the etag of what exists.
+/// Honours `If-Match` against the etag of what exists. What `If-None-Match` does there is not documented.
 pub(crate) fn check_precondition(
     request: &ArmRequest,
     existing: Option<&Value>,
 ) -> Result<(), ArmError> {
+    if request.headers.contains_key(http::header::IF_NONE_MATCH) {
+        return Err(ArmError::refused("If-None-Match of a write to a network"));
+    }
     let Some(wanted) = request.headers.get(http::header::IF_MATCH) else {
         return Ok(());
     };
@@ -123,6 +126,27 @@ pub(crate) fn check_unused(
             subnet.name()
         ),
     ))
+}
+
+/// Refuses to move a subnet away under the nodes that sit in it: what Azure answers was not recorded.
+pub(crate) fn check_prefixes_stay(
+    transaction: &Transaction<'_>,
+    subnet: &ResourceId,
+    properties: &Value,
+) -> Result<(), ArmError> {
+    let Some(found) = transaction.state.documents.get(subnet) else {
+        return Ok(());
+    };
+    let before = subnet_prefixes(&found.body["properties"], subnet.name())?;
+    let after = subnet_prefixes(properties, subnet.name())?;
+    let stay = before.iter().all(|prefix| after.contains(prefix));
+    if stay || !transaction.state.physics.uses_subnet(&subnet.key()) {
+        return Ok(());
+    }
+    Err(ArmError::refused(format!(
+        "Taking away a prefix of the subnet {}, which compute nodes sit in",
+        subnet.name()
+    )))
 }
 
 /// The prefixes of a subnet or address space, parsed. What is no prefix at all is told otherwise than

@@ -66,6 +66,10 @@ pub(crate) static JOB_CANCELLATIONS: OperationStatus = OperationStatus {
             _ => None,
         };
         match run {
+            Some(run) if run.unavailable_polls > 0 => {
+                run.unavailable_polls -= 1;
+                Err(operation::unavailable())
+            }
             Some(run) if run.status.is_terminal() => Ok(Answer::empty(StatusCode::OK)),
             Some(_) => Ok(Answer::empty(StatusCode::ACCEPTED)),
             None => Err(ArmError::front_end_not_found(format!(

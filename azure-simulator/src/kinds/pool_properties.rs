@@ -46,9 +46,12 @@ pub(crate) fn checked(
             ("isolatedNetwork", Form::Flag),
             ("subnet", Form::Object),
             ("userAccountCredentials", Form::Object),
+            ("propertyBag", Form::Object),
         ],
         "an AmlCompute's properties",
     )?;
+    only_known(&given["propertyBag"], &[], "a property bag")?;
+    only_known(&given["subnet"], &["id"], "a compute's subnet")?;
     let size = given["vmSize"].as_str().unwrap_or_default();
     let world = &transaction.settings.world;
     let Some(known) = vm_sizes::find(world, size) else {
@@ -95,6 +98,14 @@ pub(crate) fn checked(
     });
     let account = &given["userAccountCredentials"];
     if !account.is_null() {
+        let place = "the user account of a compute";
+        let fields = [
+            "adminUserName",
+            "adminUserSshPublicKey",
+            "adminUserPassword",
+        ];
+        only_known(account, &fields, place)?;
+        check_forms(account, &fields.map(|field| (field, Form::Text)), place)?;
         if account["adminUserName"].as_str().is_none_or(str::is_empty) {
             return Err(ArmError::bad_request(
                 "'adminUserName' is required in 'userAccountCredentials'.",

@@ -7,14 +7,14 @@ use crate::answer::Answer;
 use crate::arm::error::ArmError;
 use crate::arm::request::ArmRequest;
 use crate::azure::Transaction;
-use crate::kinds::body_checks::only_known;
+use crate::kinds::body_checks::{Form, check_forms, only_known};
 use crate::kinds::network_operation::{begin_deletion, begin_write};
 use crate::kinds::network_request::{
     invalid_name, is_going, network_of, overwritten, to_be_deleted,
 };
 use crate::kinds::network_state::{
-    check_idle, check_ranges, check_unused, new_etag, prefixes, set_state, subnet_prefixes,
-    subnets_of,
+    check_idle, check_prefixes_stay, check_ranges, check_unused, new_etag, prefixes, set_state,
+    subnet_prefixes, subnets_of,
 };
 use crate::kinds::{Kind, NETWORK_VERSIONS, network_security_group};
 use crate::physics::Event;
@@ -50,6 +50,7 @@ impl Kind for Subnet {
         network_security_group::check_named(transaction, &request.id, properties)?;
         let existing = overwritten(transaction, request, &network)?;
         check_delegations(transaction, &request.id, properties)?;
+        check_prefixes_stay(transaction, &request.id, properties)?;
         let own = subnet_prefixes(properties, name)?;
         let space = transaction
             .state
@@ -168,7 +169,33 @@ pub(crate) fn check_properties(properties: &Value) -> Result<(), ArmError> {
             "provisioningState",
         ],
         "a subnet's properties",
-    )
+    )?;
+    check_forms(
+        properties,
+        &[
+            ("addressPrefix", Form::Text),
+            ("addressPrefixes", Form::TextList),
+            ("serviceEndpoints", Form::Objects),
+            ("delegations", Form::Objects),
+            ("networkSecurityGroup", Form::Object),
+            ("privateEndpointNetworkPolicies", Form::Text),
+            ("privateLinkServiceNetworkPolicies", Form::Text),
+            ("defaultOutboundAccess", Form::Flag),
+        ],
+        "a subnet's properties",
+    )?;
+    let items = |field: &str| properties[field].as_array().into_iter().flatten();
+    for endpoint in items("serviceEndpoints") {
+        let fields = [("service", Form::Text), ("locations", Form::TextList)];
+        check_forms(endpoint, &fields, "a service endpoint")?;
+    }
+    for delegation in items("delegations") {
+        let fields = [("name", Form::Text), ("properties", Form::Object)];
+        check_forms(delegation, &fields, "a delegation")?;
+        let service = [("serviceName", Form::Text)];
+        check_forms(&delegation["properties"], &service, "a delegation")?;
+    }
+    Ok(())
 }
 
 /// Creates or replaces a subnet, and gives its id.

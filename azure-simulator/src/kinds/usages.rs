@@ -62,21 +62,49 @@ impl Kind for Usages {
             ),
         ];
         for family in &families {
-            let name = format!("{} Cluster Dedicated vCPUs", family_name(family));
-            let id = format!("{id}/{}", name.replace(' ', "_"));
-            let used = quota.used_of_family(family);
-            rows.push(row(
-                &id,
-                "vmFamily",
-                &name,
-                used,
-                quota.family_limit(family),
-            ));
+            let (name, row_id) = family_row(&id, family);
+            let (used, limit) = (quota.used_of_family(family), quota.family_limit(family));
+            rows.push(row(&row_id, "vmFamily", &name, used, limit));
+            add_rows_of_workspaces(transaction, family, &mut rows);
         }
         for row in &mut rows {
             row["amlWorkspaceLocation"] = json!(request.id.root_name());
         }
         Ok(Answer::ok(json!({"value": rows, "nextLink": null})))
+    }
+}
+
+/// Name and id of the row of a family, `home` being the usages of a subscription, workspace or compute.
+fn family_row(home: &str, family: &str) -> (String, String) {
+    let name = format!("{} Cluster Dedicated vCPUs", family_name(family));
+    let id = format!("{home}/{}", name.replace(' ', "_"));
+    (name, id)
+}
+
+/// What workspaces take of a family, each with its computes, as the specification's example has them.
+fn add_rows_of_workspaces(transaction: &Transaction<'_>, family: &str, rows: &mut Vec<Value>) {
+    let physics = &transaction.state.physics;
+    let mut workspace = "";
+    for (key, pool) in &physics.pools {
+        let machine = &pool.machine;
+        let Some(compute) = transaction.state.documents.by_key(key) else {
+            continue;
+        };
+        if machine.low_priority || machine.family != family {
+            continue;
+        }
+        let limit = physics.quota.workspace_limit(&machine.workspace, family);
+        if workspace != machine.workspace {
+            workspace = &machine.workspace;
+            let mut home = compute.id.clone();
+            home.segments.truncate(1);
+            let (name, id) = family_row(&format!("{home}/usages"), family);
+            let used = physics.quota.used_of_workspace(workspace, family);
+            rows.push(row(&id, "workspaces", &name, used, limit));
+        }
+        let (name, id) = family_row(&format!("{}/usages", compute.id), family);
+        let used = machine.cores.saturating_mul(pool.nodes.len() as u64);
+        rows.push(row(&id, "workspaces/computes", &name, used, limit));
     }
 }
 

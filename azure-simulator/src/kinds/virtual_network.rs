@@ -13,18 +13,21 @@ use crate::kinds::body_checks::{Form, check_forms, checked_tags, location_of, on
 use crate::kinds::network_operation::{begin_deletion, begin_write, patch_tags};
 use crate::kinds::network_request::{invalid_name, is_going, overwritten, to_be_deleted};
 use crate::kinds::network_state::{
-    check_idle, check_ranges, check_unused, new_etag, prefixes, set_state, subnet_prefixes,
-    subnets_of,
+    check_idle, check_prefixes_stay, check_ranges, check_unused, new_etag, prefixes, set_state,
+    subnet_prefixes, subnets_of,
 };
 use crate::kinds::{Kind, NETWORK_VERSIONS, network_security_group, peering, subnet};
 use crate::physics::Event;
 use crate::resource_id::ResourceId;
+use crate::world::World;
+
+const TYPE: &str = "Microsoft.Network/virtualNetworks";
 
 pub(crate) struct VirtualNetwork;
 
 impl Kind for VirtualNetwork {
     fn resource_type(&self) -> &'static str {
-        "Microsoft.Network/virtualNetworks"
+        TYPE
     }
 
     fn api_versions(&self) -> &'static [&'static str] {
@@ -73,7 +76,7 @@ impl Kind for VirtualNetwork {
             ],
             "a virtual network",
         )?;
-        let wanted = Wanted::read(&request.id, body)?;
+        let wanted = Wanted::read(&transaction.settings.world, &request.id, body)?;
         let existing = overwritten(transaction, request, &request.id)?;
         let id = existing
             .as_ref()
@@ -84,6 +87,7 @@ impl Kind for VirtualNetwork {
             let own = id.child("subnets", Some(name));
             network_security_group::check_named(transaction, &own, properties)?;
             subnet::check_delegations(transaction, &own, properties)?;
+            check_prefixes_stay(transaction, &own, properties)?;
         }
         let names: Vec<String> = wanted
             .subnets
@@ -175,9 +179,9 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(id: &ResourceId, body: &Value) -> Result<Self, ArmError> {
+    fn read(world: &World, id: &ResourceId, body: &Value) -> Result<Self, ArmError> {
         check_name(id.name())?;
-        let location = location_of(body)?;
+        let location = location_of(world, body, TYPE)?;
         let properties = &body["properties"];
         only_known(
             properties,
@@ -198,10 +202,18 @@ impl Wanted {
             properties,
             &[
                 ("addressSpace", Form::Object),
-                ("subnets", Form::List),
-                ("virtualNetworkPeerings", Form::List),
+                ("dhcpOptions", Form::Object),
+                ("subnets", Form::Objects),
+                ("virtualNetworkPeerings", Form::Objects),
+                ("enableDdosProtection", Form::Flag),
+                ("encryption", Form::Object),
             ],
             "a virtual network's properties",
+        )?;
+        only_known(
+            &properties["addressSpace"],
+            &["addressPrefixes"],
+            "an address space",
         )?;
         let space = prefixes(&properties["addressSpace"]["addressPrefixes"], id.name())?;
         if space.is_empty() {
@@ -214,6 +226,11 @@ impl Wanted {
         let mut subnets: Vec<(String, Value)> = Vec::new();
         let mut taken = Vec::new();
         for item in properties["subnets"].as_array().into_iter().flatten() {
+            only_known(
+                item,
+                &["id", "name", "type", "etag", "properties"],
+                "a subnet",
+            )?;
             let name = item["name"].as_str().unwrap_or_default();
             subnet::check_name(name)?;
             subnet::check_properties(&item["properties"])?;
@@ -243,7 +260,7 @@ impl Wanted {
         let mut body = json!({
             "id": id.to_string(),
             "name": id.name(),
-            "type": "Microsoft.Network/virtualNetworks",
+            "type": TYPE,
             "etag": new_etag(),
             "location": self.location,
             "tags": self.tags,

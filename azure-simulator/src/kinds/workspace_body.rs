@@ -212,11 +212,8 @@ fn check_put(settings: &Settings, given: &Value) -> Result<(), ArmError> {
             "A workspace of the kind '{kind}'"
         )));
     }
-    let (wanted, offered) = (location_of(given)?, &settings.world.location);
-    if wanted.eq_ignore_ascii_case(offered) {
-        return Ok(());
-    }
-    Err(ArmError::location_not_available(wanted, TYPE, offered))
+    location_of(&settings.world, given, TYPE)?;
+    Ok(())
 }
 
 /// Puts what was given into a body; `null` says nothing.

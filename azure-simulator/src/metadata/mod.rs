@@ -45,13 +45,17 @@ pub(crate) async fn serve(azure: Arc<Azure>) {
     }
 }
 
-/// Who does not know the service is refused: a header that no browser or proxy adds.
-fn check(headers: &HeaderMap) -> Result<(), Answer> {
+/// Who does not know the service is refused: a header that no browser or proxy adds, and a version.
+fn check(headers: &HeaderMap, uri: &Uri) -> Result<Query, Answer> {
     let given = headers.get("metadata").map(http::HeaderValue::as_bytes);
-    if given.is_some_and(|value| value.eq_ignore_ascii_case(b"true")) {
-        return Ok(());
+    if given.is_none_or(|value| !value.eq_ignore_ascii_case(b"true")) {
+        return Err(refused("Required metadata header not specified"));
     }
-    Err(refused("Required metadata header not specified"))
+    let query = Query::parse(uri.query().unwrap_or_default());
+    if query.get("api-version").is_none_or(str::is_empty) {
+        return Err(refused("Required query variable 'api-version' is missing"));
+    }
+    Ok(query)
 }
 
 fn refused(description: &str) -> Answer {
@@ -62,17 +66,17 @@ fn refused(description: &str) -> Answer {
 /// `GET /metadata/identity/oauth2/token`; the control port has it too, for clients that can be told
 /// another address.
 pub(crate) async fn token(State(azure): State<Arc<Azure>>, headers: HeaderMap, uri: Uri) -> Answer {
-    if let Err(answer) = check(&headers) {
-        return answer;
-    }
-    let query = Query::parse(uri.query().unwrap_or_default());
+    let query = match check(&headers, &uri) {
+        Ok(query) => query,
+        Err(answer) => return answer,
+    };
     let now = azure.clock.now().timestamp;
     entra::managed_identity_token(&azure, &query, now).unwrap_or_else(|problem| refused(&problem))
 }
 
-async fn scheduled_events(State(azure): State<Arc<Azure>>, headers: HeaderMap) -> Answer {
-    match check(&headers) {
-        Ok(()) => Answer::ok(azure.transact(|transaction| transaction.scheduled_events())),
+async fn scheduled_events(State(azure): State<Arc<Azure>>, headers: HeaderMap, uri: Uri) -> Answer {
+    match check(&headers, &uri) {
+        Ok(_) => Answer::ok(azure.transact(|transaction| transaction.scheduled_events())),
         Err(answer) => answer,
     }
 }
@@ -82,8 +86,9 @@ async fn name(
     State(azure): State<Arc<Azure>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Response {
-    if let Err(answer) = check(&headers) {
+    if let Err(answer) = check(&headers, &uri) {
         return answer.into_response();
     }
     let keepers = azure.transact(|transaction| caller::keepers(transaction));

@@ -43,9 +43,16 @@ impl Transaction<'_> {
             Some(JobStatus::CancelRequested) => true,
             Some(_) => {
                 self.set_status(key, JobStatus::CancelRequested);
-                let fault = self.consequence.take();
-                let hangs = self.settings.world.cancel.hangs
-                    || fault == Some(Consequence::Operation(Fate::NeverEnds));
+                let mut hangs = self.settings.world.cancel.hangs;
+                match self.consequence.take() {
+                    Some(Consequence::Operation(Fate::NeverEnds)) => hangs = true,
+                    Some(Consequence::Operation(Fate::Unavailable { polls })) => {
+                        if let Some(run) = self.state.physics.runs.get_mut(key) {
+                            run.unavailable_polls = polls;
+                        }
+                    }
+                    other => self.consequence = other,
+                }
                 if !hangs {
                     let seconds = self.settings.world.timings.cancel_seconds;
                     let run = key.to_owned();

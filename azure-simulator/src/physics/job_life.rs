@@ -12,8 +12,9 @@ use crate::world::Jobs;
 impl Transaction<'_> {
     /// Takes a new run in; everything else follows by itself.
     pub(crate) fn submit(&mut self, key: String, mut run: Run) {
-        if let Some(Consequence::HeldInQueue(problem)) = self.consequence.take() {
-            run.held = Some(problem);
+        match self.consequence.take() {
+            Some(Consequence::HeldInQueue(problem)) => run.held = Some(problem),
+            other => self.consequence = other,
         }
         self.state.physics.runs.insert(key.clone(), run);
         let seconds = self.settings.world.timings.job_start_seconds;

@@ -192,14 +192,17 @@ impl Transaction<'_> {
     }
 
     /// What the metadata service of a node's pool tells to come (`/metadata/scheduledevents`).
-    pub(crate) fn scheduled_events(&self) -> Value {
+    /// Its incarnation is another one whenever the events are others.
+    pub(crate) fn scheduled_events(&mut self) -> Value {
         let mut events = Vec::new();
         let nodes = self.state.physics.pools.values().flat_map(|p| &p.nodes);
         for node in nodes {
             if let Some(due) = node.eviction {
                 let left = due.saturating_sub(self.now.elapsed).as_secs();
                 let left = i64::try_from(left).unwrap_or(i64::MAX);
-                let at = self.now.timestamp + jiff::SignedDuration::from_secs(left);
+                let left = jiff::SignedDuration::from_secs(left);
+                let now = self.now.timestamp;
+                let at = now.saturating_add(left).unwrap_or(now);
                 events.push(json!({
                     "EventId": uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, node.id.as_bytes()),
                     "EventStatus": "Scheduled",
@@ -213,6 +216,15 @@ impl Transaction<'_> {
                 }));
             }
         }
-        json!({"DocumentIncarnation": events.len(), "Events": events})
+        let ids: Vec<Value> = events
+            .iter()
+            .map(|event| event["EventId"].clone())
+            .collect();
+        let (incarnation, told) = &mut self.state.physics.events_told;
+        if *told != ids {
+            *incarnation += 1;
+            *told = ids;
+        }
+        json!({"DocumentIncarnation": incarnation, "Events": events})
     }
 }

@@ -130,6 +130,11 @@ impl Quota {
         self.dedicated.get(family).copied().unwrap_or_default()
     }
 
+    pub(crate) fn used_of_workspace(&self, workspace: &str, family: &str) -> u64 {
+        let part = (workspace.to_owned(), family.to_owned());
+        self.of_workspaces.get(&part).copied().unwrap_or_default()
+    }
+
     pub(crate) fn used_dedicated(&self) -> u64 {
         self.dedicated.values().sum()
     }
@@ -157,7 +162,7 @@ impl Quota {
                     .get(&part)
                     .copied()
                     .unwrap_or(u64::MAX),
-                self.of_workspaces.get(&part).copied().unwrap_or_default(),
+                self.used_of_workspace(&machine.workspace, &machine.family),
             ),
             (
                 "total".to_owned(),

@@ -166,6 +166,8 @@ pub(crate) struct Run {
     pub(crate) timeout_seconds: Option<f64>,
     /// It never gets a node, because of this: a fault wants it so.
     pub(crate) held: Option<Problem>,
+    /// How often polling its cancel is still answered 503.
+    pub(crate) unavailable_polls: u32,
     pub(crate) error: Option<Value>,
     /// What its own code warned of, as run history shows it.
     pub(crate) warnings: Vec<Value>,

@@ -200,6 +200,31 @@ async fn what_a_compute_cannot_be_is_refused() {
     })
     .await;
     assert!(message.contains("vmSize"), "{message}");
+    let message = refused("pool", &|body| {
+        body["properties"]["disableLocalAuth"] = json!(true);
+    })
+    .await;
+    assert!(message.contains("disableLocalAuth"), "{message}");
+    let message = refused("pool", &|body| {
+        body["properties"]["properties"]["remoteLoginPortPublicAccess"] = json!("Disabled");
+    })
+    .await;
+    assert!(message.contains("remoteLogin"), "{message}");
+}
+
+#[tokio::test]
+async fn a_compute_may_be_put_as_it_was_read() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    let read = azure.compute("pool").await;
+    let path = azure.ml("computes/pool");
+    azure.put(&path, read.clone()).await.expect(201);
+    let again = azure.compute("pool").await;
+    let pool = |compute: &Value| {
+        let mut pool = compute["properties"]["properties"].clone();
+        pool["allocationStateTransitionTime"] = Value::Null;
+        pool
+    };
+    assert_eq!(pool(&again), pool(&read));
 }
 
 #[tokio::test]

@@ -205,6 +205,32 @@ async fn a_well_signed_token_that_is_too_old_too_young_or_for_others_does_not_co
 }
 
 #[tokio::test]
+async fn a_managed_identity_is_one_that_is_known_or_none_is_had() {
+    let azure = Azure::without_delays().await;
+    let id = azure.simulator.env()["AZURE_CLIENT_ID"].clone();
+    let version = "api-version=2018-02-01";
+    for (query, status) in [
+        (version.to_owned(), 200),
+        (format!("{version}&client_id={id}"), 200),
+        (format!("{version}&object_id={id}"), 200),
+        (format!("{version}&client_id=nobody"), 400),
+        (format!("{version}&object_id=nobody"), 400),
+        (format!("{version}&msi_res_id=/subscriptions/s"), 400),
+        (format!("{version}&client_id={id}&object_id={id}"), 400),
+        ("api-version=2001-01-01".to_owned(), 400),
+        (String::new(), 400),
+    ] {
+        let url = format!(
+            "{}/metadata/identity/oauth2/token?resource=https://management.azure.com&{query}",
+            azure.simulator.control_url()
+        );
+        let request = azure.http.get(url).header("Metadata", "true");
+        let reply = Reply::of(request.send().await.unwrap()).await;
+        assert_eq!(reply.status, status, "{query}: {}", reply.text);
+    }
+}
+
+#[tokio::test]
 async fn keys_that_check_no_signature_are_no_world() {
     for keys in [
         json!([]),

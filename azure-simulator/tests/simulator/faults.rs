@@ -325,6 +325,50 @@ async fn a_cancel_can_hang_until_the_compute_goes() {
 }
 
 #[tokio::test]
+async fn a_cancel_can_be_hard_to_ask() {
+    let azure = by_hand(Timings::none()).await.with_pool(1).await;
+    azure.submit("j1", "sleep 1000").await;
+    let unavailable = FaultAction::UnavailableOperation { polls: 2 };
+    let fault = Fault::once("POST", "/cancel", unavailable);
+    azure.simulator.fault(fault);
+    let reply = azure.post(&azure.ml("jobs/j1/cancel")).await.expect(202);
+    azure.advance(0).await;
+    let url = reply.header("location");
+    azure.get(url).await.expect(503);
+    azure.get(url).await.expect(503);
+    azure.get(url).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_fault_that_strikes_and_changes_nothing_is_told() {
+    let azure = Azure::without_delays().await.with_pool(1).await;
+    let run = format!("/history/v1.0{}/runs/none", azure.workspace);
+    for (method, path) in [
+        (Method::PUT, azure.ml("jobs/j1")),
+        (Method::GET, azure.ml("computes/pool")),
+        (Method::GET, run),
+    ] {
+        let body = (method == Method::PUT).then(|| azure.job_body("true"));
+        let fault = Fault::once(method.as_str(), "", FaultAction::HangOperation);
+        azure.simulator.fault(fault);
+        azure.send(method, &path, body).await;
+    }
+    let fault = Fault::once("PUT", "/computes/", FaultAction::HangOperation);
+    azure.simulator.fault(fault);
+    azure
+        .put(&azure.ml("computes/other"), pool_body(1))
+        .await
+        .expect(201);
+    let faults = azure.control(Method::GET, "/faults", None).await.body;
+    let told = |field: &str| -> Vec<Value> {
+        let faults = faults.as_array().unwrap().iter();
+        faults.map(|fault| fault[field].clone()).collect()
+    };
+    assert_eq!(told("struck"), [1, 1, 1, 1]);
+    assert_eq!(told("unused"), [1, 1, 1, 0]);
+}
+
+#[tokio::test]
 async fn every_cancel_hangs_in_a_world_that_says_so() {
     let mut world = World::default().without_delays();
     world.cancel.hangs = true;

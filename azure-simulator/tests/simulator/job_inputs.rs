@@ -269,6 +269,15 @@ async fn assets_keep_what_they_stand_for() {
     assert_eq!(changed["properties"]["tags"], json!({"made-by": "2"}));
     let other = azure.put(&path, body("https://x/b", "1")).await.expect(422);
     assert_eq!(other.code(), "UserError");
+    // Nor what the OpenAPI lets nobody update, which was passed over.
+    for (field, value) in [
+        ("properties", json!({"a": "b"})),
+        ("isAnonymous", json!(true)),
+    ] {
+        let mut kept = body("https://x/a", "1");
+        kept["properties"][field] = value;
+        azure.put(&path, kept).await.expect(422);
+    }
     azure
         .put(&azure.ml("data/noaa/versions/2"), body("https://x/b", "1"))
         .await

@@ -194,6 +194,22 @@ async fn usages_tell_the_limits_and_what_is_used() {
         row("Standard DSv2 Family Cluster Dedicated vCPUs"),
         (Some(4), Some(40))
     );
+    for (kind, home) in [
+        ("workspaces", azure.workspace.clone()),
+        (
+            "workspaces/computes",
+            format!("{}/computes/pool", azure.workspace),
+        ),
+    ] {
+        let kind = format!("Microsoft.MachineLearningServices/{kind}/usages");
+        let rows = usages["value"].as_array().unwrap();
+        let rows: Vec<&Value> = rows.iter().filter(|row| row["type"] == kind).collect();
+        assert_eq!(rows.len(), 1, "{kind}");
+        let id = format!("{home}/usages/Standard_DSv2_Family_Cluster_Dedicated_vCPUs");
+        assert_eq!(rows[0]["id"], id);
+        let used = (&rows[0]["currentValue"], &rows[0]["limit"]);
+        assert_eq!(used, (&json!(4), &json!(40)));
+    }
     for wrong in [json!({"cores": 1}), json!({"clusters": -1})] {
         azure.tell("/quota", wrong).await.expect(400);
     }

@@ -108,9 +108,11 @@ async fn a_scheduled_event_tells_of_a_preemption_before_it_comes() {
     azure.lose("preempt", body).await.expect(204);
     let events = async || {
         let reply = azure.control(Method::GET, "/scheduledevents", None).await;
-        reply.expect(200).body["Events"].clone()
+        let body = reply.expect(200).body;
+        (body["Events"].clone(), body["DocumentIncarnation"].clone())
     };
-    let told = events().await;
+    let (told, incarnation) = events().await;
+    assert_eq!(events().await.1, incarnation, "nothing is new");
     assert_eq!(told[0]["EventType"], "Preempt");
     assert_eq!(told[0]["Resources"], json!([azure.nodes()[0]["id"]]));
     let not_before = jiff::fmt::rfc2822::parse(told[0]["NotBefore"].as_str().unwrap()).unwrap();
@@ -123,7 +125,16 @@ async fn a_scheduled_event_tells_of_a_preemption_before_it_comes() {
     assert_eq!(status(&azure.job("j1").await), "Running");
     azure.advance(1).await;
     assert_eq!(status(&azure.job("j1").await), "Queued");
-    assert_eq!(events().await, json!([]));
+    // Another one in its place is told to who compares the incarnations alone.
+    azure.advance(1000).await;
+    assert_eq!(status(&azure.job("j1").await), "Running");
+    let body = json!({"notice_seconds": 30});
+    azure.lose("preempt", body).await.expect(204);
+    let (another, later) = events().await;
+    assert_ne!(another[0]["Resources"], told[0]["Resources"]);
+    assert_ne!(later, incarnation);
+    azure.advance(30).await;
+    assert_eq!(events().await.0, json!([]));
 }
 
 #[tokio::test]

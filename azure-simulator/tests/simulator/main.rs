@@ -15,6 +15,7 @@ mod jobs;
 mod limits;
 mod lists;
 mod losses;
+mod malformed;
 mod meter;
 mod namespace;
 mod network;

@@ -18,7 +18,7 @@ const ROUTES: &str = "ip link set lo up && ip route add local 10.20.0.0/22 dev l
 
 /// A job that says the name by which its node is called.
 const WHO_AM_I: &str = "python3 -c \"import urllib.request as u; \
-    request = u.Request('http://169.254.169.254/metadata/instance/compute/name?format=text', \
+    request = u.Request('http://169.254.169.254/metadata/instance/compute/name?api-version=2021-02-01&format=text', \
     headers={'Metadata': 'true'}); \
     print('name', u.build_opener(u.ProxyHandler({})).open(request).read().decode())\"; sleep 1000";
 
@@ -95,12 +95,15 @@ async fn inside_a_namespace() {
     let id = own["id"].as_str().unwrap();
     assert_eq!(log.trim(), format!("name {id}"));
     assert_eq!(own["address"], "10.20.0.5");
-    metadata(&azure, "/instance/compute/name").await.expect(404);
+    let name = "/instance/compute/name?api-version=2021-02-01";
+    metadata(&azure, name).await.expect(404);
     azure.simulator.set_pace(azure_simulator::Pace::Manual);
     let notice = json!({"notice_seconds": 30});
     let path = format!("/nodes/{id}/preempt");
     azure.tell(&path, notice).await.expect(204);
-    let told = metadata(&azure, "/scheduledevents").await.expect(200).body;
+    metadata(&azure, "/scheduledevents").await.expect(400);
+    let events = "/scheduledevents?api-version=2020-07-01";
+    let told = metadata(&azure, events).await.expect(200).body;
     assert_eq!(told["Events"][0]["Resources"], json!([id]));
 
     // A managed identity signs in.
