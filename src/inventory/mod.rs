@@ -168,11 +168,17 @@ impl AzureSight {
         self.view.doubt(&self.cluster);
     }
 
-    /// The nodes of a pool, as they were when this head was first asked about.
-    pub async fn pool_nodes(&self, pool: &ResourceId, head: &str) -> Lookup<Vec<PoolNode>> {
+    /// The nodes of a pool, as they were when this head was asked about, with the address that it had published.
+    pub async fn pool_nodes(
+        &self,
+        pool: &ResourceId,
+        head: &str,
+        published: Option<&str>,
+    ) -> Lookup<Vec<PoolNode>> {
         let question = Question::Nodes {
             pool: pool.clone(),
             head: head.to_owned(),
+            published: published.map(str::to_owned),
         };
         match self.view.answer(&self.cluster, &question).await {
             Lookup::Present(Answer::Nodes(nodes)) => Lookup::Present(nodes),

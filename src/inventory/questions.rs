@@ -18,8 +18,12 @@ const LOG_TAIL: usize = 1024;
 /// Something to ask about one job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Question {
-    /// The nodes of this pool, once this head runs there.
-    Nodes { pool: ResourceId, head: String },
+    /// The nodes of this pool, once this head runs there and has published this address, or none.
+    Nodes {
+        pool: ResourceId,
+        head: String,
+        published: Option<String>,
+    },
     /// Why this job failed, of the data plane that this URL leads to.
     Failure {
         workspace: ResourceId,

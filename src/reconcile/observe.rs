@@ -386,9 +386,15 @@ impl Reader<'_> {
             observed,
             lineup: Some(lineup),
         };
-        if SchedulerStage::of(&scene, lineup).needs_nodes(&scene) {
+        let stage = SchedulerStage::of(&scene, lineup);
+        if stage.needs_nodes(&scene) {
+            let published = match &stage {
+                SchedulerStage::Doubted(address) => Some(address.scheduler.as_str()),
+                _ => None,
+            };
             let head = cluster.place.identity.job_id(lineup.head.name());
-            observed.pool_nodes = self.sight.pool_nodes(&cluster.place.compute, &head).await;
+            let pool = &cluster.place.compute;
+            observed.pool_nodes = self.sight.pool_nodes(pool, &head, published).await;
         }
     }
 

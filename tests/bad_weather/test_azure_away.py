@@ -80,7 +80,7 @@ def test_an_azure_that_has_forgotten_everything_gets_everything_again_and_events
     news = [f"{reason}: {note}" for reason, note in stage.events("anchor") - told]
     # What is provisioned within the seconds between two writes of the status is told by its outcome.
     for words in ("SchedulerLost: ", "Ready: SchedulerReady is True", "Ready: Ready is True"):
-        assert any(words in event for event in news), news
+        assert any(words in event for event in news), "\n".join(news)
     stage.until_gone("anchor")
     world = stage.azure.world()
     assert not world["computes"] and not world["networks"]

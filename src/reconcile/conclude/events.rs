@@ -288,7 +288,8 @@ fn unroutable(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event
     (!has_service && address(outcome.before).as_deref() != Some(&now)).then(|| Event {
         warning: false,
         reason: Reason::Ready,
-        action: "Connect",
+        // Not that of the condition: Kubernetes counts events of one reason and action as one, and drops what they say.
+        action: "Route",
         note: format!("Kubernetes takes no endpoint for {now}, so the Service has none: clients on that machine use status.scheduler.address"),
     })
 }
