@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use azure_simulator::{Jobs, World};
+
 use dask_azureml_operator::sweep::{OrphanPolicy, SweepSettings};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -126,4 +128,61 @@ fn instance(line: &Line) -> String {
     let world = line.azure.world();
     let tag = &world["computes"][0]["tags"]["dask-azureml-instance"];
     tag.as_str().expect("a tag of the operator").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_job_that_has_ended_and_was_followed_is_archived_and_its_number_not_used_again() {
+    let world = World {
+        jobs: Jobs::Pretend,
+        ..World::default().without_delays()
+    };
+    let mut line = Line::without_operator(world).await;
+    line.take_time_into_our_hands();
+    line.set_sweep(SweepSettings {
+        interval: Duration::from_secs(600),
+        ..sweep(OrphanPolicy::Report)
+    });
+    line.start_operator();
+    line.apply(&line.manifest("tidy", 1)).await;
+    line.wait_until_ready("tidy").await;
+    let jobs = |suffix: &'static str| {
+        let world = line.azure.world();
+        let jobs = world["jobs"].as_array().cloned().unwrap_or_default();
+        jobs.into_iter().find(move |job| {
+            job["name"]
+                .as_str()
+                .is_some_and(|name| name.ends_with(suffix))
+        })
+    };
+    let worker = jobs("-w00-1").expect("the worker's job");
+    let control = line.azure.control_url();
+    let url = format!(
+        "{}/pretend/{}",
+        control.trim_end_matches('/'),
+        worker["name"].as_str().expect("a name")
+    );
+    let ended = reqwest::Client::new()
+        .post(url)
+        .json(&json!({"exit": 1}))
+        .send()
+        .await;
+    assert!(ended.is_ok_and(|answer| answer.status().is_success()));
+    line.hurry(300);
+    wait_for("the job that was followed is archived", async || {
+        let (first, second) = (jobs("-w00-1"), jobs("-w00-2"));
+        let is_archived = first.as_ref().is_some_and(|job| job["archived"] == true);
+        (is_archived && second.is_some())
+            .then_some(())
+            .ok_or(format!("{first:?} {second:?}"))
+    })
+    .await;
+    let second = jobs("-w00-2").expect("the job that followed");
+    assert_eq!(
+        (&second["archived"], &second["status"]),
+        (&json!(false), &json!("Running"))
+    );
+    line.wait_until_ready("tidy").await;
+    let submitted = line.azure_writes();
+    let submitted = submitted.iter().filter(|write| write.ends_with("-w00-1"));
+    assert_eq!(submitted.count(), 1);
 }
