@@ -44,6 +44,16 @@ pub(crate) struct Refusal {
     pub(crate) wait: Duration,
 }
 
+impl Refusal {
+    /// Of one whom nobody lets through any more.
+    fn at_once() -> Self {
+        Self {
+            before: 0,
+            wait: Duration::ZERO,
+        }
+    }
+}
+
 impl Budgets {
     #[must_use]
     pub fn new(clock: Clock, observer: Arc<dyn RequestObserver>) -> Self {
@@ -130,17 +140,22 @@ struct State {
     is_driven: bool,
 }
 
-/// A request's place before a gate; one that is let go of is free.
+/// A request's place before a gate; one that is let go of is free, unless it is kept.
 struct Place<'a> {
     gate: &'a Arc<Gate>,
     ticket: Ticket,
     turn: oneshot::Receiver<Slot>,
+    /// The place is there for the next request, which may hold it already.
+    is_kept: bool,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         let mut state = lock(&self.gate.state);
-        // Not there any more if its turn has come, or if it is kept.
+        // Not there any more if its turn has come.
         if state.waiting.remove(&self.ticket).is_some() {
             state.allowance.forget(self.ticket);
             drop(state);
@@ -160,16 +175,13 @@ impl Gate {
             self.keep_driven();
             tokio::select! {
                 biased;
-                Ok(slot) = &mut place.turn => return Ok(slot),
+                turn = &mut place.turn => return turn.map_err(|_| Refusal::at_once()),
                 () = self.clock.sleep(PATIENCE) => {}
             }
         }
-        let Some(refusal) = self.postpone(place.ticket) else {
+        let Some(refusal) = self.postpone(&mut place) else {
             // Its turn came just now.
-            return (&mut place.turn).await.map_err(|_| Refusal {
-                before: 0,
-                wait: Duration::ZERO,
-            });
+            return (&mut place.turn).await.map_err(|_| Refusal::at_once());
         };
         self.observer.request_postponed(errand.lane, self.operation);
         Err(refusal)
@@ -184,6 +196,7 @@ impl Gate {
             gate: self,
             ticket,
             turn,
+            is_kept: false,
         }
     }
 
@@ -194,7 +207,8 @@ impl Gate {
     }
 
     /// Lets one go away whose place is kept; nothing if its turn has come.
-    fn postpone(&self, ticket: Ticket) -> Option<Refusal> {
+    fn postpone(&self, place: &mut Place<'_>) -> Option<Refusal> {
+        let ticket = place.ticket;
         let now = self.clock.elapsed();
         let mut state = lock(&self.state);
         let estimate = state.allowance.estimate(ticket, now);
@@ -202,6 +216,7 @@ impl Gate {
             return None;
         }
         state.waiting.remove(&ticket);
+        place.is_kept = true;
         drop(state);
         self.changed.notify_one();
         Some(Refusal {

@@ -174,3 +174,24 @@ async fn principals_and_subscriptions_have_budgets_of_their_own_and_idle_ones_ar
     scene.budgets.gates(&other, "b");
     assert_eq!(lock(&scene.budgets.0.gates).len(), 1);
 }
+
+#[tokio::test]
+async fn who_was_sent_away_takes_nothing_from_who_came_for_the_place_meanwhile() {
+    let scene = Scene::new();
+    scene.write("10").await;
+    let gates = scene.budgets.gates(&scene.principal, "0");
+    let gate = &gates[WRITE as usize];
+    let errand = Errand {
+        lane: Lane::UserChange,
+        cluster: Some("one".into()),
+    };
+    let mut sent_away = gate.enter(&errand);
+    assert!(gate.postpone(&mut sent_away).is_some());
+    // The next request of the cluster comes before the first has quite gone.
+    let mut came = gate.enter(&errand);
+    assert_eq!(came.ticket, sent_away.ticket);
+    drop(sent_away);
+    scene.hand.advance(Duration::from_secs(60));
+    gate.let_through();
+    assert!(came.turn.try_recv().is_ok());
+}
