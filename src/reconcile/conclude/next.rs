@@ -64,7 +64,8 @@ pub(super) fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
         .map(|at| Duration::try_from(at.duration_since(outcome.now)).unwrap_or_default())
         .chain(turns)
         .min();
-    let waits_for_itself = !outcome.plan.waits.is_empty() || outcome.plan.is_settled();
+    let plan = outcome.plan;
+    let waits_for_itself = !plan.waits.is_empty() || !plan.held_up.is_empty() || plan.is_settled();
     Next::After(match due {
         Some(due) if !waits_for_itself => due.max(QUICKEST),
         Some(due) => due.min(moving).max(QUICKEST),

@@ -4,7 +4,7 @@ use super::Outcome;
 use super::conditions::{Verdict, held};
 use crate::api::{ConditionStatus, ConditionType, Reason};
 use crate::lookup::Trouble;
-use crate::reconcile::plan::{Finding, Response, held_up};
+use crate::reconcile::plan::{Finding, Response, Step, held_up};
 use crate::reconcile::validate::Wanted;
 
 /// `troubles`: all that stands in the way, by stage.
@@ -39,16 +39,9 @@ pub(super) fn stage_verdict(
         );
     }
     let wait = outcome.plan.waits.iter().find(|wait| wait.stage == stage);
-    let step = outcome
-        .plan
-        .steps
-        .iter()
-        .find(|step| step.stage == stage && step.action.provisions());
-    let withheld = outcome
-        .plan
-        .withheld
-        .iter()
-        .find(|step| step.stage == stage && step.action.provisions());
+    let done = of_stage(&outcome.plan.steps, stage);
+    let step = done.or_else(|| of_stage(&outcome.plan.held_up, stage));
+    let withheld = of_stage(&outcome.plan.withheld, stage);
     if let (Some(step), Some(reason)) = (withheld, outcome.plan.withheld_by) {
         let message = format!("{} is not done", step.action);
         return verdict(ConditionStatus::False, reason, message);
@@ -59,7 +52,8 @@ pub(super) fn stage_verdict(
         return verdict(ConditionStatus::False, wait.reason, wait.message.clone());
     }
     if let Some(step) = step {
-        if outcome.acted.was_cut_short() {
+        // Whether what stands in the way was just tried or waits for its next try is no news.
+        if done.is_none() || outcome.acted.was_cut_short() {
             return verdict(ConditionStatus::False, Reason::Pending, held_up(step));
         }
         let found = finding(outcome, stage, &[Response::SetBack, Response::MadeAgain]);
@@ -88,6 +82,12 @@ pub(super) fn stage_verdict(
         || verdict(ConditionStatus::Unknown, Reason::Pending, String::new()),
         Verdict::of,
     )
+}
+
+/// The first of the steps that makes or changes something of this stage.
+fn of_stage(steps: &[Step], stage: ConditionType) -> Option<&Step> {
+    let mut steps = steps.iter();
+    steps.find(|step| step.stage == stage && step.action.provisions())
 }
 
 fn finding<'a>(

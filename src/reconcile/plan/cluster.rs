@@ -216,20 +216,14 @@ fn plan_kinds(scene: &Scene<'_>, plan: &mut Plan, connected: bool, stops: bool) 
         refused |= is_the_clusters_own && share.blocked.iter().any(is_not_ours);
         plan.add(share);
     }
+    // A cluster of which something is refused never runs: what else were made for it would only be left behind.
     if refused {
-        hold_up_from(first, plan);
+        plan.held_up.extend(plan.steps.split_off(first));
     }
 }
 
 fn is_not_ours(blocked: &Blocked) -> bool {
     [Reason::NotOurs, Reason::AlreadyOwned].contains(&blocked.trouble.reason)
-}
-
-/// A cluster of which something is refused never runs: what else were made for it would only be left behind.
-fn hold_up_from(first: usize, plan: &mut Plan) {
-    for step in plan.steps.split_off(first) {
-        plan.hold_up(&step);
-    }
 }
 
 /// What jobs come after besides other kinds: the Secret that holds the head's token.

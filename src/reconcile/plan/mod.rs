@@ -34,6 +34,8 @@ use crate::lookup::Trouble;
 pub struct Plan {
     /// In order. A step that [gates](Step::gates) and fails ends the others.
     pub steps: Vec<Step>,
+    /// What would be done, were not something before it in the way.
+    pub held_up: Vec<Step>,
     pub waits: Vec<Wait>,
     pub blocked: Vec<Blocked>,
     /// Stages of which this look says nothing: what was told of them last still stands.
@@ -119,6 +121,7 @@ impl Plan {
     /// Nothing to do, nothing to wait for, nothing in the way.
     pub fn is_settled(&self) -> bool {
         self.steps.is_empty()
+            && self.held_up.is_empty()
             && self.waits.is_empty()
             && self.blocked.is_empty()
             && self.unseen.is_empty()
@@ -163,9 +166,7 @@ impl Plan {
                     gated |= step.gates;
                     self.block(step.stage, setback.told(usages));
                 }
-                _ if gated && step.action.provisions() => {
-                    self.hold_up(&step);
-                }
+                _ if gated && step.action.provisions() => self.held_up.push(step),
                 _ if gated => {}
                 _ => self.steps.push(step),
             }
@@ -173,34 +174,9 @@ impl Plan {
     }
 }
 
-impl Plan {
-    /// Waits with a step until what stands in the way is gone. It stands where the stage tells what it would tell of the
-    /// step itself while that is tried again (`conclude::stages`), so that nothing is told anew with each try.
-    fn hold_up(&mut self, step: &Step) {
-        let wait = Wait {
-            stage: step.stage,
-            reason: Reason::Pending,
-            message: held_up(step),
-        };
-        let first = self.waits.iter().position(|held| held.stage == step.stage);
-        match first {
-            Some(place)
-                if step.action.writes_azure()
-                    && self.waits[place].reason == Reason::Pending
-                    && !self.waits[place].message.ends_with(HELD_UP) =>
-            {
-                self.waits.insert(place, wait);
-            }
-            _ => self.waits.push(wait),
-        }
-    }
-}
-
-const HELD_UP: &str = " waits until what stands in the way is gone";
-
 /// What a stage says whose step is not done because an earlier one failed.
 pub(super) fn held_up(step: &Step) -> String {
-    format!("{}{HELD_UP}", step.action)
+    format!("{} waits until what stands in the way is gone", step.action)
 }
 
 /// The whole decision.
@@ -251,6 +227,15 @@ impl fmt::Display for Plan {
         }
         for step in &self.withheld {
             writeln!(f, "hold  {step}")?;
+        }
+        for step in &self.held_up {
+            writeln!(
+                f,
+                "wait  {} {}: {}",
+                step.stage,
+                Reason::Pending,
+                held_up(step)
+            )?;
         }
         for wait in &self.waits {
             writeln!(f, "wait  {} {}: {}", wait.stage, wait.reason, wait.message)?;

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::{Round, condition, running, throttled, told, told_of_running};
 use crate::api::{ConditionType, DaskClusterStatus, Reason};
 use crate::lookup::{Lookup, Trouble};
-use crate::reconcile::fixtures::World;
+use crate::reconcile::Setback;
+use crate::reconcile::fixtures::{World, seconds_after_noon};
 
 const STAGES: [ConditionType; 6] = super::super::STAGES;
 
@@ -170,6 +171,22 @@ fn a_stage_whose_step_was_not_reached_says_what_it_waits_behind() {
         message(&status, ConditionType::NetworkReady),
         "PUT VirtualNetwork dask-vnet waits until what stands in the way is gone"
     );
+}
+
+#[test]
+fn what_waits_behind_a_refusal_reads_the_same_while_that_is_tried_again_and_in_between() {
+    let foreign = Trouble::lasting(Reason::ServiceNotOurs, "Service exists");
+    let world = World::empty(|_| {});
+    let tried = Round::of(world.clone()).failing("create Service", foreign.clone());
+    let tried = tried.status();
+    let in_between = world.with(|observed| {
+        let setback = Setback::refused(foreign, 1, seconds_after_noon(30));
+        observed
+            .setbacks
+            .insert("create Service".to_owned(), setback);
+    });
+    let in_between = Round::of(in_between).after(tried.clone()).status();
+    assert_eq!(in_between, tried);
 }
 
 #[test]
