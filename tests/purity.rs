@@ -12,6 +12,7 @@ const PURE: &[&str] = &[
     "src/azure_resources",
     "src/cluster.rs",
     "src/inventory/pace.rs",
+    "src/inventory/picture",
     "src/inventory/picture.rs",
     "src/inventory/wrote.rs",
     "src/kubernetes_children",

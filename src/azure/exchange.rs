@@ -19,7 +19,7 @@ use super::observer::{EndedRequest, RequestObserver};
 use super::retry_after::retry_after;
 use crate::clock::Clock;
 
-/// The largest answer that is read, in bytes. A page of a LIST takes well under 1 MiB.
+/// The largest answer that is read, in bytes. A page of a LIST takes a few MiB: jobs carry what they run.
 const LARGEST_BODY: usize = 32 << 20;
 
 /// What a request needs beside itself.

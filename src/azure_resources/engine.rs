@@ -15,7 +15,7 @@ use super::job::Lineup;
 use super::ownership::{Claim, OWNER};
 use super::{AzureKind, Change, Drift, Health, LeavingRule, Standing, Wanted};
 use crate::api::{ConditionType, DriftPolicy, Reason};
-use crate::azure::ResourceId;
+use crate::azure::{Lane, ResourceId};
 use crate::cluster::Place;
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::{Aftermath, Blocked, Finding, Observed, Response, Step, ValidCluster, Wait};
@@ -303,8 +303,8 @@ fn compare<K: AzureKind>(
         Drift::None => plan.as_wanted.push((one.id.clone(), fingerprint(body))),
         Drift::Update { fields, change } => {
             let differs = fields.join(", ");
-            let why = if !one.was_as_wanted(body) {
-                format!("{differs} differs")
+            let (lane, why) = if !one.was_as_wanted(body) {
+                (Lane::UserChange, format!("{differs} differs"))
             } else if one.scene.cluster.drift_policy == DriftPolicy::Report {
                 return plan
                     .findings
@@ -312,13 +312,14 @@ fn compare<K: AzureKind>(
             } else {
                 plan.findings
                     .push(one.finding::<K>(&fields, Response::SetBack));
-                format!("somebody changed {differs} in Azure")
+                (Lane::Drift, format!("somebody changed {differs} in Azure"))
             };
             let id = one.id.clone();
-            plan.steps.push(match change {
+            let step = match change {
                 Change::Put(body) => Step::put::<K>(id, body, &why).if_unchanged(have),
                 Change::Patch(body) => Step::patch::<K>(id, body, &why),
-            });
+            };
+            plan.steps.push(step.on_lane(lane));
         }
         Drift::Replace { fields } => {
             if one.was_as_wanted(body) {

@@ -41,7 +41,7 @@ type Payer = (Arc<str>, String);
 pub struct Inventory {
     clock: Clock,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
-    views: Mutex<HashMap<Key, Kept>>,
+    views: Mutex<Views>,
     allowances: Mutex<HashMap<Payer, Arc<Mutex<Allowance>>>>,
     workspaces: Mutex<HashMap<ResourceId, Followed>>,
 }
@@ -52,6 +52,13 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 struct Followed {
     access: AzureAccess,
     at: Duration,
+}
+
+/// What is looked at, and by whom.
+#[derive(Default)]
+struct Views {
+    kept: HashMap<Key, Kept>,
+    followed: HashMap<ClusterIdentity, Key>,
 }
 
 struct Kept {
@@ -92,8 +99,15 @@ impl Inventory {
         lock(&self.workspaces).insert(workspace.clone(), followed);
         let key = (access.principal.clone(), workspace.clone());
         let mut views = lock(&self.views);
-        views.retain(|held, kept| *held == key || kept.view.forget(|other| other == cluster));
-        let kept = views
+        let Views { kept, followed } = &mut *views;
+        let before = followed.insert(cluster.clone(), key.clone());
+        if let Some(before) = before.filter(|before| *before != key)
+            && let Some(held) = kept.get(&before)
+            && !held.view.forget(|other| other == cluster)
+        {
+            kept.remove(&before);
+        }
+        let kept = kept
             .entry(key)
             .or_insert_with(|| self.keep(access, workspace));
         kept.view.follow(cluster, pace);
@@ -105,7 +119,9 @@ impl Inventory {
 
     /// Looks no longer for these clusters.
     pub fn forget(&self, of: impl Fn(&ClusterIdentity) -> bool) {
-        lock(&self.views).retain(|_, kept| kept.view.forget(&of));
+        let mut views = lock(&self.views);
+        views.followed.retain(|cluster, _| !of(cluster));
+        views.kept.retain(|_, kept| kept.view.forget(&of));
     }
 
     /// The workspaces that a cluster has been on lately, and the eyes that saw each last.
@@ -168,7 +184,8 @@ impl AzureSight {
         self.view.doubt(&self.cluster);
     }
 
-    /// The nodes of a pool, as they were when this head was asked about, with the address that it had published.
+    /// The nodes of a pool, as they were when this head was asked about, with the address of the node that it had
+    /// published.
     pub async fn pool_nodes(
         &self,
         pool: &ResourceId,

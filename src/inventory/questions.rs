@@ -14,11 +14,13 @@ use crate::reconcile::{JobFailure, trouble};
 const JOB_LOG: &str = "user_logs/std_log_process_00.txt";
 /// Bytes of a failed job's log that are shown.
 const LOG_TAIL: usize = 1024;
+/// How long a pool is not asked again for a node that it did not have.
+const NOT_FOUND_LASTS: Duration = Duration::from_secs(60);
 
 /// Something to ask about one job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Question {
-    /// The nodes of this pool, once this head runs there and has published this address, or none.
+    /// The nodes of this pool, once this head runs there and has published the address of this node, or none.
     Nodes {
         pool: ResourceId,
         head: String,
@@ -32,18 +34,32 @@ pub(super) enum Question {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
     Nodes(Vec<PoolNode>),
     Failure(JobFailure),
 }
 
 impl Answer {
-    /// How long it is not asked for again, while somebody goes on asking. Why a job failed never changes.
-    fn good_for(&self) -> Duration {
-        match self {
-            Self::Nodes(_) => Duration::from_secs(60),
-            Self::Failure(_) => Duration::MAX,
+    /// How long it is not asked for again, while somebody goes on asking. Why a job failed never changes, nor on which
+    /// node a head runs.
+    fn good_for(&self, question: &Question) -> Duration {
+        let is_found = match (self, question) {
+            (
+                Self::Nodes(nodes),
+                Question::Nodes {
+                    head, published, ..
+                },
+            ) => nodes.iter().any(|node| match published {
+                Some(published) => node.private_ip_address.as_ref() == Some(published),
+                None => node.run_id.as_ref() == Some(head),
+            }),
+            _ => true,
+        };
+        if is_found {
+            Duration::MAX
+        } else {
+            NOT_FOUND_LASTS
         }
     }
 }
@@ -74,17 +90,26 @@ impl Questions {
         now: Duration,
     ) -> (Lookup<Answer>, bool) {
         let key = (cluster.clone(), question.clone());
-        match self.0.get(&key) {
+        match self.0.get_mut(&key) {
             Some(State::UnderWay) => (Lookup::NotAsked, false),
             Some(State::Answered { answer, at }) => {
-                let is_old = now.saturating_sub(*at) > answer.good_for();
+                let is_old = now.saturating_sub(*at) > answer.good_for(question);
+                if is_old {
+                    *at = now;
+                }
                 (Lookup::Present(answer.clone()), is_old)
             }
             Some(State::Failed {
                 trouble,
                 not_before,
                 ..
-            }) => (Lookup::Unavailable(trouble.clone()), now >= *not_before),
+            }) => {
+                let is_due = now >= *not_before;
+                if is_due {
+                    *not_before = now + NOT_FOUND_LASTS;
+                }
+                (Lookup::Unavailable(trouble.clone()), is_due)
+            }
             None => {
                 self.0.insert(key, State::UnderWay);
                 (Lookup::NotAsked, true)
@@ -92,14 +117,23 @@ impl Questions {
         }
     }
 
+    /// Takes note of an answer. Says whether it is news.
     pub(super) fn learn(
         &mut self,
         cluster: &ClusterIdentity,
         question: &Question,
         answer: Result<Answer, Error>,
         now: Duration,
-    ) {
+    ) -> bool {
         let key = (cluster.clone(), question.clone());
+        let before = match self.0.get(&key) {
+            Some(State::Answered { answer, .. }) => Some(answer),
+            _ => None,
+        };
+        let is_news = answer
+            .as_ref()
+            .ok()
+            .is_none_or(|answer| before != Some(answer));
         let state = match answer {
             Ok(answer) => State::Answered { answer, at: now },
             Err(error) => {
@@ -115,6 +149,7 @@ impl Questions {
             }
         };
         self.0.insert(key, state);
+        is_news
     }
 
     pub(super) fn forget(&mut self, of: impl Fn(&ClusterIdentity) -> bool) {
@@ -176,4 +211,51 @@ async fn why_failed(
             .map(|tail| tail.trim().to_owned())
             .filter(|tail| !tail.is_empty()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_is_asked_again_only_as_long_as_it_does_not_have_the_node() {
+        let nodes = |nodes| {
+            let nodes: PoolNodes = serde_json::from_value(json!({ "nodes": nodes })).unwrap();
+            Answer::Nodes(nodes.nodes)
+        };
+        let cluster = ClusterIdentity {
+            namespace: "weather".into(),
+            name: "noaa".into(),
+            uid: "1".into(),
+        };
+        let there = nodes(json!([{"privateIpAddress": "10.0.0.4", "runId": "head-1"}]));
+        for (published, answer, asked_again) in [
+            (Some("10.0.0.4"), there.clone(), false),
+            (Some("10.0.0.9"), there.clone(), true),
+            (None, there, false),
+            (None, nodes(json!([{"privateIpAddress": "10.0.0.4"}])), true),
+        ] {
+            let question = Question::Nodes {
+                pool: "/subscriptions/0".parse().unwrap(),
+                head: "head-1".into(),
+                published: published.map(str::to_owned),
+            };
+            let mut questions = Questions::default();
+            let mut ask = |seconds| {
+                let now = Duration::from_secs(seconds);
+                questions.ask(&cluster, &question, now).1
+            };
+            assert!(ask(0));
+            questions.learn(&cluster, &question, Ok(answer), Duration::ZERO);
+            let mut ask = |seconds| {
+                let now = Duration::from_secs(seconds);
+                questions.ask(&cluster, &question, now).1
+            };
+            assert!(!ask(60));
+            assert_eq!(ask(61), asked_again, "{published:?}");
+            assert!(!ask(61), "once");
+        }
+    }
 }

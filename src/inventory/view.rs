@@ -114,9 +114,9 @@ impl View {
     async fn put(&self, cluster: &ClusterIdentity, question: &Question) {
         let answer = question.put_to(&self.access).await;
         let now = self.clock.elapsed();
-        lock(&self.questions).learn(cluster, question, answer, now);
+        let is_news = lock(&self.questions).learn(cluster, question, answer, now);
         self.learned.send_modify(|count| *count += 1);
-        self.tell([cluster.clone()]);
+        self.tell(is_news.then(|| cluster.clone()));
     }
 
     pub(super) fn wrote(

@@ -1,8 +1,5 @@
 //! Step 4: [`Plan`] → [`Acted`]. Executes and decides nothing; what fails becomes a fact.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use futures::StreamExt as _;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -25,6 +22,8 @@ const SIDE_BY_SIDE: usize = 8;
 pub struct Acted {
     pub(super) done: Vec<Step>,
     pub(super) failed: Vec<Failure>,
+    /// What Azure goes on working on, by resource.
+    pub(super) begun: Vec<(ResourceId, Operation)>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +40,7 @@ impl Acted {
     pub(crate) fn taken(steps: Vec<Step>) -> Self {
         Self {
             done: steps,
-            failed: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -54,8 +53,8 @@ impl Acted {
             next_try: None,
         };
         Self {
-            done: Vec::new(),
             failed: vec![failure],
+            ..Self::default()
         }
     }
 
@@ -89,8 +88,6 @@ pub(super) struct Hands<'a> {
     pub kubernetes: &'a ClusterWriter<'a>,
     pub azure: Option<&'a Azure>,
     pub poller: &'a crate::dask::Poller,
-    /// Takes the operations that writes begin.
-    pub operations: &'a Mutex<BTreeMap<ResourceId, Operation>>,
 }
 
 /// Gates one after the other, then everything else in order, with Azure writes of one kind side by side.
@@ -113,7 +110,10 @@ pub(super) async fn act(plan: &Plan, hands: &Hands<'_>) -> Acted {
         let mut stop = false;
         for (step, outcome) in outcomes {
             match outcome {
-                Ok(()) => acted.done.push(step),
+                Ok(begun) => {
+                    acted.begun.extend(begun);
+                    acted.done.push(step);
+                }
                 Err((trouble, retry)) => {
                     let trouble = match &step.remedy {
                         Some(remedy) => trouble.with_remedy(remedy),
@@ -147,13 +147,15 @@ fn may_run_together(one: &Step, other: &Step) -> bool {
     }
 }
 
-type Outcome = Result<(), (Trouble, Retry)>;
+/// The operation that a step has begun in Azure, if any.
+type Outcome = Result<Option<(ResourceId, Operation)>, (Trouble, Retry)>;
 
 impl Hands<'_> {
     async fn take(&self, step: &Step) -> Outcome {
         tracing::info!(step = %step, "acting");
-        let kubernetes = |doing: &str, result: Result<(), kube::Error>| {
-            result.map_err(|error| (trouble::of_kubernetes(doing, &error), Retry::Backoff))
+        let kubernetes = |doing: &str, result: Result<(), kube::Error>| match result {
+            Ok(()) => Ok(None),
+            Err(error) => Err((trouble::of_kubernetes(doing, &error), Retry::Backoff)),
         };
         let doing = step.action.to_string();
         match &step.action {
@@ -175,21 +177,18 @@ impl Hands<'_> {
                     .hold_secret(&secret.name, &secret.uid, false)
                     .await,
             ),
-            Action::CreateChild(child) => self.kubernetes.create(child).await.map_err(|trouble| {
-                let retry = if trouble.lasting {
-                    Retry::Slow
-                } else {
-                    Retry::Backoff
-                };
-                (trouble, retry)
-            }),
+            Action::CreateChild(child) => match self.kubernetes.create(child).await {
+                Ok(()) => Ok(None),
+                Err(trouble) if trouble.lasting => Err((trouble, Retry::Slow)),
+                Err(trouble) => Err((trouble, Retry::Backoff)),
+            },
             Action::UpdateChild(child) => kubernetes(&doing, self.kubernetes.update(child).await),
             Action::DeleteEndpointSlice { name } => {
                 kubernetes(&doing, self.kubernetes.delete_slice(name).await)
             }
             Action::RetireWorkers { count } => {
                 self.poller.retire(self.cluster, *count);
-                Ok(())
+                Ok(None)
             }
             Action::PutAzure { .. }
             | Action::PatchAzure { .. }
@@ -253,28 +252,20 @@ impl Hands<'_> {
                 *api_version,
                 client.post(id, "cancel", api_version, None).await,
             ),
-            _ => return Ok(()),
+            _ => return Ok(None),
         };
-        if let Ok(answer) = &answer
-            && let Some(operation) = &answer.operation
-        {
-            self.operations
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(id.clone(), operation.clone());
-        }
         // One that was not sent changed nothing.
         let is_unsent = |error: &Error| error.class() == Class::OutOfBudget;
         if !answer.as_ref().is_err_and(is_unsent) {
             let left = what_is_left(&step.action, &answer);
             azure.sight.wrote(id, api_version, left);
         }
-        let written = match answer {
+        match answer {
+            Ok(answer) => Ok(answer.operation.map(|operation| (id.clone(), operation))),
             // Who takes away what is gone has done it.
-            Err(error) if error.is_not_found() && !step.action.writes_azure() => Ok(()),
-            answer => answer.map(drop),
-        };
-        written.map_err(|error| (trouble::of_azure(&error), error.retry()))
+            Err(error) if error.is_not_found() && !step.action.writes_azure() => Ok(None),
+            Err(error) => Err((trouble::of_azure(&error), error.retry())),
+        }
     }
 }
 

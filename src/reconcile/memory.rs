@@ -136,6 +136,24 @@ pub struct Begun {
 }
 
 impl ClusterMemory {
+    /// Takes note of the operations that writes have begun, and forgets those of what is looked at no longer.
+    pub fn see_operations(
+        &mut self,
+        begun: Vec<(ResourceId, Operation)>,
+        looked_at: &BTreeMap<ResourceId, Lookup<Value>>,
+    ) {
+        let begun = begun.into_iter().map(|(id, operation)| {
+            let begun = Begun {
+                operation,
+                was_asked: false,
+                error: None,
+            };
+            (id, begun)
+        });
+        self.operations.extend(begun);
+        self.operations.retain(|id, _| looked_at.contains_key(id));
+    }
+
     pub fn operation_facts(&self) -> BTreeMap<ResourceId, OperationFacts> {
         let facts = |begun: &Begun| {
             Some(OperationFacts {

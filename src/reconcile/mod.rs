@@ -26,7 +26,6 @@ pub use act::Acted;
 pub use conclude::{Conclusion, Next};
 pub use error::Error;
 pub use forecast::{Forecast, carry_out, forecast};
-use memory::Begun;
 pub use memory::ClusterMemory;
 pub use observe::identity;
 pub use observed::{
@@ -161,31 +160,14 @@ async fn pipeline(
     for finding in &new_findings {
         context.metrics.count_finding(finding);
     }
-    let operations = Mutex::default();
     let hands = act::Hands {
         cluster: &identity,
         kubernetes: &writer,
         azure: look.azure.as_ref(),
         poller: &context.poller,
-        operations: &operations,
     };
     let mut acted = act::act(&plan, &hands).await;
-    let named = operations
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    memory
-        .operations
-        .extend(named.into_iter().map(|(id, operation)| {
-            let begun = Begun {
-                operation,
-                was_asked: false,
-                error: None,
-            };
-            (id, begun)
-        }));
-    memory
-        .operations
-        .retain(|id, _| look.observed.resources.contains_key(id));
+    memory.see_operations(std::mem::take(&mut acted.begun), &look.observed.resources);
     let now = context.clock.now();
     let reasons = memory
         .setbacks

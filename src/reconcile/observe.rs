@@ -74,7 +74,8 @@ pub(super) async fn observe(
         client: access.client.clone(),
         sight,
     };
-    if memory.doubts {
+    let doubts = std::mem::take(&mut memory.doubts);
+    if doubts {
         azure.sight.doubt();
     }
     let reader = Reader {
@@ -82,6 +83,7 @@ pub(super) async fn observe(
         access: &access,
         sight: &azure.sight,
         memory,
+        doubts,
     };
     match wanted {
         Wanted::Cluster(valid) => reader.look_at_cluster(valid, &mut observed).await,
@@ -221,6 +223,8 @@ pub(super) struct Reader<'a> {
     pub access: &'a AzureAccess,
     pub sight: &'a AzureSight,
     pub memory: &'a mut ClusterMemory,
+    /// Nothing that was read before counts.
+    pub doubts: bool,
 }
 
 impl Reader<'_> {
@@ -314,7 +318,7 @@ impl Reader<'_> {
         }
         let since_change = observed.seen_at.duration_since(self.memory.changed_at);
         let since_change = Duration::try_from(since_change).unwrap_or_default();
-        let at_most_old = match std::mem::take(&mut self.memory.doubts) {
+        let at_most_old = match self.doubts {
             true => Duration::ZERO,
             false if is_awaited => USAGES_LAST,
             false => (since_change / 4).clamp(QUOTA_IS_NEW, QUOTA_IS_OLD),
@@ -389,7 +393,7 @@ impl Reader<'_> {
         let stage = SchedulerStage::of(&scene, lineup);
         if stage.needs_nodes(&scene) {
             let published = match &stage {
-                SchedulerStage::Doubted(address) => Some(address.scheduler.as_str()),
+                SchedulerStage::Doubted(address) => Some(address.head_node.as_str()),
                 _ => None,
             };
             let head = cluster.place.identity.job_id(lineup.head.name());

@@ -61,6 +61,7 @@ impl Preview {
             access: &self.access,
             sight: &sight,
             memory: &mut ClusterMemory::new(self.clock.now()),
+            doubts: false,
         };
         reader.look_at_cluster(&valid, &mut observed).await;
         let unasked = [

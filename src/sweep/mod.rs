@@ -19,7 +19,7 @@ pub use self::findings::OrphanPolicy;
 use self::findings::{Carrier, Findings, Orphan, Pool, What, findings};
 use crate::access::AzureAccess;
 use crate::api::{DaskCluster, Priority, Reason};
-use crate::azure::{ArmClient, Errand, Error, Lane, Listing, ResourceId};
+use crate::azure::{ArmClient, Class, Errand, Error, Lane, Listing, ResourceId};
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::{self, tags_of};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, ComputeHave, Job, VirtualNetwork};
@@ -77,9 +77,16 @@ pub(crate) async fn sweep(context: Arc<Context>, settings: SweepSettings) {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = &*error, %workspace, "a workspace could not be swept");
+                    let waits = error
+                        .downcast_ref::<Error>()
+                        .is_some_and(|error| error.class() == Class::OutOfBudget);
+                    if waits {
+                        tracing::info!(%error, %workspace, "a workspace is swept the next time");
+                    } else {
+                        tracing::warn!(error = &*error, %workspace, "a workspace could not be swept");
+                    }
                     // What is known of it is still known.
-                    told.append(&mut known);
+                    told.extend(known.clone());
                 }
             }
         }

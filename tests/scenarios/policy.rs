@@ -2,7 +2,8 @@ use dask_azureml_operator::api::DaskCluster;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Line, is_ready};
+use crate::harness::{Line, is_ready, wait_for};
+use crate::owner::Owner;
 
 const DRY_RUN: &str = "azureml.dask.dev/dry-run";
 const POLICY: &str = "azureml.dask.dev/reconcile-policy";
@@ -171,4 +172,45 @@ async fn a_look_on_request_reads_everything_anew_and_is_acknowledged() {
         );
     }
     assert_only_status_was_written(&line);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_was_asked_for_is_taken_once_also_by_a_cluster_on_somebody_elses_pool() {
+    let line = Line::start().await;
+    let owner = Owner::signed_in(&line).await;
+    owner.make_network().await;
+    owner.make_pool().await;
+    let mut manifest = line.manifest("guest", 1);
+    let spec = manifest["spec"].as_object_mut().expect("a spec");
+    spec.remove("network");
+    let pool = json!({"name": "shared-pool", "creationPolicy": "UseExisting"});
+    spec.insert("compute".to_owned(), pool);
+    line.apply(&manifest).await;
+    line.wait_until_ready("guest").await;
+
+    annotate(&line, "guest", REQUESTED_AT, json!("after lunch")).await;
+    line.wait_for("guest", "the request is acknowledged", |cluster| {
+        let status = cluster.status.as_ref();
+        status.is_some_and(|status| {
+            status.last_handled_reconcile_at.as_deref() == Some("after lunch")
+        })
+    })
+    .await;
+    line.forget_requests();
+    for round in 0..10_u64 {
+        let before = line.reconciles().await;
+        annotate(&line, "guest", "tests/poke", json!(round.to_string())).await;
+        wait_for("the operator has reconciled", async || {
+            let now = line.reconciles().await;
+            (now > before).then_some(()).ok_or(format!("{now}"))
+        })
+        .await;
+    }
+    let exchanges = line.exchanges();
+    let looks = exchanges
+        .iter()
+        .filter_map(|exchange| exchange["request"]["path"].as_str())
+        .filter(|path| path.ends_with("/workspaces/ws-dask"));
+    // It is looked at every five minutes; each further look at everything would show here.
+    assert!(looks.count() <= 1, "{exchanges:#?}");
 }

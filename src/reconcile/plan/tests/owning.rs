@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::assert_plan;
 use crate::api::{ConditionType, Reason};
-use crate::azure::ResourceId;
+use crate::azure::{Lane, ResourceId};
 use crate::lookup::Lookup;
 use crate::reconcile::fixtures::{UID, World, our_tags, seconds_after_noon};
 use crate::reconcile::{PlannedAction, Response};
@@ -104,6 +104,17 @@ fn report_writes_nothing_and_the_cluster_goes_on() {
     let world = pool_with(settled(report), smaller);
     assert_plan("drift_reported", &world);
     assert!(world.plan().is_settled());
+}
+
+#[test]
+fn what_is_set_back_is_less_urgent_than_what_is_asked_for() {
+    let drifted = pool_with(settled(|_| {}), smaller).plan();
+    let told = settled(|_| {}).observed.told;
+    let asked = settled_spec("Correct").with(|observed| observed.told = told);
+    for (plan, lane) in [(drifted, Lane::Drift), (asked.plan(), Lane::UserChange)] {
+        let lanes: Vec<_> = plan.steps.iter().map(|step| step.lane).collect();
+        assert_eq!(lanes, [lane], "{plan}");
+    }
 }
 
 #[test]
