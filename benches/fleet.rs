@@ -54,8 +54,15 @@ async fn main() {
     let line = Line::start_in(world).await;
     line.until_operator_is_ready().await;
     let owner = Owner::signed_in(&line).await;
-    owner.make_network().await;
-    line.azure.reset_meter();
+    // A subnet with an address for each of 1,250 nodes.
+    let network = owner.network("fleet-vnet");
+    let body = json!({
+        "location": "eastus",
+        "properties": {"addressSpace": {"addressPrefixes": ["10.32.0.0/16"]}},
+    });
+    network.put(body).await;
+    let subnet = json!({"properties": {"addressPrefix": "10.32.0.0/20"}});
+    network.child("subnets", "default").put(subnet).await;
 
     let started = Instant::now();
     for number in 0..CLUSTERS {
@@ -65,19 +72,18 @@ async fn main() {
     let applied = started.elapsed();
     until_ready(&line, CLUSTERS).await;
     let took = started.elapsed();
-    let alone = Cost::of(&line);
+    let alone = Cost::so_far(&line).await;
 
     // What was still on its way comes to rest.
     tokio::time::sleep(Duration::from_secs(60)).await;
     line.forget_requests();
-    line.azure.reset_meter();
+    let before = Cost::so_far(&line).await;
     tokio::time::sleep(AT_REST).await;
-    let at_rest = Cost::of(&line);
+    let at_rest = Cost::so_far(&line).await.since(before);
     let calls = line.kube_calls();
     let kubernetes_writes = calls.iter().filter(|call| call.is_write()).count();
 
-    line.forget_requests();
-    line.azure.reset_meter();
+    let before = Cost::so_far(&line).await;
     let another = tokio::spawn(owner.eats_half_of_the_budget());
     let started = Instant::now();
     for number in 0..CLUSTERS_BESIDE_ANOTHER {
@@ -87,9 +93,9 @@ async fn main() {
     until_ready(&line, CLUSTERS + CLUSTERS_BESIDE_ANOTHER).await;
     let took_beside = started.elapsed();
     another.abort();
-    let beside = Cost::of(&line);
+    let beside = Cost::so_far(&line).await.since(before);
 
-    let bound = bound(CLUSTERS);
+    let bound = bound(alone);
     let result = json!({
         "what": "clusters with four workers each (pool and five jobs) on one workspace with Azure's limits of requests",
         "clusters": CLUSTERS,
@@ -98,19 +104,19 @@ async fn main() {
             "seconds_to_apply": applied.as_secs_f64(),
             "bound_seconds": bound.as_secs_f64(),
             "ratio": took.as_secs_f64() / bound.as_secs_f64(),
-            "cost": alone.json(),
+            "cost": alone.json(once(CLUSTERS) + 1),
         },
         "at_rest": {
             "seconds": AT_REST.as_secs_f64(),
             "reads_per_minute": per_minute(at_rest.reads),
             "kubernetes_writes": kubernetes_writes,
-            "cost": at_rest.json(),
+            "cost": at_rest.json(0),
         },
         "beside_another_who_eats_half": {
             "clusters": CLUSTERS_BESIDE_ANOTHER,
             "seconds": took_beside.as_secs_f64(),
-            "throttled_of_ours_percent": 100.0 * beside.throttled_of_ours() / beside.requests_of_ours(),
-            "cost": beside.json(),
+            "throttled_of_ours_percent": 100.0 * beside.throttled as f64 / beside.requests() as f64,
+            "cost": beside.json(once(CLUSTERS_BESIDE_ANOTHER)),
         },
     });
     println!("{result:#}");
@@ -123,7 +129,7 @@ fn manifest(line: &Line, name: &str) -> Value {
     spec.insert(
         "network".to_owned(),
         json!({
-            "virtualNetwork": {"name": "shared-vnet"},
+            "virtualNetwork": {"name": "fleet-vnet"},
             "subnet": {"name": "default"},
             "creationPolicy": "UseExisting",
         }),
@@ -133,10 +139,15 @@ fn manifest(line: &Line, name: &str) -> Value {
     manifest
 }
 
-/// Every write once, and a listing of nodes for each cluster, at ARM's rate after the burst that it grants.
-fn bound(clusters: usize) -> Duration {
-    let writes = clusters * (1 + 1 + WORKERS as usize + 1) + 1;
-    Duration::from_secs_f64(writes.saturating_sub(200) as f64 / 10.0)
+/// So many writes make each pool and job once.
+fn once(clusters: usize) -> u64 {
+    (clusters * (1 + 1 + WORKERS as usize)) as u64
+}
+
+/// How long ARM's bucket of writes takes for what was sent: at its rate, after the burst that it grants.
+fn bound(cost: Cost) -> Duration {
+    let sent = cost.writes + cost.listings_of_nodes;
+    Duration::from_secs_f64(sent.saturating_sub(200) as f64 / 10.0)
 }
 
 async fn until_ready(line: &Line, count: usize) {
@@ -163,74 +174,63 @@ async fn until_ready(line: &Line, count: usize) {
     }
 }
 
-fn per_minute(count: usize) -> f64 {
+fn per_minute(count: u64) -> f64 {
     count as f64 * 60.0 / AT_REST.as_secs_f64()
 }
 
-/// Requests to ARM since they were last forgotten.
-#[derive(Default)]
+/// What the operator asked of ARM, by its own count, and how it was answered.
+#[derive(Clone, Copy, Default)]
 struct Cost {
-    reads: usize,
+    reads: u64,
     /// POSTs that only read, which ARM counts as writes: jobs of the simulator publish loopback addresses, which lie in
     /// no subnet.
-    listings_of_nodes: usize,
-    writes: usize,
-    repeated: usize,
-    throttled: usize,
-    of_another: usize,
-    throttled_of_another: usize,
+    listings_of_nodes: u64,
+    writes: u64,
+    throttled: u64,
 }
 
 impl Cost {
-    fn of(line: &Line) -> Self {
+    async fn so_far(line: &Line) -> Self {
         let mut cost = Self::default();
-        let mut written: BTreeMap<String, usize> = BTreeMap::new();
-        for exchange in line.exchanges() {
-            let (request, answer) = (&exchange["request"], &exchange["answer"]);
-            let (method, path) = (request["method"].as_str(), request["path"].as_str());
-            let (Some(method), Some(path)) = (method, path) else {
+        for (labels, count) in line.metric("dask_azureml_azure_requests_total").await {
+            if !labels.contains("target=\"Microsoft.") {
                 continue;
+            }
+            let of = if labels.contains("status=\"429\"") {
+                &mut cost.throttled
+            } else if labels.contains("verb=\"GET\"") {
+                &mut cost.reads
+            } else if labels.contains("verb=\"POST\"") && labels.contains("/computes\"") {
+                &mut cost.listings_of_nodes
+            } else {
+                &mut cost.writes
             };
-            if !path.starts_with("/subscriptions/") {
-                continue;
-            }
-            let throttled = answer["status"] == 429;
-            if path.contains(owner::EATEN) {
-                cost.of_another += 1;
-                cost.throttled_of_another += usize::from(throttled);
-                continue;
-            }
-            cost.throttled += usize::from(throttled);
-            if path.ends_with("/listNodes") {
-                cost.listings_of_nodes += 1;
-            } else if method == "GET" {
-                cost.reads += 1;
-            } else if !throttled {
-                cost.writes += 1;
-                *written.entry(format!("{method} {path}")).or_default() += 1;
-            }
+            *of += count;
         }
-        cost.repeated = written.values().filter(|times| **times > 1).count();
         cost
     }
 
-    fn requests_of_ours(&self) -> f64 {
-        (self.reads + self.listings_of_nodes + self.writes + self.throttled) as f64
+    fn since(self, before: Self) -> Self {
+        Self {
+            reads: self.reads - before.reads,
+            listings_of_nodes: self.listings_of_nodes - before.listings_of_nodes,
+            writes: self.writes - before.writes,
+            throttled: self.throttled - before.throttled,
+        }
     }
 
-    fn throttled_of_ours(&self) -> f64 {
-        self.throttled as f64
+    fn requests(self) -> u64 {
+        self.reads + self.listings_of_nodes + self.writes + self.throttled
     }
 
-    fn json(&self) -> Value {
+    /// `once`: how many writes make each thing once.
+    fn json(self, once: u64) -> Value {
         json!({
             "reads": self.reads,
             "listings_of_nodes": self.listings_of_nodes,
             "writes": self.writes,
-            "writes_repeated": self.repeated,
+            "writes_beyond_once": self.writes.saturating_sub(once),
             "throttled": self.throttled,
-            "requests_of_another": self.of_another,
-            "throttled_of_another": self.throttled_of_another,
         })
     }
 }

@@ -1,17 +1,19 @@
 //! The TLS listener: one port for Entra, ARM, discovery and the AML data plane.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Json, Router};
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use http::uri::PathAndQuery;
 use http::{Request, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -188,11 +190,22 @@ fn account_uri(parts: &http::request::Parts) -> Option<Uri> {
     storage::internal_path(host, path)?.parse().ok()
 }
 
+/// A request that breaks us is answered, and the connection goes on: what else is under way on it is none of its
+/// business.
 async fn call(router: Router, parts: http::request::Parts, body: Bytes) -> Response {
+    let what = format!("{} {}", parts.method, parts.uri.path());
     let request = Request::from_parts(parts, Body::from(body));
-    match router.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
+    match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => {
+            tracing::error!(what, "a request broke the simulator");
+            let told = json!({"error": {
+                "code": "SimulatorBroke",
+                "message": format!("{what} broke the simulator, which Azure would not have: its log says where"),
+            }});
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(told)).into_response()
+        }
     }
 }
 
@@ -233,4 +246,25 @@ fn too_large(azure: &Azure) -> Response {
     error
         .answer(&world.location, azure.clock.now().timestamp)
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_breaks_the_simulator_is_answered_with_a_500() {
+        async fn breaks() -> StatusCode {
+            panic!("the ice is thin here")
+        }
+        let router = Router::new().route("/thin-ice", get(breaks));
+        let (parts, ()) = Request::get("/thin-ice").body(()).unwrap().into_parts();
+        let answer = call(router, parts, Bytes::new()).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = collect(answer.into_body(), usize::MAX).await;
+        let body = body.unwrap_or_else(|_| panic!("the body can be read"));
+        assert!(String::from_utf8_lossy(&body).contains("GET /thin-ice"));
+    }
 }

@@ -1,6 +1,4 @@
 use dask_azureml_operator::api::DaskCluster;
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
 
 use crate::harness::{Line, is_ready, wait_for};
 
@@ -38,12 +36,8 @@ fn is_settled(cluster: &DaskCluster, jobs: u32) -> bool {
 async fn poke(line: &Line, times: u64) {
     for round in 0..times {
         let before = line.reconciles().await;
-        let annotation = json!({"metadata": {"annotations": {"tests/poke": round.to_string()}}});
-        let poked = line
-            .clusters()
-            .patch("quiet", &PatchParams::default(), &Patch::Merge(annotation))
+        line.annotate("quiet", "tests/poke", Some(&round.to_string()))
             .await;
-        poked.expect("the API server takes an annotation");
         wait_for("the operator has reconciled", async || {
             let now = line.reconciles().await;
             (now > before)

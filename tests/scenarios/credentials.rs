@@ -97,14 +97,6 @@ fn managed_identity(line: &Line) -> Identity {
     Identity::ManagedIdentity { client_id }
 }
 
-async fn annotate_abandoned(line: &Line, name: &str) {
-    let patch = json!({"metadata": {"annotations": {"azureml.dask.dev/abandon": "true"}}});
-    line.clusters()
-        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-        .await
-        .expect("the API server takes the annotation");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_without_credentials_is_nobody_until_its_namespace_has_some() {
     let mut line = Line::without_operator(World::default().without_delays()).await;
@@ -325,7 +317,8 @@ async fn a_cluster_whose_credentials_are_gone_is_let_go_by_a_word_and_names_what
     .await;
     let writes = line.azure_writes();
 
-    annotate_abandoned(&line, "stranded").await;
+    line.annotate("stranded", "azureml.dask.dev/abandon", Some("true"))
+        .await;
     line.wait_until_gone("stranded").await;
     assert_eq!(line.azure_writes(), writes, "Azure is not touched");
     let told = wait_for("what is left is told", async || {

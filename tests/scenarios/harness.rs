@@ -352,6 +352,15 @@ impl Line {
             .expect("the API server takes the manifest")
     }
 
+    /// As `kubectl annotate --overwrite` does; without a value the annotation goes.
+    pub(crate) async fn annotate(&self, name: &str, annotation: &str, value: Option<&str>) {
+        let patch = json!({"metadata": {"annotations": {annotation: value}}});
+        self.clusters()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .expect("the API server takes an annotation");
+    }
+
     pub(crate) async fn delete(&self, name: &str) {
         self.clusters()
             .delete(name, &DeleteParams::default())
@@ -470,6 +479,12 @@ impl Line {
 
     /// Reconciles that the operator has finished, by its own count.
     pub(crate) async fn reconciles(&self) -> u64 {
+        let counts = self.metric("dask_azureml_reconciles_total").await;
+        counts.into_iter().map(|(_, count)| count).sum()
+    }
+
+    /// A counter of the operator: its labels as they are written, and how much each counts.
+    pub(crate) async fn metric(&self, name: &str) -> Vec<(String, u64)> {
         wait_for("the operator tells its metrics", async || {
             let refused = |problem: &dyn std::fmt::Display| problem.to_string();
             let address = std::fs::read_to_string(self.metrics_address_file())
@@ -478,11 +493,12 @@ impl Line {
                 .await
                 .map_err(|error| refused(&error))?;
             let text = answer.text().await.map_err(|error| refused(&error))?;
-            let counts = text
-                .lines()
-                .filter(|line| line.starts_with("dask_azureml_reconciles_total{"))
-                .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-            Ok(counts.sum())
+            let counts = text.lines().filter_map(|line| {
+                let labels = line.strip_prefix(name)?.strip_prefix('{')?;
+                let (labels, count) = labels.rsplit_once("} ")?;
+                Some((labels.to_owned(), count.parse().ok()?))
+            });
+            Ok(counts.collect())
         })
         .await
     }

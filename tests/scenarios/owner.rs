@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::Line;
 
 /// What [`Owner::eats_half_of_the_budget`] reads and writes.
-pub(crate) const EATEN: &str = "eaten";
+const EATEN: &str = "eaten";
 const NETWORK_API: &str = "2024-03-01";
 const MACHINE_LEARNING_API: &str = "2025-12-01";
 

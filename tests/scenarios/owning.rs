@@ -38,7 +38,8 @@ async fn a_few_looks_later(line: &Line) {
             .unwrap()
         {
             let name = cluster.metadata.name.unwrap();
-            annotate(line, &name, "tests/poke", &round.to_string()).await;
+            line.annotate(&name, "tests/poke", Some(&round.to_string()))
+                .await;
         }
         wait_for("the operator has reconciled", async || {
             let now = line.reconciles().await;
@@ -333,7 +334,8 @@ async fn a_pool_of_another_size_is_deleted_only_as_the_annotation_allows_and_not
 
     let message = needs(&told);
     let (_, allowance) = message.rsplit_once('=').unwrap();
-    annotate(&line, "swap", "azureml.dask.dev/allow-replace", allowance).await;
+    line.annotate("swap", "azureml.dask.dev/allow-replace", Some(allowance))
+        .await;
     line.wait_for("swap", "the pool is gone, and that is told", |cluster| {
         needs(cluster).contains("Replacing: ComputeCluster ds13-cluster is gone")
     })
@@ -347,13 +349,4 @@ async fn a_pool_of_another_size_is_deleted_only_as_the_annotation_allows_and_not
         "it waits, also after a restart"
     );
     assert!(pool.get().await.is_none());
-}
-
-async fn annotate(line: &Line, name: &str, annotation: &str, value: &str) {
-    let patch = json!({"metadata": {"annotations": {annotation: value}}});
-    let (clusters, parameters) = (line.clusters(), kube::api::PatchParams::default());
-    clusters
-        .patch(name, &parameters, &kube::api::Patch::Merge(&patch))
-        .await
-        .expect("the API server takes an annotation");
 }

@@ -1,6 +1,6 @@
 use dask_azureml_operator::api::DaskCluster;
 use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{Line, is_ready, wait_for};
 use crate::owner::Owner;
@@ -8,15 +8,6 @@ use crate::owner::Owner;
 const DRY_RUN: &str = "azureml.dask.dev/dry-run";
 const POLICY: &str = "azureml.dask.dev/reconcile-policy";
 const REQUESTED_AT: &str = "azureml.dask.dev/reconcile-requested-at";
-
-async fn annotate(line: &Line, cluster: &str, name: &str, value: Value) {
-    let annotation = json!({"metadata": {"annotations": {name: value}}});
-    let annotated = line
-        .clusters()
-        .patch(cluster, &PatchParams::default(), &Patch::Merge(annotation))
-        .await;
-    annotated.expect("the API server takes an annotation");
-}
 
 fn has_reason(cluster: &DaskCluster, condition: &str, reason: &str) -> bool {
     let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
@@ -60,7 +51,7 @@ async fn a_dry_run_tells_everything_writes_nothing_and_then_does_it() {
     }
     assert_only_status_was_written(&line);
 
-    annotate(&line, "rehearsal", DRY_RUN, Value::Null).await;
+    line.annotate("rehearsal", DRY_RUN, None).await;
     let ready = line.wait_until_ready("rehearsal").await;
     assert_eq!(ready.status.and_then(|status| status.planned_changes), None);
 }
@@ -77,9 +68,9 @@ async fn what_is_only_observed_is_not_made_and_not_taken_away() {
     .await;
     assert_only_status_was_written(&line);
 
-    annotate(&line, "watched", POLICY, json!("manage")).await;
+    line.annotate("watched", POLICY, Some("manage")).await;
     line.wait_until_ready("watched").await;
-    annotate(&line, "watched", POLICY, json!("observe")).await;
+    line.annotate("watched", POLICY, Some("observe")).await;
     line.forget_requests();
     let scaled = json!({"spec": {"worker": {"replicas": 3}}});
     line.clusters()
@@ -105,7 +96,8 @@ async fn what_is_detached_goes_on_in_azure_and_says_so_there() {
     let line = Line::start().await;
     line.apply(&line.manifest("leaver", 1)).await;
     line.wait_until_ready("leaver").await;
-    annotate(&line, "leaver", POLICY, json!("detach-on-delete")).await;
+    line.annotate("leaver", POLICY, Some("detach-on-delete"))
+        .await;
     line.forget_requests();
     line.delete("leaver").await;
     line.wait_until_gone("leaver").await;
@@ -135,7 +127,7 @@ async fn a_policy_that_means_nothing_is_told_and_nothing_is_written() {
     })
     .await;
     assert_only_status_was_written(&line);
-    annotate(&line, "typo", POLICY, Value::Null).await;
+    line.annotate("typo", POLICY, None).await;
     line.wait_until_ready("typo").await;
 }
 
@@ -145,7 +137,8 @@ async fn a_look_on_request_reads_everything_anew_and_is_acknowledged() {
     line.apply(&line.manifest("asked", 1)).await;
     line.wait_until_ready("asked").await;
     line.forget_requests();
-    annotate(&line, "asked", REQUESTED_AT, json!("after lunch")).await;
+    line.annotate("asked", REQUESTED_AT, Some("after lunch"))
+        .await;
     let handled = line
         .wait_for("asked", "the request is acknowledged", |cluster| {
             let status = cluster.status.as_ref();
@@ -188,7 +181,8 @@ async fn a_look_that_was_asked_for_is_taken_once_also_by_a_cluster_on_somebody_e
     line.apply(&manifest).await;
     line.wait_until_ready("guest").await;
 
-    annotate(&line, "guest", REQUESTED_AT, json!("after lunch")).await;
+    line.annotate("guest", REQUESTED_AT, Some("after lunch"))
+        .await;
     line.wait_for("guest", "the request is acknowledged", |cluster| {
         let status = cluster.status.as_ref();
         status.is_some_and(|status| {
@@ -199,7 +193,8 @@ async fn a_look_that_was_asked_for_is_taken_once_also_by_a_cluster_on_somebody_e
     line.forget_requests();
     for round in 0..10_u64 {
         let before = line.reconciles().await;
-        annotate(&line, "guest", "tests/poke", json!(round.to_string())).await;
+        line.annotate("guest", "tests/poke", Some(&round.to_string()))
+            .await;
         wait_for("the operator has reconciled", async || {
             let now = line.reconciles().await;
             (now > before).then_some(()).ok_or(format!("{now}"))
