@@ -1,8 +1,8 @@
-//! Kubernetes quantities as numbers of bytes.
+//! Kubernetes quantities as numbers.
 
-/// A quantity that is no number of bytes.
+/// A text that is no quantity, or a negative one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("'{0}' is no quantity of bytes, as '8Gi' is one")]
+#[error("'{0}' is no quantity, as '8Gi' and '12.5' are")]
 pub struct QuantityError(String);
 
 /// Suffixes of the Kubernetes API conventions with their factor; the empty one is plain bytes.
@@ -24,12 +24,29 @@ const SUFFIXES: [(&str, f64); 13] = [
 
 /// # Errors
 /// When the text is no quantity, or a negative one.
-pub fn bytes(text: &str) -> Result<u64, QuantityError> {
+pub fn number(text: &str) -> Result<f64, QuantityError> {
     let refused = || QuantityError(text.to_owned());
-    let (number, factor) = SUFFIXES
+    let (number, factor) = split(text);
+    let number: f64 = number.parse().map_err(|_| refused())?;
+    let number = number * factor;
+    if !number.is_finite() || number < 0.0 {
+        return Err(refused());
+    }
+    Ok(number)
+}
+
+fn split(text: &str) -> (&str, f64) {
+    SUFFIXES
         .iter()
         .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
-        .unwrap_or((text, 1.0));
+        .unwrap_or((text, 1.0))
+}
+
+/// # Errors
+/// When the text is no quantity, or a negative one.
+pub fn bytes(text: &str) -> Result<u64, QuantityError> {
+    let refused = || QuantityError(text.to_owned());
+    let (number, factor) = split(text);
     if let (Ok(whole), true) = (number.parse::<u64>(), (1.0..1e18).contains(&factor)) {
         // Factors are whole and below 2^63.
         return whole.checked_mul(factor as u64).ok_or_else(refused);

@@ -3,9 +3,9 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::{Json, Router};
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use futures::{FutureExt as _, StreamExt as _};
 use http::uri::PathAndQuery;
 use http::{Request, StatusCode, Uri, header};
@@ -195,7 +195,10 @@ fn account_uri(parts: &http::request::Parts) -> Option<Uri> {
 async fn call(router: Router, parts: http::request::Parts, body: Bytes) -> Response {
     let what = format!("{} {}", parts.method, parts.uri.path());
     let request = Request::from_parts(parts, Body::from(body));
-    match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+    match AssertUnwindSafe(router.oneshot(request))
+        .catch_unwind()
+        .await
+    {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {

@@ -8,6 +8,10 @@ pub const DRY_RUN: &str = "azureml.dask.dev/dry-run";
 pub const RECONCILE_POLICY: &str = "azureml.dask.dev/reconcile-policy";
 /// Any text: a new one asks for a look at everything anew.
 pub const RECONCILE_REQUESTED_AT: &str = "azureml.dask.dev/reconcile-requested-at";
+/// Any text: a new one wakes a cluster that rests because it was idle, too old or too dear.
+pub const WAKE: &str = "azureml.dask.dev/wake";
+/// No worker is let go that the spec does not ask to go. Any value but `"false"` means it.
+pub const DO_NOT_DISRUPT: &str = "azureml.dask.dev/do-not-disrupt";
 
 /// The longest request that is told as handled, in bytes: what status takes.
 const LONGEST_REQUEST: usize = 1024;
@@ -19,6 +23,9 @@ pub struct Annotations {
     pub policy: ReconcilePolicy,
     /// The request for a look at everything anew, as it was written.
     pub requested_at: Option<String>,
+    /// What was written last to wake the cluster, in short.
+    pub wake: Option<String>,
+    pub do_not_disrupt: bool,
 }
 
 /// How far the operator's hands reach.
@@ -38,11 +45,15 @@ pub enum ReconcilePolicy {
 impl Annotations {
     pub fn read(annotations: Option<&BTreeMap<String, String>>) -> Self {
         let said = |name: &str| annotations?.get(name).map(String::as_str);
+        let request = |name: &str| {
+            said(name).map(|text| text[..text.floor_char_boundary(LONGEST_REQUEST)].to_owned())
+        };
         Self {
             dry_run: said(DRY_RUN).is_some_and(|said| said != "false"),
             policy: said(RECONCILE_POLICY).map_or_else(Default::default, ReconcilePolicy::read),
-            requested_at: said(RECONCILE_REQUESTED_AT)
-                .map(|text| text[..text.floor_char_boundary(LONGEST_REQUEST)].to_owned()),
+            requested_at: request(RECONCILE_REQUESTED_AT),
+            wake: request(WAKE),
+            do_not_disrupt: said(DO_NOT_DISRUPT).is_some_and(|said| said != "false"),
         }
     }
 }

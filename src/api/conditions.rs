@@ -30,11 +30,17 @@ pub enum ConditionType {
     /// The Secret with the credentials is being deleted, or nobody lets a cluster into Azure that is Ready all the
     /// same; said only while it is so.
     CredentialsTrouble,
+    /// No job is left, or will be soon, because the manifest or a policy in it says so; said only then.
+    Suspended,
+    /// Jobs that run lack a change of the spec; said only then.
+    ChangesPending,
+    /// The nodes cost more than `spec.budget` allows; said only then.
+    OverBudget,
 }
 
 impl ConditionType {
     /// Every condition, in the order in which the status lists them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -46,6 +52,9 @@ impl ConditionType {
         Self::SchedulerReady,
         Self::WorkersReady,
         Self::CredentialsTrouble,
+        Self::Suspended,
+        Self::ChangesPending,
+        Self::OverBudget,
     ];
 
     /// The `type` of the condition.
@@ -62,6 +71,9 @@ impl ConditionType {
             Self::SchedulerReady => "SchedulerReady",
             Self::WorkersReady => "WorkersReady",
             Self::CredentialsTrouble => "CredentialsTrouble",
+            Self::Suspended => "Suspended",
+            Self::ChangesPending => "ChangesPending",
+            Self::OverBudget => "OverBudget",
         }
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod annotations;
+mod autoscaling;
 mod compute;
 mod conditions;
 mod dataset;
@@ -17,6 +18,7 @@ mod environment;
 mod environment_variables;
 mod network;
 mod reason;
+mod rest;
 mod rules;
 mod scheduler;
 mod schema;
@@ -26,8 +28,10 @@ mod tags;
 mod worker;
 
 pub use annotations::{
-    Annotations, DRY_RUN, RECONCILE_POLICY, RECONCILE_REQUESTED_AT, ReconcilePolicy,
+    Annotations, DO_NOT_DISRUPT, DRY_RUN, RECONCILE_POLICY, RECONCILE_REQUESTED_AT,
+    ReconcilePolicy, WAKE,
 };
+pub use autoscaling::Autoscaling;
 pub use compute::{Compute, ComputeIdentity, Priority};
 pub use conditions::{ConditionStatus, ConditionType};
 pub use dataset::{Dataset, DatasetMode, DatasetType};
@@ -35,13 +39,15 @@ pub use environment::Environment;
 pub use environment_variables::EnvVar;
 pub use network::{Network, Peering, RemoteSide, Subnet, VirtualNetwork};
 pub use reason::Reason;
+pub use rest::{Budget, BudgetAction, IdleAction, UpdatePolicy};
 pub use scheduler::Scheduler;
 pub use schema::{CrdYamlError, crd, crd_yaml};
 pub use spec::{
     CreationPolicy, DaskCluster, DaskClusterSpec, DeletionPolicy, DriftPolicy, WorkspaceRef,
 };
 pub use status::{
-    ComputeStatus, DaskClusterStatus, DatasetStatus, NodeCounts, Phase, ResourceStatus, RunStatus,
+    AccruedCost, AutoscalingStatus, ComputeStatus, CostStatus, DaskClusterStatus, DatasetStatus,
+    NodeCounts, PendingChange, Phase, ResourceStatus, RestReason, RestStatus, RunStatus,
     SchedulerStatus, WorkerCounts,
 };
 pub use worker::Worker;

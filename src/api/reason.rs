@@ -172,6 +172,39 @@ pub enum Reason {
     WorkersFailing,
     /// Workers hand over their data and leave. Wait.
     Retiring,
+    /// Workers are to go, and what they hold fits nowhere else. Free the data, add workers, or set
+    /// `spec.worker.scaleDownGraceSeconds`: after it they go all the same.
+    DataHeld,
+    /// A worker has ended with data that was nowhere else; the message says how much. What depends on it is
+    /// computed again, as far as Dask can; scattered data is gone.
+    DataLost,
+    /// The number of wanted workers has changed; the message says why. Nothing to do.
+    Scaled,
+    /// Nothing runs, as the manifest asks for it. Set `spec.suspend` to false to bring it back.
+    Suspended,
+    /// The cluster was idle for `spec.idleTimeoutSeconds`. Change the spec, or give the annotation
+    /// `azureml.dask.dev/wake` another value, to wake it.
+    Idle,
+    /// The cluster is about to end for idleness. Submit work, or raise `spec.idleTimeoutSeconds`, if it is still
+    /// wanted.
+    IdleSoon,
+    /// The cluster has reached `spec.maxLifetimeSeconds`. Wake it as an idle one.
+    LifetimeReached,
+    /// Within a day the head ends, by Azure's limit for jobs or by `spec.maxLifetimeSeconds`. Save what is in
+    /// memory.
+    LifetimeEnding,
+    /// The nodes cost more than `spec.budget` allows. Raise the budget, or ask for less.
+    OverBudget,
+    /// Jobs run that were started before a change of the spec. The message says what it waits for.
+    ChangesPending,
+    /// Workers are replaced one by one, as the spec has changed what they run with. Wait.
+    Updating,
+    /// The annotation `azureml.dask.dev/do-not-disrupt` keeps workers from being let go. Take it off to have it
+    /// done.
+    DisruptionForbidden,
+    /// A worker did not register within `spec.worker.startTimeoutSeconds`, so its job is ended and another
+    /// takes its place. Look into its log.
+    StartTimeout,
     /// The environment lacks Dask's `distributed`. Add it to the image or to the conda file.
     ImageWithoutDask,
     /// A resource in Azure carries the tags of a DaskCluster that does not exist any more. Remove it,
@@ -201,11 +234,18 @@ impl Reason {
                 | Self::Replacing
                 | Self::WorkersStarting
                 | Self::Retiring
+                | Self::Scaled
+                | Self::Suspended
+                | Self::Idle
+                | Self::LifetimeReached
+                | Self::ChangesPending
+                | Self::Updating
+                | Self::DisruptionForbidden
         )
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 77] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -267,6 +307,19 @@ impl Reason {
         Self::WorkersStarting,
         Self::WorkersFailing,
         Self::Retiring,
+        Self::DataHeld,
+        Self::DataLost,
+        Self::Scaled,
+        Self::Suspended,
+        Self::Idle,
+        Self::IdleSoon,
+        Self::LifetimeReached,
+        Self::LifetimeEnding,
+        Self::OverBudget,
+        Self::ChangesPending,
+        Self::Updating,
+        Self::DisruptionForbidden,
+        Self::StartTimeout,
         Self::ImageWithoutDask,
         Self::Orphaned,
         Self::OrphanRemoved,
@@ -336,6 +389,19 @@ impl Reason {
             Self::WorkersStarting => "WorkersStarting",
             Self::WorkersFailing => "WorkersFailing",
             Self::Retiring => "Retiring",
+            Self::DataHeld => "DataHeld",
+            Self::DataLost => "DataLost",
+            Self::Scaled => "Scaled",
+            Self::Suspended => "Suspended",
+            Self::Idle => "Idle",
+            Self::IdleSoon => "IdleSoon",
+            Self::LifetimeReached => "LifetimeReached",
+            Self::LifetimeEnding => "LifetimeEnding",
+            Self::OverBudget => "OverBudget",
+            Self::ChangesPending => "ChangesPending",
+            Self::Updating => "Updating",
+            Self::DisruptionForbidden => "DisruptionForbidden",
+            Self::StartTimeout => "StartTimeout",
             Self::ImageWithoutDask => "ImageWithoutDask",
             Self::Orphaned => "Orphaned",
             Self::OrphanRemoved => "OrphanRemoved",

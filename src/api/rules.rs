@@ -22,11 +22,6 @@ pub(super) fn immutable_if_given(field: &str) -> Rule {
     unchanged(field, rule)
 }
 
-/// A list or map keeps its entries; an empty one and none at all are the same.
-pub(super) fn immutable_entries(field: &str) -> Rule {
-    unchanged(field, same_entries(field))
-}
-
 /// The network stays what and where it is; a made one may become a taken-over one, and the other way round.
 pub(super) fn immutable_network() -> Rule {
     let policy = same_or_both_own("network.creationPolicy");
@@ -48,6 +43,7 @@ fn same_or_both_own(field: &str) -> String {
     )
 }
 
+/// An empty list and none at all are the same.
 fn same_entries(field: &str) -> String {
     format!(
         "(has(self.{field}) && size(self.{field}) > 0) == (has(oldSelf.{field}) && size(oldSelf.{field}) > 0) && (!has(self.{field}) || !has(oldSelf.{field}) || self.{field} == oldSelf.{field})"

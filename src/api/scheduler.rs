@@ -4,17 +4,10 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::EnvVar;
-use super::rules::{immutable, immutable_entries};
 
 /// The head node, which runs the Dask scheduler.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = immutable("runWorker"),
-    validation = immutable("jupyter"),
-    validation = immutable_entries("env"),
-    validation = immutable("startTimeoutSeconds"),
-)]
 pub struct Scheduler {
     /// Whether the head node runs a Dask worker beside the scheduler.
     #[serde(default = "Scheduler::default_run_worker")]

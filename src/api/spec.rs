@@ -7,15 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{
-    asset_name, forbidden, immutable, immutable_entries, immutable_if_given, immutable_network,
-    invalid, required, resource_group_name,
+    asset_name, forbidden, immutable, immutable_network, invalid, required, resource_group_name,
 };
-use super::{Compute, DaskClusterStatus, Dataset, Environment, Network, Scheduler, Worker, tags};
+use super::{
+    Autoscaling, Budget, Compute, DaskClusterStatus, Dataset, Environment, IdleAction, Network,
+    Scheduler, UpdatePolicy, Worker, tags,
+};
 
-/// What a DaskCluster asks for. Only `worker.replicas`, the limits of the pool
-/// (`compute.minNodes`, `maxNodes`, `idleSecondsBeforeScaleDown`), `credentialsSecretName`,
-/// `deletionPolicy` and `driftPolicy` can be changed later, and `creationPolicy` between Create
-/// and Adopt.
+/// What a DaskCluster asks for. `workspace`, `network`, and of `compute` its name, size, priority and
+/// identity cannot be changed later; `creationPolicy` can between Create and Adopt.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -27,6 +27,11 @@ use super::{Compute, DaskClusterStatus, Dataset, Environment, Network, Scheduler
     category = "all",
     namespaced,
     status = "DaskClusterStatus",
+    scale(
+        spec_replicas_path = ".spec.worker.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
     derive = "PartialEq",
     validation = (
         "self.metadata.name.matches(r'^[a-z]([-a-z0-9]{0,51}[a-z0-9])?$')",
@@ -124,12 +129,28 @@ use super::{Compute, DaskClusterStatus, Dataset, Environment, Network, Scheduler
         "!has(self.network) || !has(self.network.subnet.addressPrefix) || !isCIDR(self.network.subnet.addressPrefix) || cidr(self.network.subnet.addressPrefix).ip().family() != 4 || self.compute.maxNodes <= (cidr(self.network.subnet.addressPrefix).prefixLength() <= 25 ? 100 : {26: 59, 27: 27, 28: 11, 29: 3}[?cidr(self.network.subnet.addressPrefix).prefixLength()].orValue(0))",
         "network.subnet.addressPrefix is too small for compute.maxNodes, as Azure keeps five addresses: /29 holds 3 nodes, /28 11, /27 27, /26 59, /25 and larger 100",
     ),
+    validation = invalid(
+        ".autoscaling.maxReplicas",
+        "!has(self.autoscaling) || 1 + self.autoscaling.maxReplicas <= self.compute.maxNodes",
+        "autoscaling.maxReplicas and the head take 1 + maxReplicas nodes, which is more than compute.maxNodes: lower autoscaling.maxReplicas or raise compute.maxNodes",
+    ),
+    validation = invalid(
+        ".worker.replicas",
+        "!has(self.autoscaling) || self.worker.replicas == 1 || (self.autoscaling.minReplicas <= self.worker.replicas && self.worker.replicas <= self.autoscaling.maxReplicas)",
+        "worker.replicas is the size to start with, and must lie between autoscaling.minReplicas and maxReplicas: change it, or leave it out",
+    ),
+    validation = forbidden(
+        ".worker.replicas",
+        "!has(self.autoscaling) || !has(oldSelf.autoscaling) || self.autoscaling != oldSelf.autoscaling || self.worker.replicas == oldSelf.worker.replicas",
+        "worker.replicas does nothing while autoscaling is set, as it is the size to start with: change autoscaling.minReplicas and maxReplicas, or remove autoscaling to set the number by hand",
+    ),
+    validation = forbidden(
+        ".idleAction",
+        "!has(self.idleAction) || self.idleTimeoutSeconds > 0",
+        "idleAction does nothing without idleTimeoutSeconds: give both, or leave idleAction out",
+    ),
     validation = immutable("workspace"),
     validation = immutable_network(),
-    validation = immutable_if_given("environment"),
-    validation = immutable_entries("datasets"),
-    validation = immutable("experimentName"),
-    validation = immutable_entries("tags"),
 )]
 pub struct DaskClusterSpec {
     /// The Azure Machine Learning workspace in which pool, jobs and data assets are made.
@@ -181,6 +202,44 @@ pub struct DaskClusterSpec {
     /// The worker nodes beside the head.
     #[serde(default)]
     pub worker: Worker,
+
+    /// Lets the number of workers follow the work. Left out, there are `worker.replicas` of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+
+    /// Lets the workers go, ends the head and empties a pool of the cluster's own, and keeps everything else. What the
+    /// workers held is lost. false brings head and workers back.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// After how many seconds without a task the cluster does what `idleAction` says; 0 is never. It wakes by any change
+    /// of the spec and by a new value of the annotation azureml.dask.dev/wake.
+    #[serde(default)]
+    #[schemars(range(max = 31_536_000))]
+    #[x_kube(validation = (
+        "self == 0 || self >= 60",
+        "idleTimeoutSeconds must be 0, which is never, or at least 60",
+    ))]
+    pub idle_timeout_seconds: u32,
+
+    /// Suspend, the default, ends workers and head; ScaleToZero ends the workers and keeps the scheduler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_action: Option<IdleAction>,
+
+    /// After how many seconds from the start of its head a cluster is suspended, whatever it does. Azure's own limit, 21
+    /// days or 7 on low-priority nodes, stands in `status.run.deadline`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 300, max = 31_536_000))]
+    pub max_lifetime_seconds: Option<u32>,
+
+    /// What the nodes may cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+
+    /// What a change of environment, datasets, tags, experiment, or of the settings of scheduler and workers does to jobs
+    /// that run: RollingUpdate replaces workers one by one, and the head when it ends; Recreate replaces the head too.
+    #[serde(default)]
+    pub update_policy: UpdatePolicy,
 
     /// What happens in Azure when the DaskCluster is deleted. Delete ends the jobs and removes
     /// the pool and the network that were made for it; Retain ends the jobs and leaves both.

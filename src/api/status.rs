@@ -6,8 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conditions;
 use super::schema::quantity;
+use super::{IdleAction, conditions};
 
 /// What the operator last saw of a DaskCluster.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,37 @@ pub struct DaskClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
 
+    /// The labels that the scale subresource asks for. Nothing carries them, as the workers are no pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub selector: Option<String>,
+
+    /// What the autoscaler has decided last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<AutoscalingStatus>,
+
+    /// When the number of wanted workers last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_scale_time: Option<Time>,
+
+    /// Since when the scheduler has had no task that runs, waits for a worker or for a resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_since: Option<Time>,
+
+    /// Why the cluster rests, or is coming to rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<RestStatus>,
+
+    /// Changes of the spec that jobs which run do not have yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["component".into()]))]
+    #[schemars(length(max = 4))]
+    pub pending_changes: Vec<PendingChange>,
+
+    /// What the nodes cost: an estimate from Azure's list prices and the nodes as they were observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostStatus>,
+
     /// What would be done, while the annotation azureml.dask.dev/dry-run keeps it from being done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
@@ -84,6 +115,10 @@ pub enum Phase {
     Starting,
     /// The scheduler answers and the wanted workers have registered.
     Running,
+    /// Workers and head are being let go, and the manifest stays.
+    Suspending,
+    /// No job is left: a change of the spec or the annotation azureml.dask.dev/wake brings them back.
+    Suspended,
     /// Something needs the user: see the condition `Stalled`.
     Stalled,
     /// The cluster is being taken apart.
@@ -147,6 +182,10 @@ pub struct RunStatus {
     /// When it started to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
+
+    /// When it ends at the latest: Azure's own limit, or `maxLifetimeSeconds` where that comes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
 }
 
 /// The pool of virtual machines, in Azure's own words.
@@ -200,6 +239,97 @@ pub struct NodeCounts {
     /// How many the pool may grow to.
     #[serde(default)]
     pub max: u32,
+    /// How many run jobs of this cluster; the others of a shared pool are somebody else's.
+    #[serde(default)]
+    pub own: u32,
+}
+
+/// What the autoscaler has decided.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoscalingStatus {
+    /// How many worker nodes it wants now.
+    pub desired_replicas: u32,
+    /// Why, in one line.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub decision: String,
+}
+
+/// Why a cluster rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RestReason {
+    /// `spec.suspend` says so.
+    Suspended,
+    /// It was idle for `idleTimeoutSeconds`.
+    Idle,
+    /// It has reached `maxLifetimeSeconds`.
+    LifetimeReached,
+    /// Its budget is used up.
+    OverBudget,
+}
+
+/// A rest, and what ends it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestStatus {
+    /// Why.
+    pub reason: RestReason,
+    /// What it takes away.
+    pub action: IdleAction,
+    /// Since when.
+    pub since: Time,
+    /// The generation of the spec at which it began: a later one wakes the cluster.
+    pub generation: i64,
+    /// What the annotation azureml.dask.dev/wake said at that time: another text wakes the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub wake: Option<String>,
+}
+
+/// A change of the spec that some jobs do not have yet.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingChange {
+    /// Whose jobs: head or workers.
+    #[schemars(length(max = 16))]
+    pub component: String,
+    /// The fields of the spec.
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub fields: Vec<String>,
+    /// How many jobs run without it.
+    pub jobs: u32,
+    /// What it waits for.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub waits_for: String,
+}
+
+/// What the nodes of a cluster cost, as an estimate: Azure's list price for the size and priority, times the nodes that
+/// were observed. Discounts, disks, addresses and traffic are not in it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CostStatus {
+    /// What the present nodes cost in an hour.
+    #[schemars(schema_with = "quantity")]
+    pub hourly: Quantity,
+    /// What has come together so far.
+    pub accrued: AccruedCost,
+    /// The currency of both, such as USD.
+    #[schemars(length(max = 8))]
+    pub currency: String,
+}
+
+/// An amount at a time: it is written together with other changes only, as a status does not tick.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccruedCost {
+    /// How much.
+    #[schemars(schema_with = "quantity")]
+    pub amount: Quantity,
+    /// Up to when.
+    pub as_of: Time,
 }
 
 /// The Dask workers, the head's own included.

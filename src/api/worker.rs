@@ -5,17 +5,11 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::EnvVar;
-use super::rules::{immutable_entries, immutable_if_given};
 use super::schema::quantity;
 
 /// The worker nodes, one Dask worker each.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = immutable_if_given("threads"),
-    validation = immutable_if_given("memoryLimit"),
-    validation = immutable_entries("env"),
-)]
 pub struct Worker {
     /// How many worker nodes run beside the head, so that the cluster takes 1 + replicas nodes.
     #[serde(default = "Worker::default_replicas")]
@@ -41,11 +35,27 @@ pub struct Worker {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
+
+    /// How many seconds a worker may take from the start of its job until it has registered; then its job is ended, and
+    /// another one takes its place.
+    #[serde(default = "Worker::default_start_timeout_seconds")]
+    #[schemars(range(min = 60, max = 86400))]
+    pub start_timeout_seconds: u32,
+
+    /// For how many seconds a worker that is to go is kept because its data fits nowhere else; then it ends, and the data
+    /// is lost. Left out, it is kept until the data fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 604_800))]
+    pub scale_down_grace_seconds: Option<u32>,
 }
 
 impl Worker {
     fn default_replicas() -> u32 {
         1
+    }
+
+    fn default_start_timeout_seconds() -> u32 {
+        1800
     }
 }
 
@@ -56,6 +66,8 @@ impl Default for Worker {
             threads: None,
             memory_limit: None,
             env: Vec::new(),
+            start_timeout_seconds: Self::default_start_timeout_seconds(),
+            scale_down_grace_seconds: None,
         }
     }
 }

@@ -9,4 +9,4 @@ mod wire;
 pub use client::DaskClient;
 pub use error::Error;
 pub use poller::{Poller, Retirement, RetirementOutcome, SchedulerSight, Silence, Target};
-pub use wire::{Retired, State, Worker};
+pub use wire::{Load, Retired, State, Worker};

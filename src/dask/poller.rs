@@ -298,10 +298,12 @@ mod tests {
             workers: vec![
                 crate::dask::Worker {
                     name: "j.1".into(),
-                    status: "running".into()
+                    status: "running".into(),
+                    ..crate::dask::Worker::default()
                 };
                 workers
             ],
+            load: crate::dask::Load::default(),
         }
     }
 

@@ -12,14 +12,47 @@ pub struct State {
     /// Bytes: the memory limits of all workers together.
     pub total_memory: u64,
     pub workers: Vec<Worker>,
+    #[serde(default)]
+    pub load: Load,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// What the scheduler has to do, and holds. Seconds are Dask's own estimates, of one thread.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Load {
+    /// Unix seconds since when no task runs, waits for a thread or for a resource; `None` while one does.
+    pub idle_since: Option<f64>,
+    /// Clients that are connected.
+    pub clients: u32,
+    /// Tasks that a worker has been given.
+    pub processing: u32,
+    /// Tasks that could run and have no worker yet: no thread is free, or there is no worker.
+    pub queued: u32,
+    /// Tasks that no present worker may run: they ask for a host, a worker or a resource.
+    pub unrunnable: u32,
+    /// What the tasks of `processing` and `queued` still take.
+    pub work_seconds: f64,
+    /// Bytes of all results, copies included.
+    pub nbytes: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Worker {
     /// `<job id>.<attempt>` for workers of ours.
     pub name: String,
     /// `running`, `paused`, `closing_gracefully`, …
     pub status: String,
+    #[serde(default)]
+    pub threads: u32,
+    /// Bytes; 0 is no limit.
+    #[serde(default)]
+    pub memory_limit: u64,
+    /// Bytes of the results that it holds.
+    #[serde(default)]
+    pub nbytes: u64,
+    /// Tasks that it has been given.
+    #[serde(default)]
+    pub processing: u32,
 }
 
 impl Worker {

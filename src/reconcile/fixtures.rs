@@ -15,9 +15,10 @@ use crate::azure::ResourceId;
 use crate::azure_resources::job::Lineup;
 use crate::azure_resources::{AzureKind as _, Job, KINDS, Scene};
 use crate::cluster::Place;
-use crate::dask::{SchedulerSight, Silence, State, Target, Worker};
+use crate::dask::{Load, SchedulerSight, Silence, State, Target, Worker};
 use crate::kubernetes_children::{HeldConnection, endpoint_slice, service};
 use crate::lookup::Lookup;
+use crate::scaling::Recommendations;
 use crate::token::Token;
 
 pub(crate) const UID: &str = "6f9619ff-8b86-d011-b42d-00c04fc964ff";
@@ -89,6 +90,8 @@ impl World {
         let cluster = valid_cluster(change);
         let observed = Observed {
             seen_at: noon(),
+            generation: 1,
+            recommendations: Recommendations::default(),
             annotations: Annotations::default(),
             worker_submission: WorkerSubmission::BesideHead,
             namespace_is_going: false,
@@ -217,8 +220,7 @@ impl World {
     /// Asks something of what the kinds plan from.
     pub(crate) fn scene<T>(&self, ask: impl FnOnce(&Scene<'_>, &Lineup) -> T) -> T {
         let cluster = self.cluster();
-        let replicas = cluster.worker.replicas;
-        let lineup = self.observed.lineup(&cluster.place, replicas).unwrap();
+        let lineup = self.observed.lineup_of(cluster).unwrap();
         let scene = Scene {
             cluster,
             observed: &self.observed,
@@ -363,8 +365,12 @@ impl World {
         let workers = jobs.iter().map(|job| Worker {
             name: format!("{}.0a", self.job_id(job)),
             status: "running".into(),
+            threads: 8,
+            memory_limit: 56 << 30,
+            ..Worker::default()
         });
         let state = State {
+            load: Load::default(),
             id: "s1".into(),
             total_threads: 8 * jobs.len() as u64,
             total_memory: (56 << 30) * jobs.len() as u64,

@@ -14,6 +14,7 @@ use super::setbacks::Setbacks;
 use crate::azure::{ErrorBody, Operation, ResourceId};
 use crate::inventory::Pace;
 use crate::lookup::Lookup;
+use crate::scaling::Recommendations;
 
 #[derive(Clone, Debug)]
 pub struct ClusterMemory {
@@ -35,6 +36,8 @@ pub struct ClusterMemory {
     pub request: Option<String>,
     /// Everything is to be looked at anew.
     pub doubts: bool,
+    /// How many workers were of use lately, for the autoscaler.
+    pub recommendations: Recommendations,
     /// What the last plan found, so that it is counted and told once.
     pub findings: Vec<Finding>,
 }
@@ -54,6 +57,7 @@ impl ClusterMemory {
             passed: None,
             request: None,
             doubts: false,
+            recommendations: Recommendations::default(),
             findings: Vec::new(),
         }
     }

@@ -156,6 +156,9 @@ async fn pipeline(
         .dry_run
         .then(|| forecast(&wanted, &look.observed).to_string());
     let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
+    if let Some(decision) = plan.aim.as_ref().and_then(|aim| aim.decision.as_ref()) {
+        memory.recommendations.see(decision, look.observed.seen_at);
+    }
     let new_findings = memory.see_findings(&plan.findings);
     for finding in &new_findings {
         context.metrics.count_finding(finding);

@@ -171,6 +171,8 @@ fn kubernetes_sight(
     let connection = sight.connection(namespace, &connection_secret_name(identity));
     Observed {
         seen_at: context.clock.now(),
+        generation: cluster.metadata.generation.unwrap_or_default(),
+        recommendations: memory.recommendations.clone(),
         annotations: Annotations::read(cluster.metadata.annotations.as_ref()),
         worker_submission: context.worker_submission,
         namespace_is_going: sight.namespace_is_going(namespace),
@@ -259,7 +261,7 @@ impl Reader<'_> {
         }
         self.look_at_failed_operations(observed).await;
         self.look_at_jobs(observed).await;
-        let Ok(lineup) = observed.lineup(place, cluster.worker.replicas) else {
+        let Ok(lineup) = observed.lineup_of(cluster) else {
             return;
         };
         self.look_at_pool_nodes(cluster, &lineup, observed).await;

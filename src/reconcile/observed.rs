@@ -24,12 +24,18 @@ use crate::cluster::Place;
 use crate::dask::SchedulerSight;
 use crate::kubernetes_children::HeldConnection;
 use crate::lookup::{Lookup, Trouble};
+use crate::names::JobName;
+use crate::scaling::{self, Aim, Recommendations};
 use crate::token::Token;
 
 /// Everything that a plan is made from, besides the manifest.
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub seen_at: Timestamp,
+    /// Of the spec.
+    pub generation: i64,
+    /// How many workers were of use lately.
+    pub recommendations: Recommendations,
     /// What the annotations of the DaskCluster ask for.
     pub annotations: Annotations,
     /// The operator's setting: whether worker jobs may go out beside the head's.
@@ -226,11 +232,25 @@ impl Observed {
             .ok()
     }
 
-    /// The jobs of this cluster, put in order.
+    /// The jobs of this cluster, put in order for what it is to have now.
+    ///
+    /// # Errors
+    /// As [`Self::lineup`].
+    pub fn lineup_of(&self, cluster: &ValidCluster) -> Result<Lineup, Trouble> {
+        let jobs = self.jobs(&cluster.place)?;
+        let aim = scaling::aim(cluster, self, &jobs);
+        Ok(in_order(jobs, aim, &cluster.place))
+    }
+
+    /// The jobs of this cluster, put in order for a head and `workers`.
     ///
     /// # Errors
     /// The LIST's own trouble, that it has not been made, or that a job in it cannot be read.
-    pub fn lineup(&self, place: &Place, replicas: u32) -> Result<Lineup, Trouble> {
+    pub fn lineup(&self, place: &Place, workers: u32) -> Result<Lineup, Trouble> {
+        Ok(in_order(self.jobs(place)?, Aim::of(workers), place))
+    }
+
+    fn jobs(&self, place: &Place) -> Result<BTreeMap<JobName, JobFacts>, Trouble> {
         match &self.jobs_listed {
             Lookup::Present(()) => {}
             Lookup::Unavailable(trouble) => return Err(trouble.clone()),
@@ -255,11 +275,12 @@ impl Observed {
                 ),
             )),
         };
-        let jobs = bodies.map(read).collect::<Result<_, _>>()?;
-        Ok(Lineup::of(jobs, replicas, |name| {
-            place.identity.job_id(name)
-        }))
+        bodies.map(read).collect()
     }
+}
+
+fn in_order(jobs: BTreeMap<JobName, JobFacts>, aim: Aim, place: &Place) -> Lineup {
+    Lineup::of(jobs, aim, |name| place.identity.job_id(name))
 }
 
 const JOB_TYPE: &str = "Microsoft.MachineLearningServices/workspaces/jobs";

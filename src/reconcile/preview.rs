@@ -21,6 +21,7 @@ use crate::inventory::{Inventory, Pace, Regions};
 use crate::kubernetes::FINALIZER;
 use crate::kubernetes_children::HeldConnection;
 use crate::lookup::{Lookup, Trouble};
+use crate::scaling::Recommendations;
 use crate::token::Token;
 
 /// What stands under the names of a cluster's children in Kubernetes.
@@ -79,6 +80,8 @@ impl Preview {
         let identity = identity(cluster);
         Observed {
             seen_at: self.clock.now(),
+            generation: 0,
+            recommendations: Recommendations::default(),
             annotations: Annotations::default(),
             worker_submission: self.worker_submission,
             namespace_is_going: false,

@@ -8,14 +8,15 @@ use super::observed::Observed;
 use super::plan::{Action, Follow, SchedulerStage, registered_workers};
 use super::validate::{ValidCluster, Wanted};
 use crate::api::{
-    ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus, NodeCounts, ResourceStatus,
-    RunStatus, SchedulerStatus, WorkerCounts,
+    AutoscalingStatus, ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus, GROUP,
+    NodeCounts, ResourceStatus, RunStatus, SchedulerStatus, WorkerCounts,
 };
 use crate::azure_resources::job::{JobFacts, Lineup};
 use crate::azure_resources::{ComputeHave, Gone, KINDS, Scene};
 use crate::kubernetes_children::service_name;
 use crate::lookup::Lookup;
 use crate::quantity;
+use crate::scaling::Aim;
 
 /// What the summary needs to know of scheduler and workers.
 pub(super) struct Facts {
@@ -36,10 +37,7 @@ impl Facts {
                 lineup: None,
             };
         };
-        let lineup = outcome
-            .observed
-            .lineup(&cluster.place, cluster.worker.replicas)
-            .ok();
+        let lineup = outcome.observed.lineup_of(cluster).ok();
         let state = lineup.as_ref().and_then(|lineup| {
             let scene = Scene {
                 cluster,
@@ -58,7 +56,10 @@ impl Facts {
             .as_ref()
             .map_or(0, |workers| workers.ready);
         Self {
-            desired_workers: cluster.desired_dask_workers(),
+            desired_workers: lineup.as_ref().map_or_else(
+                || cluster.desired_dask_workers(),
+                |lineup| lineup.aim.dask_workers(cluster),
+            ),
             ready_workers: if workers_were_seen {
                 state.unwrap_or(0)
             } else {
@@ -90,6 +91,7 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         })
         .collect();
     status.resources = resources(cluster, outcome);
+    status.selector = Some(selector(cluster));
     if let Some(lineup) = &facts.lineup {
         let scene = Scene {
             cluster,
@@ -103,8 +105,30 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
             status.workers = Some(workers(&scene, &stage, facts));
         }
         status.replicas = u32::try_from(lineup.worker_jobs_that_have_not_ended()).ok();
+        status.autoscaling = autoscaling(&lineup.aim, outcome.before);
+        status.rest = lineup.aim.rest.clone();
+        let desired = |status: &DaskClusterStatus| Some(status.workers.as_ref()?.desired);
+        if desired(&status) != desired(outcome.before) {
+            status.last_scale_time = Some(Time(outcome.now));
+        }
     }
     status
+}
+
+/// What the scale subresource asks for: unique, so that nobody takes one cluster's numbers for another's.
+fn selector(cluster: &ValidCluster) -> String {
+    format!("{GROUP}/cluster-uid={}", cluster.place.identity.uid)
+}
+
+/// The line stays as long as the number does: what it tells moves on with every look.
+fn autoscaling(aim: &Aim, before: &DaskClusterStatus) -> Option<AutoscalingStatus> {
+    let decision = aim.decision.as_ref()?;
+    let told = before.autoscaling.as_ref();
+    let same = told.filter(|told| told.desired_replicas == decision.replicas);
+    Some(same.cloned().unwrap_or_else(|| AutoscalingStatus {
+        desired_replicas: decision.replicas,
+        decision: decision.why.clone(),
+    }))
 }
 
 /// What each resource of the cluster's own was last found to hold, and how far a replacement is.
@@ -177,6 +201,7 @@ fn compute(cluster: &ValidCluster, observed: &Observed) -> Option<(ComputeStatus
             .as_ref()
             .and_then(|inner| inner.scale_settings.as_ref()?.max_node_count)
             .unwrap_or(0),
+        own: 0,
     };
     Some((compute, nodes))
 }
@@ -188,6 +213,7 @@ fn run(head: &JobFacts) -> RunStatus {
         status: Some(head.status.to_string()),
         studio_url: head.studio_url.clone(),
         start_time: head.started_at.map(Time),
+        deadline: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::api::{ALLOW_REPLACE, ConditionType, DaskCluster, Reason};
+use crate::api::{ALLOW_REPLACE, ConditionType, CostStatus, DaskCluster, Reason, RestStatus};
 use crate::azure::ResourceId;
 
 /// Whether what a plan says of resources is news. A status that is lost makes a drift look like a change of the spec,
@@ -19,6 +19,12 @@ pub struct Told {
     pub adopting: BTreeSet<ConditionType>,
     /// Which replacement the user allows.
     pub allowed_replacement: Option<String>,
+    /// How many workers the autoscaler wanted last.
+    pub desired_replicas: Option<u32>,
+    pub last_scale_time: Option<Timestamp>,
+    pub idle_since: Option<Timestamp>,
+    pub rest: Option<RestStatus>,
+    pub cost: Option<CostStatus>,
 }
 
 impl Told {
@@ -47,6 +53,12 @@ impl Told {
                 }
             }
         }
+        let autoscaling = status.autoscaling.as_ref();
+        told.desired_replicas = autoscaling.map(|autoscaling| autoscaling.desired_replicas);
+        told.last_scale_time = status.last_scale_time.as_ref().map(|at| at.0);
+        told.idle_since = status.idle_since.as_ref().map(|since| since.0);
+        told.rest = status.rest.clone();
+        told.cost = status.cost.clone();
         told.adopting = ConditionType::ALL
             .into_iter()
             .filter(|stage| {

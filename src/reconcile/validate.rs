@@ -10,11 +10,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::Ipv4Net;
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use sha2::{Digest, Sha256};
 
 use crate::api::{
-    CreationPolicy, DaskCluster, Dataset, DatasetMode, DatasetType, DriftPolicy, EnvVar,
-    Environment, Priority,
+    Autoscaling, BudgetAction, CreationPolicy, DaskCluster, Dataset, DatasetMode, DatasetType,
+    DriftPolicy, EnvVar, Environment, IdleAction, Priority, UpdatePolicy,
 };
 use crate::azure::{InvalidResourceId, ResourceId};
 use crate::azure_resources::ownership::{Owner, Tags};
@@ -66,6 +68,13 @@ pub struct ValidCluster {
     pub experiment_name: String,
     pub scheduler: ValidScheduler,
     pub worker: ValidWorker,
+    pub autoscaling: Option<Autoscaling>,
+    pub suspend: bool,
+    /// What happens when the cluster has been idle for so long; `None` is never.
+    pub idle: Option<ValidIdle>,
+    pub max_lifetime: Option<SignedDuration>,
+    pub budget: Option<ValidBudget>,
+    pub update_policy: UpdatePolicy,
     /// Held so that nothing but [`validate`] makes one of these.
     _validated: Validated,
 }
@@ -139,6 +148,24 @@ pub struct ValidWorker {
     /// Bytes.
     pub memory_limit: Option<u64>,
     pub env: BTreeMap<String, String>,
+    /// From the start of the job until the worker has registered.
+    pub start_timeout: SignedDuration,
+    /// How long a worker is kept whose data fits nowhere else; `None` is as long as it takes.
+    pub scale_down_grace: Option<SignedDuration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ValidIdle {
+    pub timeout: SignedDuration,
+    pub action: IdleAction,
+}
+
+/// Amounts in the currency of Azure's prices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ValidBudget {
+    pub max_per_hour: Option<f64>,
+    pub max_total: Option<f64>,
+    pub action: BudgetAction,
 }
 
 /// What the operator's settings contribute to the meaning of a manifest.
@@ -199,6 +226,18 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
         quantity::bytes(&limit.0)
             .map_err(|error| refuse("spec.worker.memoryLimit", error.to_string()))
             .ok()
+    });
+    let budget = spec.budget.as_ref().map(|budget| {
+        let mut amount = |path: &str, amount: Option<&Quantity>| {
+            quantity::number(&amount?.0)
+                .map_err(|error| refuse(path, error.to_string()))
+                .ok()
+        };
+        ValidBudget {
+            max_per_hour: amount("spec.budget.maxPerHour", budget.max_per_hour.as_ref()),
+            max_total: amount("spec.budget.maxTotal", budget.max_total.as_ref()),
+            action: budget.action,
+        }
     });
     if let Some(conda_file) = spec
         .environment
@@ -269,7 +308,23 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
             threads: spec.worker.threads,
             memory_limit,
             env: env(&spec.worker.env),
+            start_timeout: SignedDuration::from_secs(spec.worker.start_timeout_seconds.into()),
+            scale_down_grace: spec
+                .worker
+                .scale_down_grace_seconds
+                .map(|seconds| SignedDuration::from_secs(seconds.into())),
         },
+        autoscaling: spec.autoscaling,
+        suspend: spec.suspend,
+        idle: (spec.idle_timeout_seconds > 0).then(|| ValidIdle {
+            timeout: SignedDuration::from_secs(spec.idle_timeout_seconds.into()),
+            action: spec.idle_action.unwrap_or_default(),
+        }),
+        max_lifetime: spec
+            .max_lifetime_seconds
+            .map(|seconds| SignedDuration::from_secs(seconds.into())),
+        budget,
+        update_policy: spec.update_policy,
         place,
         _validated: Validated,
     })

@@ -49,7 +49,7 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
             why: "its scheduler is gone".into(),
         });
     }
-    let wanted = usize::try_from(scene.cluster.worker.replicas).unwrap_or(usize::MAX);
+    let wanted = usize::try_from(lineup.aim.workers).unwrap_or(usize::MAX);
     let Some(mut surplus) = lineup
         .alive_workers
         .len()

@@ -7,7 +7,7 @@ use dask_azureml_operator::api::{Annotations, Reason};
 use dask_azureml_operator::azure::ResourceId;
 use dask_azureml_operator::azure_resources::{KINDS, Scene};
 use dask_azureml_operator::dask::{
-    Retirement, RetirementOutcome, SchedulerSight, Silence, State, Target, Worker,
+    Load, Retirement, RetirementOutcome, SchedulerSight, Silence, State, Target, Worker,
 };
 use dask_azureml_operator::kubernetes_children::{HeldConnection, endpoint_slice, service};
 use dask_azureml_operator::lookup::{Lookup, Trouble};
@@ -15,6 +15,7 @@ use dask_azureml_operator::reconcile::{
     Credentials, Defaults, EnvironmentDefinition, Observed, PlannedAction, SecretReference, Told,
     Usage, ValidCluster, VmSize, Wanted, WorkerSubmission, Workspace, validate,
 };
+use dask_azureml_operator::scaling::Recommendations;
 use dask_azureml_operator::token::Token;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -376,6 +377,8 @@ fn observed(cluster: &ValidCluster, drawn: &Cluster) -> Observed {
         .then(|| Trouble::lasting(Reason::CredentialsRefused, "Entra refused the credentials"));
     let mut observed = Observed {
         seen_at: noon(),
+        generation: 1,
+        recommendations: Recommendations::default(),
         annotations: Annotations::default(),
         worker_submission: drawn.worker_submission,
         namespace_is_going: drawn.namespace_is_going,
@@ -608,11 +611,13 @@ fn sight(drawn: &Dask) -> SchedulerSight {
         id: "s1".into(),
         total_threads: 8,
         total_memory: 1 << 30,
+        load: Load::default(),
         workers: jobs
             .iter()
             .map(|job| Worker {
                 name: format!("{}.0a", job_id(job)),
                 status: "running".into(),
+                ..Worker::default()
             })
             .collect(),
     });

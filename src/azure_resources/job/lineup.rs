@@ -13,6 +13,7 @@ use super::wire::{JobFacts, JobStatus};
 use crate::azure_resources::Scene;
 use crate::names::{JobName, Slot};
 use crate::reconcile::WorkerSubmission;
+use crate::scaling::Aim;
 
 /// Delay before a slot is filled again after one failure; it doubles with each further one in a row.
 const RESTART_DELAY: Duration = Duration::from_secs(10);
@@ -47,6 +48,8 @@ impl Occupant {
 /// The jobs of a cluster, put in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lineup {
+    /// What there is to be.
+    pub aim: Aim,
     pub head: Occupant,
     /// The wanted worker slots.
     pub workers: Vec<Occupant>,
@@ -64,7 +67,7 @@ impl Lineup {
     /// `jobs` are all jobs of this cluster, ended ones included.
     pub fn of(
         jobs: BTreeMap<JobName, JobFacts>,
-        replicas: u32,
+        aim: Aim,
         head_id: impl Fn(JobName) -> String,
     ) -> Self {
         let head = occupant(&jobs, Slot::Head, None);
@@ -90,10 +93,11 @@ impl Lineup {
             &alive_workers,
             &leaving,
             &stale_workers,
-            replicas,
+            aim.workers,
             serves,
         );
         Self {
+            aim,
             head,
             workers,
             alive_workers,

@@ -40,6 +40,9 @@ impl AzureKind for Job {
         let Some(lineup) = scene.lineup else {
             return Vec::new();
         };
+        if !lineup.aim.head {
+            return Vec::new();
+        }
         let occupants = std::iter::once(&lineup.head).chain(&lineup.workers);
         occupants
             .map(|occupant| want_occupant(scene, lineup, occupant))

@@ -42,7 +42,7 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
             .push(Step::new(Action::EnsureFinalizer, ConditionType::Ready, why).gating());
     }
     hold_credentials(observed, &mut plan);
-    let lineup = match observed.lineup(&cluster.place, cluster.worker.replicas) {
+    let lineup = match observed.lineup_of(cluster) {
         Ok(lineup) => Some(lineup),
         Err(trouble) => {
             plan.unseen
@@ -79,7 +79,7 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         }
     }
     if going.retire > 0 {
-        let why = format!("{} workers are wanted", cluster.worker.replicas);
+        let why = format!("{} workers are wanted", lineup.aim.workers);
         plan.steps.push(Step::new(
             Action::RetireWorkers {
                 count: going.retire,
@@ -89,6 +89,7 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         ));
     }
     plan_stages(&scene, lineup, &stage, &going, &mut plan);
+    plan.aim = Some(lineup.aim.clone());
     plan.follow = stage
         .target(&scene, lineup)
         .map_or(Follow::Nobody, Follow::This);

@@ -27,6 +27,7 @@ use crate::azure::{ResourceId, Retry};
 use crate::azure_resources::{Gone, KindPlan};
 use crate::dask::Target;
 use crate::lookup::Trouble;
+use crate::scaling::Aim;
 
 /// What to do now, what to wait for, and what stands in the way. Its text is what golden tests, dry runs and
 /// events show.
@@ -46,6 +47,8 @@ pub struct Plan {
     /// What was found before the first spend; `None` where it was not looked for.
     pub preflight: Option<Preflight>,
     pub follow: Follow,
+    /// What the cluster is to have now; `None` while its jobs cannot be listed.
+    pub aim: Option<Aim>,
     /// What somebody did in Azure, and what is done about it. It stands in the way of nothing.
     pub findings: Vec<Finding>,
     /// What is as the spec asks for, with the fingerprint of what that is.

@@ -343,7 +343,7 @@ fn plan_workers(
     going: &LettingGo,
     plan: &mut Plan,
 ) {
-    let desired = scene.cluster.desired_dask_workers();
+    let desired = lineup.aim.dask_workers(scene.cluster);
     if let Some(message) = &going.waiting {
         plan.wait(WORKERS, Reason::Retiring, message.clone());
         return;

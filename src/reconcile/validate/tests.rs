@@ -1,5 +1,6 @@
 //! Tables of what is refused, and of what is filled in.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
@@ -189,6 +190,8 @@ fn what_was_left_out_of_network_pool_and_workers_is_filled_in() {
             threads: None,
             memory_limit: None,
             env: BTreeMap::new(),
+            start_timeout: SignedDuration::from_mins(30),
+            scale_down_grace: None,
         }
     );
     assert_eq!(cluster.datasets, []);

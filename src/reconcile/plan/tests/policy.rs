@@ -11,7 +11,7 @@ fn annotated(world: World, policy: ReconcilePolicy, dry_run: bool) -> World {
         observed.annotations = Annotations {
             dry_run,
             policy,
-            requested_at: None,
+            ..Annotations::default()
         };
     })
 }
