@@ -6,6 +6,7 @@ mod pace;
 mod picture;
 mod questions;
 mod regions;
+mod under_way;
 mod view;
 mod wrote;
 
@@ -30,6 +31,7 @@ use crate::reconcile::JobFailure;
 
 pub use pace::Pace;
 pub use regions::Regions;
+pub use under_way::WriteUnderWay;
 pub use wrote::Wrote;
 
 /// Whose eyes see which workspace: what one principal may read says nothing about another.
@@ -222,6 +224,11 @@ impl AzureSight {
             Lookup::Present(Answer::Failure(failure)) => Some(failure),
             _ => None,
         }
+    }
+
+    /// Before a resource is made; `None` while another cluster makes it, as then the next look finds it.
+    pub fn begin_write(&self, id: &ResourceId) -> Option<WriteUnderWay> {
+        self.view.begin_write(id)
     }
 
     /// Takes note of a write.

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::pace::{Allowance, Pace};
 use super::picture::{Due, Found, Listed, Picture, Read};
 use super::questions::{Answer, Question, Questions};
+use super::under_way::{WriteUnderWay, WritesUnderWay};
 use super::wrote::Wrote;
 use crate::access::AzureAccess;
 use crate::api::Reason;
@@ -32,6 +33,7 @@ pub(super) struct View {
     wake: mpsc::UnboundedSender<ClusterIdentity>,
     picture: Mutex<Picture>,
     questions: Mutex<Questions>,
+    writes: WritesUnderWay,
     /// Counts the reads that came back.
     learned: watch::Sender<u64>,
     sooner: Notify,
@@ -48,6 +50,7 @@ impl View {
         Self {
             picture: Mutex::new(Picture::new(workspace.clone(), clock.elapsed())),
             questions: Mutex::default(),
+            writes: WritesUnderWay::default(),
             access,
             workspace,
             clock,
@@ -85,6 +88,10 @@ impl View {
         cluster: &ClusterIdentity,
     ) -> Result<BTreeMap<ResourceId, Value>, Trouble> {
         self.once_known(|_| self.picture().jobs(cluster)).await
+    }
+
+    pub(super) fn begin_write(&self, id: &ResourceId) -> Option<WriteUnderWay> {
+        self.writes.begin(id)
     }
 
     pub(super) fn doubt(&self, cluster: &ClusterIdentity) {

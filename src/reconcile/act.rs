@@ -214,6 +214,13 @@ impl Hands<'_> {
             ));
         };
         let client = self.client(azure, step);
+        let made = match &step.action {
+            Action::PutAzure { id, .. } => Some(azure.sight.begin_write(id)),
+            _ => None,
+        };
+        if let Some(None) = made {
+            return Ok(None);
+        }
         let (id, api_version, answer) = match &step.action {
             Action::PutAzure {
                 id,
