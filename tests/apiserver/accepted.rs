@@ -118,6 +118,21 @@ async fn manifests_within_the_rules_are_taken() {
         with(set("/spec/worker/memoryLimit", 67_108_864)),
         with(set("/spec/worker/memoryLimit", "1.5G")),
         with(set("/spec/worker/threads", 1024)),
+        // A default cannot be told from a typed 1, so it is no contradiction.
+        with(set("/spec/worker", json!({}))),
+        edited(
+            story(),
+            &[
+                remove("/spec/worker"),
+                set(
+                    "/spec/autoscaling",
+                    json!({"minReplicas": 5, "maxReplicas": 99}),
+                ),
+            ],
+        ),
+        with(set("/spec/budget", json!({"maxTotal": "0.01"}))),
+        with(set("/spec/budget", json!({"maxPerHour": 3}))),
+        with(set("/spec/suspend", true)),
         with(set(
             "/spec/tags",
             json!({"cost center": "äöü $1 {2}", "scheduler-team": "", "mlflow": "x"}),
@@ -158,7 +173,10 @@ async fn defaults_are_filled_in() {
             },
             "experimentName": "dask",
             "scheduler": {"runWorker": true, "jupyter": false, "startTimeoutSeconds": 1800},
-            "worker": {"replicas": 1},
+            "worker": {"replicas": 1, "startTimeoutSeconds": 1800},
+            "suspend": false,
+            "idleTimeoutSeconds": 0,
+            "updatePolicy": "RollingUpdate",
             "deletionPolicy": "Delete",
             "driftPolicy": "Correct",
         })
@@ -288,7 +306,7 @@ async fn the_largest_manifest_stays_within_the_api_servers_budget() {
     let server = Server::new().await;
     let stored = server.create(&largest).await;
     server
-        .try_replace(&edited(stored, &[set("/spec/worker/replicas", 1)]))
+        .try_replace(&edited(stored, &[set("/spec/autoscaling/minReplicas", 3)]))
         .await
         .expect("the rules on changes stay within the budget too");
 }

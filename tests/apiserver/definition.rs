@@ -68,7 +68,17 @@ fn kubectl_finds_it_by_its_short_name_and_shows_the_columns_of_a_cluster() {
     let spec = &definition["spec"];
     assert_eq!(spec["names"]["shortNames"], json!(["adsk"]));
     assert_eq!(spec["names"]["categories"], json!(["all"]));
-    assert_eq!(spec["versions"][0]["subresources"], json!({"status": {}}));
+    assert_eq!(
+        spec["versions"][0]["subresources"],
+        json!({
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.worker.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        })
+    );
     let columns = spec["versions"][0]["additionalPrinterColumns"].as_array();
     let named = |wide: bool| {
         columns

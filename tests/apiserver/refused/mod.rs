@@ -2,6 +2,7 @@
 
 mod compute;
 mod datasets;
+mod elasticity;
 mod environment;
 mod network;
 mod scheduler_and_worker;
@@ -70,7 +71,7 @@ async fn all_refused(refusals: Vec<Refusal>) {
 async fn unknown_fields_are_refused_by_name() {
     let server = Server::new().await;
     for (pointer, says) in [
-        ("/spec/suspend", "unknown field \"spec.suspend\""),
+        ("/spec/suspended", "unknown field \"spec.suspended\""),
         ("/spec/worker/nodes", "unknown field \"spec.worker.nodes\""),
         (
             "/spec/datasets/0/url",
@@ -102,6 +103,7 @@ async fn every_rule_of_the_schema_has_a_manifest_here_that_breaks_it() {
         datasets::dataset_places(),
         scheduler_and_worker::scheduler_and_worker(),
         scheduler_and_worker::environment_variables(),
+        elasticity::elasticity(),
         tags::tags(),
     ] {
         for refusal in refusals {
@@ -110,9 +112,10 @@ async fn every_rule_of_the_schema_has_a_manifest_here_that_breaks_it() {
         }
     }
     let stored = server.create(&everything()).await;
-    for change in immutable::changes() {
+    let changes = immutable::changes().into_iter().map(|change| change.edit);
+    for edit in changes.chain([set("/spec/worker/replicas", 20)]) {
         let words = server
-            .try_replace(&edited(stored.clone(), &[change.edit]))
+            .try_replace(&edited(stored.clone(), &[edit]))
             .await
             .err();
         heard.push_str(&words.unwrap_or_default());
