@@ -24,6 +24,7 @@ import http.client
 import importlib.metadata
 import importlib.util
 import ipaddress
+import itertools
 import json
 import os
 import platform
@@ -889,8 +890,9 @@ class Retirements:
         """Whether `ws` is the head's own worker. It stays: the head would start it again."""
         return str(ws.name).startswith(self._own_prefix)
 
-    def to_close(self, scheduler, count: int) -> list:
-        """Names of at most `count` workers in the order they should go.
+    def to_close(self, scheduler, count: int, first=()) -> list:
+        """Names of at most `count` workers in the order they should go, those of the jobs `first`
+        before all others.
 
         Never so many that the rest cannot hold the data twice over, which is also Dask's measure.
         """
@@ -899,7 +901,13 @@ class Retirements:
             ws for ws in staying if not self._is_own(ws) and not ws.actors and ws.name is not None
         ]
         candidates.sort(
-            key=lambda ws: (len(ws.long_running), len(ws.processing), ws.nbytes, str(ws.name))
+            key=lambda ws: (
+                str(ws.name).partition(".")[0] not in first,
+                len(ws.long_running),
+                len(ws.processing),
+                ws.nbytes,
+                str(ws.name),
+            )
         )
         needed = 2 * sum(ws.nbytes for ws in scheduler.workers.values())
         names = []
@@ -1062,9 +1070,36 @@ class Retirements:
             )
 
 
+class Waiting:
+    """The tasks that have no worker: those that any worker would do, and those that ask for more.
+
+    Dask calls all of them unrunnable while there is no worker. Where there are many, a part speaks
+    for the whole: this is asked several times a second.
+    """
+
+    MANY = 1000
+    # As many as Dask itself looks at for its adaptive target.
+    SAMPLE = 100
+
+    def __init__(self, scheduler) -> None:
+        unrunnable = list(itertools.islice(scheduler.unrunnable, self.MANY))
+        free = [ts for ts in unrunnable if not self._is_restricted(ts)]
+        share = len(free) / len(unrunnable) if unrunnable else 0
+        self.restricted = round(len(scheduler.unrunnable) * (1 - share))
+        self.any_worker = len(scheduler.queued) + len(scheduler.unrunnable) - self.restricted
+        sample = list(itertools.islice(itertools.chain(scheduler.queued, free), self.SAMPLE))
+        seconds = sum(scheduler._get_prefix_duration(ts.prefix) for ts in sample)
+        self.seconds = seconds * self.any_worker / len(sample) if sample else 0.0
+
+    @staticmethod
+    def _is_restricted(ts) -> bool:
+        return bool(ts.worker_restrictions or ts.host_restrictions or ts.resource_restrictions)
+
+
 def scheduler_state(s) -> dict:
     """What the operator wants to know. The stock identity.json fails while the cluster works."""
     workers = list(s.workers.values())
+    waiting = Waiting(s)
     return {
         "id": s.id,
         "address": s.address,
@@ -1074,8 +1109,9 @@ def scheduler_state(s) -> dict:
         "clients": sum(1 for name in s.clients if name != "fire-and-forget"),
         "tasks": len(s.tasks),
         "processing": sum(len(ws.processing) for ws in workers),
-        "queued": len(s.queued),
-        "unrunnable": len(s.unrunnable),
+        "queued": waiting.any_worker,
+        "unrunnable": waiting.restricted,
+        "work_seconds": s.total_occupancy + waiting.seconds,
         "nbytes": sum(ws.nbytes for ws in workers),
         "total_threads": sum(ws.nthreads for ws in workers),
         "total_memory": sum(ws.memory_limit for ws in workers),
@@ -1118,11 +1154,15 @@ class OwnRoute(RequestHandler):
         self.set_status(status)
         self.finish(body)
 
-    def body_with(self, name: str, is_valid):
-        """The value of the body's only field; raises Refused when it is not what it should be."""
+    def body_with(self, name: str, is_valid, absent=None):
+        """The value of a field of the body, `absent` where it may be left out and is.
+
+        Raises Refused when it is not what it should be.
+        """
         try:
-            value = json.loads(self.request.body)[name]
-        except (ValueError, TypeError, KeyError):
+            body = json.loads(self.request.body)
+            value = body[name] if absent is None else body.get(name, absent)
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise Refused(400, error=f"the body is not a JSON object with {name!r}") from None
         if not is_valid(value):
             raise Refused(400, error=f"{name!r} has a value that it cannot have")
@@ -1140,6 +1180,10 @@ class OwnRoute(RequestHandler):
             super().log_exception(kind, value, trace)
 
 
+def is_list_of_names(value) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
 class StateRoute(OwnRoute):
     def get(self):
         self.answer(200, scheduler_state(self.server))
@@ -1148,19 +1192,13 @@ class StateRoute(OwnRoute):
 class ToCloseRoute(OwnRoute):
     def post(self):
         count = self.body_with("count", lambda value: type(value) is int and value >= 0)
-        self.answer(200, {"names": self.retirements.to_close(self.server, count)})
+        first = self.body_with("first", is_list_of_names, absent=[])
+        self.answer(200, {"names": self.retirements.to_close(self.server, count, first)})
 
 
 class RetireRoute(OwnRoute):
     async def post(self):
-        names = self.body_with(
-            "names",
-            lambda value: (
-                isinstance(value, list)
-                and value
-                and all(isinstance(name, str) and name for name in value)
-            ),
-        )
+        names = self.body_with("names", lambda value: value and is_list_of_names(value))
         names = list(dict.fromkeys(names))
         self.answer(200, await self.retirements.retire(self.server, names))
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -19,6 +19,8 @@ use crate::token::Token;
 const QUICK: Duration = Duration::from_millis(250);
 /// While nothing changes.
 const SLOW: Duration = Duration::from_secs(5);
+/// How often a change of nothing but the load wakes a cluster that watches it.
+const LOAD_NEWS: SignedDuration = SignedDuration::from_secs(5);
 /// How many looks in a row must have found nothing new before the poller slows down step by step.
 const SLOWER_EACH: u32 = 2;
 
@@ -30,6 +32,8 @@ pub struct Target {
     /// `http://10.20.0.8:8787`
     pub dashboard: String,
     pub token: Token,
+    /// Somebody decides by how much it has to do.
+    pub watches_load: bool,
 }
 
 impl Target {
@@ -167,9 +171,9 @@ impl Poller {
         self.with_entries(|entries| entries.retain(|cluster, _| !of(cluster)));
     }
 
-    /// Lets up to `count` workers go; the outcome stands in the sight. One at a time: while one is under way a
-    /// further one is not begun.
-    pub fn retire(&self, cluster: &ClusterIdentity, count: u32) {
+    /// Lets up to `count` workers go, those of the jobs `first` before all others; the outcome stands in the sight. One
+    /// at a time: while one is under way a further one is not begun.
+    pub fn retire(&self, cluster: &ClusterIdentity, count: u32, first: Vec<String>) {
         let shared = self
             .with_entries(|entries| entries.get(cluster).map(|entry| Arc::clone(&entry.shared)));
         let Some(shared) = shared else { return };
@@ -198,7 +202,7 @@ impl Poller {
             cluster.clone(),
         );
         tokio::spawn(async move {
-            let answer = client.retire(&shared.target, count).await;
+            let answer = client.retire(&shared.target, count, &first).await;
             let at = clock.now();
             let outcome = match answer {
                 Ok(retired) => RetirementOutcome::Answered { at, retired },
@@ -227,16 +231,23 @@ async fn poll(
     cluster: ClusterIdentity,
 ) {
     let mut quiet = 0_u32;
+    let mut load_told_at = None;
     loop {
         let answer = client.state(&shared.target).await;
         let now = clock.now();
-        if shared.update(|sight| learn(sight, answer, now)) {
-            quiet = 0;
-            if wake.send(cluster.clone()).is_err() {
-                return;
-            }
-        } else {
-            quiet = quiet.saturating_add(1);
+        let news = shared.update(|sight| learn(sight, answer, now));
+        quiet = match news {
+            News::Change => 0,
+            News::Load | News::Nothing => quiet.saturating_add(1),
+        };
+        let tells_load = news == News::Load
+            && shared.target.watches_load
+            && load_told_at.is_none_or(|at| now.duration_since(at).abs() >= LOAD_NEWS);
+        if tells_load {
+            load_told_at = Some(now);
+        }
+        if (tells_load || news == News::Change) && wake.send(cluster.clone()).is_err() {
+            return;
         }
         tokio::select! {
             () = clock.sleep(interval(quiet)) => {}
@@ -252,11 +263,27 @@ fn interval(quiet: u32) -> Duration {
         .min(SLOW)
 }
 
-/// Notes an answer; says whether it tells anything that a plan or status would see.
-fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestamp) -> bool {
+/// What an answer tells that the one before did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Nothing,
+    /// How much there is to do, or to hold.
+    Load,
+    /// Anything else that a plan or status would see.
+    Change,
+}
+
+/// Notes an answer.
+fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestamp) -> News {
     match answer {
         Ok(state) => {
-            let news = sight.silence.is_some() || sight.state.as_ref() != Some(&state);
+            let before = sight.state.as_ref().filter(|_| sight.silence.is_none());
+            let news = match before {
+                None => News::Change,
+                Some(before) if *before == state => News::Nothing,
+                Some(before) if before.differs_in_load_alone(&state) => News::Load,
+                Some(_) => News::Change,
+            };
             sight.silence = None;
             sight.state = Some(state);
             news
@@ -268,9 +295,9 @@ fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestam
                 category: error.category(),
                 message: told(&error),
             };
-            let news = sight.silence.as_ref() != Some(&silence);
+            let is_new = sight.silence.as_ref() != Some(&silence);
             sight.silence = Some(silence);
-            news
+            if is_new { News::Change } else { News::Nothing }
         }
     }
 }
@@ -317,11 +344,12 @@ mod tests {
     fn only_news_wake_the_cluster() {
         let mut sight = SchedulerSight::default();
         let at = |second| Timestamp::from_second(second).unwrap();
-        assert!(learn(&mut sight, Ok(state(1)), at(0)));
-        assert!(!learn(&mut sight, Ok(state(1)), at(1)));
-        assert!(learn(&mut sight, Ok(state(2)), at(2)));
-        assert!(learn(&mut sight, Err(busy()), at(3)));
-        assert!(!learn(&mut sight, Err(busy()), at(4)));
+        let mut hear = |answer, second| learn(&mut sight, answer, at(second));
+        assert_eq!(hear(Ok(state(1)), 0), News::Change);
+        assert_eq!(hear(Ok(state(1)), 1), News::Nothing);
+        assert_eq!(hear(Ok(state(2)), 2), News::Change);
+        assert_eq!(hear(Err(busy()), 3), News::Change);
+        assert_eq!(hear(Err(busy()), 4), News::Nothing);
         assert_eq!(
             sight.silence.as_ref().map(|silence| silence.since),
             Some(at(3))
@@ -331,8 +359,33 @@ mod tests {
             Some(state(2)),
             "what was last known stays known"
         );
-        assert!(learn(&mut sight, Ok(state(2)), at(5)));
+        assert_eq!(learn(&mut sight, Ok(state(2)), at(5)), News::Change);
         assert_eq!(sight.silence, None);
+    }
+
+    #[test]
+    fn more_work_is_news_of_its_own_and_a_cluster_that_falls_idle_has_changed() {
+        let busy = |queued| {
+            let mut busy = state(2);
+            busy.load.queued = queued;
+            busy.load.work_seconds = f64::from(queued);
+            busy.workers[0].nbytes = u64::from(queued);
+            busy
+        };
+        let mut idle = busy(0);
+        idle.load.idle_since = Some(1.0);
+        let mut later = idle.clone();
+        later.load.idle_since = Some(2.0);
+        let mut paused = later.clone();
+        paused.workers[1].status = "paused".into();
+        let mut sight = SchedulerSight::default();
+        let mut hear = |state: &State| learn(&mut sight, Ok(state.clone()), Timestamp::UNIX_EPOCH);
+        assert_eq!(hear(&busy(1)), News::Change);
+        assert_eq!(hear(&busy(7)), News::Load);
+        assert_eq!(hear(&idle), News::Change);
+        assert_eq!(hear(&later), News::Load);
+        assert_eq!(hear(&paused), News::Change);
+        assert_eq!(sight.state, Some(paused), "what is known is the newest");
     }
 
     #[test]
@@ -357,6 +410,7 @@ mod tests {
             // Nobody listens on port 1.
             dashboard: "http://127.0.0.1:1".into(),
             token: Token::draw(),
+            watches_load: false,
         };
         for name in ["gone", "stays"] {
             poller.follow(&cluster(name), Some(target.clone()));

@@ -1,5 +1,7 @@
 //! What the routes of `src/bootstrap/dask_azureml.py` answer.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// `GET /dask-azureml/v1/state`.
@@ -12,8 +14,26 @@ pub struct State {
     /// Bytes: the memory limits of all workers together.
     pub total_memory: u64,
     pub workers: Vec<Worker>,
-    #[serde(default)]
+    #[serde(flatten)]
     pub load: Load,
+}
+
+impl State {
+    /// The same scheduler with the same workers, idle or busy as before.
+    pub(super) fn differs_in_load_alone(&self, other: &Self) -> bool {
+        let same = |one: &Worker, other: &Worker| {
+            one.name == other.name
+                && one.status == other.status
+                && one.threads == other.threads
+                && one.memory_limit == other.memory_limit
+        };
+        self.id == other.id
+            && self.total_threads == other.total_threads
+            && self.total_memory == other.total_memory
+            && self.load.idle_since.is_some() == other.load.idle_since.is_some()
+            && self.workers.len() == other.workers.len()
+            && (self.workers.iter().zip(&other.workers)).all(|(one, other)| same(one, other))
+    }
 }
 
 /// What the scheduler has to do, and holds. Seconds are Dask's own estimates, of one thread.
@@ -83,4 +103,10 @@ pub struct Retired {
     pub refused: Vec<String>,
     #[serde(default)]
     pub unknown: Vec<String>,
+    /// Have handed over their data, and go when their tasks have ended.
+    #[serde(default)]
+    pub leaving: Vec<String>,
+    /// Why those that were refused stayed.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, String>,
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -226,9 +227,10 @@ impl AzureSight {
         }
     }
 
-    /// Before a resource is made; `None` while another cluster makes it, as then the next look finds it.
-    pub fn begin_write(&self, id: &ResourceId) -> Option<WriteUnderWay> {
-        self.view.begin_write(id)
+    /// Before a resource is made that was looked at then; `None` where another cluster makes it or has made it since,
+    /// as then the next look finds it.
+    pub fn begin_write(&self, id: &ResourceId, looked_at: Timestamp) -> Option<WriteUnderWay> {
+        self.view.begin_write(id, looked_at)
     }
 
     /// Takes note of a write.

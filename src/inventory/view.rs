@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -90,8 +91,12 @@ impl View {
         self.once_known(|_| self.picture().jobs(cluster)).await
     }
 
-    pub(super) fn begin_write(&self, id: &ResourceId) -> Option<WriteUnderWay> {
-        self.writes.begin(id)
+    pub(super) fn begin_write(
+        &self,
+        id: &ResourceId,
+        looked_at: Timestamp,
+    ) -> Option<WriteUnderWay> {
+        self.writes.begin(id, looked_at)
     }
 
     pub(super) fn doubt(&self, cluster: &ClusterIdentity) {

@@ -9,6 +9,7 @@ use super::plan::{Action, Follow, Plan, Step};
 use super::trouble;
 use crate::api::Reason;
 use crate::azure::{ArmClient, Class, Errand, Error, Operation, ResourceId, Response, Retry};
+use crate::clock::Clock;
 use crate::inventory::Wrote;
 use crate::kubernetes::ClusterWriter;
 use crate::lookup::Trouble;
@@ -88,6 +89,7 @@ pub(super) struct Hands<'a> {
     pub kubernetes: &'a ClusterWriter<'a>,
     pub azure: Option<&'a Azure>,
     pub poller: &'a crate::dask::Poller,
+    pub clock: &'a Clock,
 }
 
 /// Gates one after the other, then everything else in order, with Azure writes of one kind side by side.
@@ -186,8 +188,8 @@ impl Hands<'_> {
             Action::DeleteEndpointSlice { name } => {
                 kubernetes(&doing, self.kubernetes.delete_slice(name).await)
             }
-            Action::RetireWorkers { count } => {
-                self.poller.retire(self.cluster, *count);
+            Action::RetireWorkers { count, first } => {
+                self.poller.retire(self.cluster, *count, first.clone());
                 Ok(None)
             }
             Action::PutAzure { .. }
@@ -214,12 +216,12 @@ impl Hands<'_> {
             ));
         };
         let client = self.client(azure, step);
-        let made = match &step.action {
-            Action::PutAzure { id, .. } => Some(azure.sight.begin_write(id)),
-            _ => None,
-        };
-        if let Some(None) = made {
-            return Ok(None);
+        let mut own = None;
+        if let Action::PutAzure { id, .. } = &step.action {
+            own = azure.sight.begin_write(id, azure.looked_at);
+            if own.is_none() {
+                return Ok(None);
+            }
         }
         let (id, api_version, answer) = match &step.action {
             Action::PutAzure {
@@ -266,6 +268,9 @@ impl Hands<'_> {
         if !answer.as_ref().is_err_and(is_unsent) {
             let left = what_is_left(&step.action, &answer);
             azure.sight.wrote(id, api_version, left);
+            if let Some(write) = own {
+                write.ended(self.clock.now());
+            }
         }
         match answer {
             Ok(answer) => Ok(answer.operation.map(|operation| (id.clone(), operation))),

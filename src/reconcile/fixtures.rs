@@ -339,6 +339,7 @@ impl World {
     pub(crate) fn published(self) -> Self {
         let identity = self.place().identity.clone();
         let target = Target {
+            watches_load: false,
             head_run: self.job_id("head-1"),
             dashboard: DASHBOARD.into(),
             token: token(),

@@ -168,6 +168,7 @@ async fn pipeline(
         kubernetes: &writer,
         azure: look.azure.as_ref(),
         poller: &context.poller,
+        clock: &context.clock,
     };
     let mut acted = act::act(&plan, &hands).await;
     memory.see_operations(std::mem::take(&mut acted.begun), &look.observed.resources);

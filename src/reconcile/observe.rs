@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::Context;
@@ -39,6 +40,8 @@ pub(super) struct Look {
 pub(super) struct Azure {
     pub client: ArmClient,
     pub sight: AzureSight,
+    /// Not before what is known was asked for.
+    pub looked_at: Timestamp,
 }
 
 pub(super) async fn observe(
@@ -73,6 +76,7 @@ pub(super) async fn observe(
     let azure = Azure {
         client: access.client.clone(),
         sight,
+        looked_at: observed.seen_at,
     };
     let doubts = std::mem::take(&mut memory.doubts);
     if doubts {

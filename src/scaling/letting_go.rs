@@ -28,6 +28,8 @@ pub struct LettingGo {
     pub cancel: Vec<Cancelled>,
     /// So many are to be retired, chosen by the scheduler.
     pub retire: u32,
+    /// Jobs whose workers go before all others.
+    pub first: Vec<String>,
     /// What is waited for, if workers are still to go.
     pub waiting: Option<String>,
 }

@@ -176,6 +176,11 @@ class Steps:
         self._note("stock retirement", "POST", "/api/v1/retire_workers", {"n": 1})
         self._note("all that could go", "POST", TO_CLOSE, {"count": 9})
         self._note("none asked", "POST", TO_CLOSE, {"count": 0})
+        for first in (["w2"], ["w1"], []):
+            self._note(f"{first} first", "POST", TO_CLOSE, {"count": 1, "first": first})
+        for first in ("w2", [1], [""], {}):
+            body = {"count": 1, "first": first}
+            self._note(f"malformed first {first}", "POST", TO_CLOSE, body)
         self._note("unknown", "POST", RETIRE, {"names": ["gone.1", "gone.1"]})
         self._note("the head's own", "POST", RETIRE, {"names": [names["head"]]})
         self._hold("w1")

@@ -22,6 +22,7 @@ FIELDS = {
     "processing": int,
     "queued": int,
     "unrunnable": int,
+    "work_seconds": float,
     "nbytes": int,
     "total_threads": int,
     "total_memory": int,

@@ -623,6 +623,7 @@ fn sight(drawn: &Dask) -> SchedulerSight {
     });
     SchedulerSight {
         target: Some(Target {
+            watches_load: false,
             head_run: job_id(head),
             dashboard: DASHBOARD.into(),
             token: token("a1"),

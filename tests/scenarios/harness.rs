@@ -1,7 +1,8 @@
 //! One line from a manifest to Dask processes, for one test: a simulated Azure and an operator of its
 //! own, a namespace with credentials, all on the one API server of this binary.
 //!
-//! An operator watches all namespaces, so the tests of this binary take turns.
+//! An operator watches all namespaces, so no two tests share an API server at a time: there are as many as
+//! tests that run side by side.
 
 #![allow(dead_code, reason = "what only some scenarios need stays in one place")]
 
@@ -19,6 +20,7 @@ use dask_azureml_operator::controller;
 use dask_azureml_operator::reconcile::{EnvironmentDefinition, WorkerSubmission};
 use dask_azureml_operator::settings::Settings;
 use dask_azureml_operator::sweep::{OrphanPolicy, SweepSettings};
+use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -28,7 +30,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{self, ControlPlane};
 use crate::kubernetes_calls::{KubernetesCall, KubernetesCalls};
 
 /// Name of the Secret with the credentials of the simulated Azure.
@@ -38,7 +40,16 @@ pub(crate) const CREDENTIALS: &str = "azure-credentials";
 /// takes 15 s alone on two cores.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
-static TURN: Mutex<()> = Mutex::const_new(());
+/// Who has the API server of that number.
+static TURNS: [Mutex<()>; control_plane::MOST] =
+    [const { Mutex::const_new(()) }; control_plane::MOST];
+
+/// Whichever API server is free first.
+async fn turn() -> (usize, MutexGuard<'static, ()>) {
+    let turns = TURNS.iter().enumerate();
+    let turns = turns.map(|(number, turn)| async move { (number, turn.lock().await) }.boxed());
+    futures::future::select_all(turns).await.0
+}
 
 /// A running line. Dropping it ends the operator, the simulator and every job.
 pub(crate) struct Line {
@@ -54,7 +65,7 @@ pub(crate) struct Line {
     operator_identity: Option<Identity>,
     operator_lends_itself: bool,
     calls: KubernetesCalls,
-    control_plane: &'static ControlPlane,
+    pub(crate) control_plane: &'static ControlPlane,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -121,8 +132,8 @@ impl Line {
 
     /// The same, in a world that knows the test's namespace.
     pub(crate) async fn without_operator_in(world: impl FnOnce(&str) -> World) -> Self {
-        let turn = TURN.lock().await;
-        let control_plane = ControlPlane::shared().await;
+        let (number, turn) = turn().await;
+        let control_plane = ControlPlane::one_of_many(number).await;
         control_plane.install_crd().await;
         let client = control_plane.client();
         remove_what_earlier_tests_left(&client).await;
@@ -436,6 +447,16 @@ impl Line {
     }
 
     /// `reason: note` of every event of the namespace.
+    /// Until an event of the namespace, as `reason: note`, says so: events are told after what they tell of.
+    pub(crate) async fn wait_for_event(&self, says_so: impl Fn(&str) -> bool) {
+        wait_for("an event tells it", async || {
+            let events = self.events().await;
+            let told = events.iter().any(|event| says_so(event));
+            told.then_some(()).ok_or(format!("{events:#?}"))
+        })
+        .await;
+    }
+
     pub(crate) async fn events(&self) -> Vec<String> {
         let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
         let listed = events

@@ -38,6 +38,7 @@ mod owner;
 mod at_rest;
 mod create;
 mod delete;
+mod elastic;
 mod endpoint_slice;
 mod existing;
 mod loss;

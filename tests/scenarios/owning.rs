@@ -109,14 +109,13 @@ async fn what_somebody_changed_is_set_back_once_and_what_is_theirs_stays() {
         network["properties"]["subnets"].as_array().unwrap().len(),
         2
     );
-    let events = line.events().await;
     for path in [
         "scaleSettings.maxNodeCount",
         "scaleSettings.nodeIdleTimeBeforeScaleDown",
         "tags.dask-azureml-cluster",
     ] {
-        let is_told = |event: &String| event.starts_with("Drifted: ") && event.contains(path);
-        assert!(events.iter().any(is_told), "{path}: {events:#?}");
+        line.wait_for_event(|event| event.starts_with("Drifted: ") && event.contains(path))
+            .await;
     }
 }
 
@@ -232,10 +231,8 @@ async fn a_pool_of_nobody_is_taken_over_by_its_tags_and_then_by_its_limits_and_g
         body["properties"]["properties"]["scaleSettings"]["maxNodeCount"],
         10
     );
-    let events = line.events().await;
-    let telling =
-        |event: &String| event.starts_with("Adopting: ") && event.contains("maxNodeCount");
-    assert!(events.iter().any(telling), "{events:#?}");
+    line.wait_for_event(|event| event.starts_with("Adopting: ") && event.contains("maxNodeCount"))
+        .await;
 
     line.delete("heir").await;
     line.wait_until_gone("heir").await;
@@ -260,10 +257,10 @@ async fn a_network_in_which_somebody_has_a_subnet_stays_with_that_subnet() {
         network.get().await.unwrap()["tags"]["dask-azureml-retained"],
         "true"
     );
-    let events = line.events().await;
-    let names_it =
-        |event: &String| event.contains("VirtualNetwork dask-vnet") && event.contains("stays");
-    assert!(events.iter().any(names_it), "{events:#?}");
+    line.wait_for_event(|event| {
+        event.contains("VirtualNetwork dask-vnet") && event.contains("stays")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,10 +287,10 @@ async fn a_pool_that_somebody_deleted_is_told_and_made_again_once() {
     .await;
     line.wait_until_ready("phoenix").await;
     assert_eq!(writes_to(&line, "/computes/"), ["PUT"]);
-    let events = line.events().await;
-    let told =
-        |event: &String| event.starts_with("DeletedInAzure: ") && event.contains("ds13-cluster");
-    assert!(events.iter().any(told), "{events:#?}");
+    line.wait_for_event(|event| {
+        event.starts_with("DeletedInAzure: ") && event.contains("ds13-cluster")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,7 +103,7 @@ async fn a_manifest_that_is_invalid_and_an_azure_that_is_away_end_in_their_own_c
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_living_object_the_plan_takes_its_uid_and_finds_what_is_there() {
     let line = Line::start().await;
-    let kubeconfig = crate::control_plane::ControlPlane::shared().await;
+    let kubeconfig = line.control_plane;
     let kubeconfig = kubeconfig.kubeconfig_path();
     let mut manifest = line.manifest("alive", 1);
     // What the operator of this test runs by default is no default of the program's.
@@ -132,11 +132,11 @@ async fn of_a_living_object_the_plan_takes_its_uid_and_finds_what_is_there() {
     );
 
     // A rule that the API server holds.
-    larger["spec"]["experimentName"] = json!("another");
+    larger["spec"]["compute"]["vmSize"] = json!("STANDARD_D2_V2");
     let refused = plan(&line, kubeconfig, &larger, &namespace).await;
     assert_eq!(refused.status.code(), Some(2));
     assert!(
-        text(&refused.stderr).contains("experimentName"),
+        text(&refused.stderr).contains("vmSize"),
         "{}",
         text(&refused.stderr)
     );

@@ -27,6 +27,9 @@ const START_DEADLINE: Duration = Duration::from_secs(120);
 /// How long the API server may take to serve a new CustomResourceDefinition; 1 s is usual.
 const ESTABLISHED_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How many there may be in one binary.
+pub(crate) const MOST: usize = 2;
+
 /// A running control plane and the way into it.
 pub(crate) struct ControlPlane {
     kubeconfig: PathBuf,
@@ -43,10 +46,18 @@ impl ControlPlane {
     /// # Panics
     /// If there is no launcher or it does not get ready: a test that needs Kubernetes fails
     /// without it, and is not skipped.
-    #[expect(clippy::panic, reason = "a test says why it cannot run")]
     pub(crate) async fn shared() -> &'static Self {
-        static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
-        SHARED
+        Self::one_of_many(0).await
+    }
+
+    /// One of [`MOST`], by its number: for tests whose operators would meet on a shared one.
+    ///
+    /// # Panics
+    /// As [`Self::shared`].
+    #[expect(clippy::panic, reason = "a test says why it cannot run")]
+    pub(crate) async fn one_of_many(number: usize) -> &'static Self {
+        static RUNNING: [OnceCell<ControlPlane>; MOST] = [const { OnceCell::const_new() }; MOST];
+        RUNNING[number]
             .get_or_init(|| async {
                 let (kubeconfig, launcher) = tokio::task::spawn_blocking(start)
                     .await

@@ -280,6 +280,7 @@ impl Transaction<'_> {
             let scheduler = scheduler.ok_or(NotTold::NoHead)?;
             scheduler.clients = told.clients.unwrap_or(scheduler.clients);
             scheduler.queued = told.queued.unwrap_or(scheduler.queued);
+            scheduler.work_seconds = told.work_seconds.unwrap_or(scheduler.work_seconds);
             scheduler.adaptive_target = told.adaptive_target.or(scheduler.adaptive_target);
             scheduler.note_idleness(self.now.timestamp);
         }

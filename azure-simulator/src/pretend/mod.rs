@@ -52,6 +52,8 @@ pub(crate) struct Told {
     pub(crate) clients: Option<u64>,
     /// Tasks that wait at the head's scheduler.
     pub(crate) queued: Option<u64>,
+    /// What all tasks of the head's scheduler still take, in seconds of one thread.
+    pub(crate) work_seconds: Option<f64>,
     /// How many workers the head's scheduler would like.
     pub(crate) adaptive_target: Option<u64>,
     /// It ends with this exit code.

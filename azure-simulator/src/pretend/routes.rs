@@ -87,9 +87,14 @@ async fn to_close(State(head): State<Head>, body: Bytes) -> Response {
         Ok(count) => usize::try_from(count).unwrap_or(usize::MAX),
         Err(problem) => return malformed(problem),
     };
+    let first = match field(&body, "first", list_of_names) {
+        Ok(first) => first,
+        Err(_) if !has(&body, "first") => Vec::new(),
+        Err(problem) => return malformed(problem),
+    };
     let names = head.azure.transact(|transaction| {
         let scheduler = transaction.state.pretend.schedulers.get(&*head.run)?;
-        Some(scheduler.to_close(count))
+        Some(scheduler.to_close(count, &first))
     });
     names.map_or_else(gone, |names| Json(json!({"names": names})).into_response())
 }
@@ -110,7 +115,11 @@ async fn retire(State(head): State<Head>, body: Bytes) -> Response {
 }
 
 fn names_of(value: &Value) -> Option<Vec<String>> {
-    let names = value.as_array().filter(|names| !names.is_empty())?;
+    list_of_names(value).filter(|names| !names.is_empty())
+}
+
+fn list_of_names(value: &Value) -> Option<Vec<String>> {
+    let names = value.as_array()?;
     let name = |name: &Value| match name.as_str() {
         Some("") | None => None,
         Some(name) => Some(name.to_owned()),
@@ -118,7 +127,11 @@ fn names_of(value: &Value) -> Option<Vec<String>> {
     names.iter().map(name).collect()
 }
 
-/// The value of the body's only field, or what is wrong with the body.
+fn has(body: &Bytes, name: &str) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|body| body.get(name).is_some())
+}
+
+/// The value of a field of the body, or what is wrong with it.
 fn field<T>(body: &Bytes, name: &str, read: fn(&Value) -> Option<T>) -> Result<T, String> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let value = body

@@ -53,6 +53,8 @@ pub(crate) struct Scheduler {
     pub(crate) idle_since: Option<Timestamp>,
     pub(crate) clients: u64,
     pub(crate) queued: u64,
+    /// What all tasks still take, of one thread.
+    pub(crate) work_seconds: f64,
     pub(crate) adaptive_target: Option<u64>,
     /// Workers by their names.
     pub(crate) workers: BTreeMap<String, Worker>,
@@ -116,6 +118,7 @@ impl Scheduler {
             idle_since: Some(now),
             clients: 0,
             queued: 0,
+            work_seconds: 0.0,
             adaptive_target: None,
             workers: BTreeMap::new(),
             ready: false,
@@ -179,7 +182,8 @@ impl Scheduler {
             "tasks": sum(|worker| worker.keys) + busy,
             "processing": processing,
             "queued": self.queued,
-            "unrunnable": if self.workers.is_empty() { self.queued } else { 0 },
+            "unrunnable": 0,
+            "work_seconds": self.work_seconds,
             "nbytes": sum(|worker| worker.nbytes),
             "total_threads": sum(|worker| worker.threads),
             "total_memory": sum(|worker| worker.memory_limit),
@@ -188,17 +192,27 @@ impl Scheduler {
         })
     }
 
-    /// Names of at most `count` workers in the order they should go; the rest can hold the data
-    /// twice over.
-    pub(crate) fn to_close(&self, count: usize) -> Vec<String> {
+    /// Names of at most `count` workers in the order they should go, those of the jobs `first` before all others; the
+    /// rest can hold the data twice over.
+    pub(crate) fn to_close(&self, count: usize, first: &[String]) -> Vec<String> {
         let running = |worker: &&Worker| worker.status == Status::Running;
         let mut candidates: Vec<(&String, &Worker)> = self
             .workers
             .iter()
             .filter(|(_, worker)| running(worker) && !self.is_own(worker))
             .collect();
+        let comes_later = |name: &str| {
+            let job = name.split_once('.').map_or(name, |(job, _)| job);
+            !first.iter().any(|first| first == job)
+        };
         candidates.sort_by_key(|(name, worker)| {
-            (worker.long_running, worker.processing, worker.nbytes, *name)
+            (
+                comes_later(name),
+                worker.long_running,
+                worker.processing,
+                worker.nbytes,
+                *name,
+            )
         });
         let needed = 2 * self.workers.values().map(|w| w.nbytes).sum::<u64>();
         let mut left = capacity(self.workers.values().filter(running));
@@ -363,11 +377,12 @@ mod tests {
     #[test]
     fn idle_workers_go_first_and_never_so_many_that_the_data_has_no_room_twice() {
         let mut scheduler = scheduler();
-        assert_eq!(scheduler.to_close(9), ["a.0", "b.0"]);
+        assert_eq!(scheduler.to_close(9, &[]), ["a.0", "b.0"]);
+        assert_eq!(scheduler.to_close(1, &names(&["b"])), ["b.0"]);
         scheduler.workers.get_mut("a.0").unwrap().processing = 1;
-        assert_eq!(scheduler.to_close(9), ["b.0", "a.0"]);
+        assert_eq!(scheduler.to_close(9, &[]), ["b.0", "a.0"]);
         scheduler.workers.get_mut("a.0").unwrap().nbytes = GIB * 3 / 4;
-        assert_eq!(scheduler.to_close(9), ["b.0"]);
+        assert_eq!(scheduler.to_close(9, &[]), ["b.0"]);
     }
 
     #[test]
