@@ -482,6 +482,17 @@ impl Line {
             .collect()
     }
 
+    pub(crate) fn worker_jobs_that_have_not_ended(&self) -> usize {
+        let world = self.azure.world();
+        let jobs = world["jobs"].as_array().into_iter().flatten();
+        let text = |job: &Value, field: &str| job[field].as_str().unwrap_or_default().to_owned();
+        jobs.filter(|job| !text(job, "name").contains("-head-"))
+            .filter(|job| {
+                !["Completed", "Failed", "Canceled"].contains(&text(job, "status").as_str())
+            })
+            .count()
+    }
+
     /// SIGKILL to every process of the job whose id ends in `id`.
     pub(crate) async fn kill_job(&self, id: &str) {
         let world = self.azure.world();

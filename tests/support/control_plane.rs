@@ -59,7 +59,7 @@ impl ControlPlane {
         static RUNNING: [OnceCell<ControlPlane>; MOST] = [const { OnceCell::const_new() }; MOST];
         RUNNING[number]
             .get_or_init(|| async {
-                let (kubeconfig, launcher) = tokio::task::spawn_blocking(start)
+                let (kubeconfig, launcher) = tokio::task::spawn_blocking(move || start(number))
                     .await
                     .expect("starting does not panic")
                     .unwrap_or_else(|problem| panic!("{problem}"));
@@ -136,9 +136,9 @@ impl ControlPlane {
 }
 
 /// Starts the launcher and waits until it says that it is ready; else says why it is not.
-fn start() -> Result<(PathBuf, Child), String> {
+fn start(number: usize) -> Result<(PathBuf, Child), String> {
     let launcher = launcher()?;
-    let directory = fresh_directory().map_err(|error| format!("no run folder: {error}"))?;
+    let directory = fresh_directory(number).map_err(|error| format!("no run folder: {error}"))?;
     let log_path = directory.join("launcher.log");
     let log = File::create(&log_path).map_err(|error| format!("no log: {error}"))?;
     let mut child = Command::new(&launcher)
@@ -214,8 +214,8 @@ fn launcher() -> Result<PathBuf, String> {
     })
 }
 
-/// A run folder of this process; those of processes that have ended are removed.
-fn fresh_directory() -> std::io::Result<PathBuf> {
+/// A run folder of this process for the control plane of that number; those of processes that have ended are removed.
+fn fresh_directory(number: usize) -> std::io::Result<PathBuf> {
     const PREFIX: &str = "control-plane-of-";
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -228,7 +228,9 @@ fn fresh_directory() -> std::io::Result<PathBuf> {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-    let directory = parent.join(format!("{PREFIX}{}", std::process::id()));
+    let directory = parent
+        .join(format!("{PREFIX}{}", std::process::id()))
+        .join(number.to_string());
     fs::create_dir_all(&directory)?;
     Ok(directory)
 }
