@@ -31,11 +31,11 @@ pub use observe::identity;
 pub use observed::{
     Credentials, JobFailure, Observed, OperationFacts, SecretReference, WorkerSubmission, Workspace,
 };
-pub(crate) use plan::CONNECTION;
 pub use plan::{
     Action as PlannedAction, Aftermath, Blocked, Child, Finding, Follow, Plan, Response,
     SchedulerStage, Step, Wait, plan,
 };
+pub(crate) use plan::{CONNECTION, pool_refusal};
 pub use preflight::{Check, Node, Obstacle, Preflight};
 pub use preview::{Children, Preview};
 pub use region::{Price, Usage, VmSize};
@@ -155,10 +155,13 @@ async fn pipeline(
     let planned_changes = annotations
         .dry_run
         .then(|| forecast(&wanted, &look.observed).to_string());
-    let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
     if let Some(decision) = plan.aim.as_ref().and_then(|aim| aim.decision.as_ref()) {
         memory.recommendations.see(decision, look.observed.seen_at);
     }
+    if let Some(decided) = conclude::decided(&before, &plan, context.clock.now()) {
+        return report::report(context, cluster, &writer, decided, memory).await;
+    }
+    let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
     let new_findings = memory.see_findings(&plan.findings);
     for finding in &new_findings {
         context.metrics.count_finding(finding);

@@ -25,6 +25,7 @@ pub(super) async fn report(
     let mut wait = match conclusion.next {
         Next::After(wait) => wait,
         Next::AtRest => context.resync,
+        Next::AtRestFor(wait) => wait.min(context.resync),
         Next::Never => {
             publish(context, cluster, &conclusion.events).await;
             return Ok(None);

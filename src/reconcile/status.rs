@@ -1,15 +1,16 @@
 //! The numbers and addresses of a status, out of what was observed. Pure.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conclude::Outcome;
 use super::observed::Observed;
-use super::plan::{Action, Follow, SchedulerStage, registered_workers};
+use super::plan::{Action, Follow, Plan, SchedulerStage, registered_workers};
 use super::validate::{ValidCluster, Wanted};
 use crate::api::{
-    AutoscalingStatus, ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus, GROUP,
-    NodeCounts, ResourceStatus, RunStatus, SchedulerStatus, WorkerCounts,
+    Autoscaling, AutoscalingStatus, ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus,
+    GROUP, NodeCounts, ResourceStatus, RunStatus, SchedulerStatus, WorkerCounts,
 };
 use crate::azure_resources::job::{JobFacts, Lineup};
 use crate::azure_resources::{ComputeHave, Gone, KINDS, Scene};
@@ -22,6 +23,8 @@ use crate::scaling::Aim;
 pub(super) struct Facts {
     pub desired_workers: u32,
     pub ready_workers: u32,
+    /// What autoscaling moves the number of workers between, the head's own not counted.
+    pub bounds: Option<Bounds>,
     /// The scheduler was there to be asked, or is known not to be.
     workers_were_seen: bool,
     lineup: Option<Lineup>,
@@ -33,6 +36,7 @@ impl Facts {
             return Self {
                 desired_workers: 0,
                 ready_workers: 0,
+                bounds: None,
                 workers_were_seen: false,
                 lineup: None,
             };
@@ -65,8 +69,34 @@ impl Facts {
             } else {
                 told_last
             },
+            bounds: cluster
+                .autoscaling
+                .map(|autoscaling| Bounds::of(cluster, &autoscaling)),
             workers_were_seen,
             lineup,
+        }
+    }
+}
+
+/// How many workers an autoscaled cluster may have.
+pub(super) struct Bounds {
+    pub fewest: u32,
+    pub most: u32,
+    /// So many Dask workers, the head's own among them, are always there.
+    pub always: u32,
+    /// So many there are to be before work asks for others.
+    pub at_first: u32,
+}
+
+impl Bounds {
+    fn of(cluster: &ValidCluster, autoscaling: &Autoscaling) -> Self {
+        let (fewest, most) = (autoscaling.min_replicas, autoscaling.max_replicas);
+        let own = u32::from(cluster.scheduler.run_worker);
+        Self {
+            fewest,
+            most,
+            always: fewest + own,
+            at_first: cluster.worker.replicas.max(fewest).min(most) + own,
         }
     }
 }
@@ -107,12 +137,23 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         status.replicas = u32::try_from(lineup.worker_jobs_that_have_not_ended()).ok();
         status.autoscaling = autoscaling(&lineup.aim, outcome.before);
         status.rest = lineup.aim.rest.clone();
-        let desired = |status: &DaskClusterStatus| Some(status.workers.as_ref()?.desired);
-        if desired(&status) != desired(outcome.before) {
+        let was_told = outcome.before.workers.is_some();
+        if !was_told || scaled(outcome.before, &status).is_some() {
             status.last_scale_time = Some(Time(outcome.now));
         }
     }
     status
+}
+
+/// How many workers were wanted before and are now, if that is another number.
+pub(super) fn scaled(before: &DaskClusterStatus, status: &DaskClusterStatus) -> Option<(u32, u32)> {
+    let desired = |status: &DaskClusterStatus| Some(status.workers.as_ref()?.desired);
+    let wants = |status: &DaskClusterStatus| Some(status.autoscaling.as_ref()?.desired_replicas);
+    let (had, has) = match (wants(before), wants(status)) {
+        (Some(had), Some(has)) => (had, has),
+        _ => (desired(before)?, desired(status)?),
+    };
+    (had != has).then_some((had, has))
 }
 
 /// What the scale subresource asks for: unique, so that nobody takes one cluster's numbers for another's.
@@ -120,11 +161,31 @@ fn selector(cluster: &ValidCluster) -> String {
     format!("{GROUP}/cluster-uid={}", cluster.place.identity.uid)
 }
 
-/// The line stays as long as the number does: what it tells moves on with every look.
+/// The status that tells what the autoscaler has just decided, and nothing else that is new. Written before anybody acts
+/// on it: an operator that is killed in between is followed by one that knows.
+pub(super) fn decided(
+    before: &DaskClusterStatus,
+    plan: &Plan,
+    now: Timestamp,
+) -> Option<DaskClusterStatus> {
+    let aim = plan.aim.as_ref().filter(|_| plan.withheld_by.is_none())?;
+    let autoscaling = autoscaling(aim, before);
+    let status = DaskClusterStatus {
+        autoscaling,
+        last_scale_time: Some(Time(now)),
+        ..before.clone()
+    };
+    let was_told = before.autoscaling.is_some() && status.autoscaling.is_some();
+    (was_told && scaled(before, &status).is_some()).then_some(status)
+}
+
+/// The line stays as long as the number and what keeps it there do: what else it tells moves on with every look.
 fn autoscaling(aim: &Aim, before: &DaskClusterStatus) -> Option<AutoscalingStatus> {
     let decision = aim.decision.as_ref()?;
     let told = before.autoscaling.as_ref();
-    let same = told.filter(|told| told.desired_replicas == decision.replicas);
+    let same = told.filter(|told| {
+        told.desired_replicas == decision.replicas && decision.is_told_by(&told.decision)
+    });
     Some(same.cloned().unwrap_or_else(|| AutoscalingStatus {
         desired_replicas: decision.replicas,
         decision: decision.why.clone(),

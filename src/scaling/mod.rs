@@ -7,5 +7,5 @@ mod rest;
 
 pub use aim::Aim;
 pub(crate) use aim::aim;
-pub use autoscale::{Decision, Recommendations};
+pub use autoscale::{Decision, Recommendations, Useful};
 pub use letting_go::{LettingGo, letting_go};

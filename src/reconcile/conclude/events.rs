@@ -8,6 +8,7 @@ use crate::cluster::Place;
 use crate::kubernetes::ABANDON_ANNOTATION;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::{Action, Finding, Response, is_about_credentials};
+use crate::reconcile::status::scaled;
 use crate::reconcile::validate::Wanted;
 
 /// Something to tell once, as an event of `events.k8s.io`.
@@ -87,11 +88,29 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
             farewell(outcome, place)
         });
     }
+    events.extend(rescaled(outcome.before, status));
     events.extend(locked_out(outcome, status));
     if let Some(event) = unroutable(outcome, status) {
         events.push(event);
     }
     events
+}
+
+/// Another number of workers than was told before, and why.
+pub(super) fn rescaled(before: &DaskClusterStatus, status: &DaskClusterStatus) -> Option<Event> {
+    let (had, has) = scaled(before, status)?;
+    let why = match (&status.autoscaling, &status.rest) {
+        (Some(autoscaling), _) => autoscaling.decision.clone(),
+        (None, Some(_)) => "the cluster rests".to_owned(),
+        (None, None) => "as spec.worker.replicas says".to_owned(),
+    };
+    Some(Event {
+        warning: false,
+        reason: Reason::Scaled,
+        // Kubernetes counts further events of one reason and action as one, and drops what they say.
+        action: if has > had { "ScaleUp" } else { "ScaleDown" },
+        note: format!("from {had} to {has} workers: {why}"),
+    })
 }
 
 /// What somebody did in Azure and the operator undoes at once, so that no condition may come to show it. One event for

@@ -210,6 +210,21 @@ fn credentials_trouble(
     Some((ConditionType::CredentialsTrouble, verdict))
 }
 
+/// What the autoscaler has just decided, to be told before it is acted on.
+pub(super) fn decided(
+    before: &DaskClusterStatus,
+    plan: &Plan,
+    now: Timestamp,
+) -> Option<Conclusion> {
+    let status = super::status::decided(before, plan, now)?;
+    Some(Conclusion {
+        events: events::rescaled(before, &status).into_iter().collect(),
+        status,
+        occurrences: Vec::new(),
+        next: Next::After(Duration::ZERO),
+    })
+}
+
 /// What stands in the way: planned, or found while acting.
 fn troubles(outcome: &Outcome<'_>) -> Vec<(ConditionType, Trouble)> {
     let planned = outcome

@@ -5,6 +5,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::conditions::held;
 use crate::api::{ConditionType, DaskClusterStatus, Phase};
 
+/// What the autoscaler wants: the next decision begins with it, also that of another operator.
+fn desired_replicas(status: &DaskClusterStatus) -> Option<u32> {
+    Some(status.autoscaling.as_ref()?.desired_replicas)
+}
+
 /// When this status may be written. What people and tools wait for goes out at once; the first step of progress two
 /// seconds after the acknowledgement, further ones and mere numbers at most every five.
 pub(in crate::reconcile) fn write_not_before(
@@ -25,6 +30,7 @@ pub(in crate::reconcile) fn write_not_before(
             held(status, ConditionType::CredentialsTrouble).is_some(),
             status.observed_generation,
             status.planned_changes.clone(),
+            desired_replicas(status),
             status.last_handled_reconcile_at.clone(),
             status
                 .scheduler

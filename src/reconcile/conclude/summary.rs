@@ -4,7 +4,7 @@ use super::Outcome;
 use super::conditions::{Verdict, held};
 use crate::api::{ConditionStatus, ConditionType, Phase, Reason};
 use crate::lookup::Trouble;
-use crate::reconcile::status::Facts;
+use crate::reconcile::status::{Bounds, Facts};
 use crate::reconcile::validate::Wanted;
 
 pub(super) struct Summary {
@@ -35,17 +35,33 @@ pub(super) fn summarize(
     let has_scheduler = stages
         .iter()
         .any(|(stage, verdict)| *stage == ConditionType::SchedulerReady && verdict.is_true());
-    let has_a_worker = facts.desired_workers == 0 || facts.ready_workers > 0;
+    // What autoscaling asks for beyond its bounds' lower one is no promise of the manifest.
+    let always = facts
+        .bounds
+        .as_ref()
+        .map_or(facts.desired_workers, |bounds| bounds.always);
+    let has_a_worker = always == 0 || facts.ready_workers > 0;
     let still_ready = was_ready && !deleting && has_scheduler && has_a_worker;
     let lasting = troubles
         .iter()
         .find(|(_, trouble)| trouble.lasting)
         .filter(|_| !deleting);
+    let has_enough_to_begin = facts
+        .bounds
+        .as_ref()
+        .is_some_and(|bounds| facts.ready_workers >= bounds.at_first.min(facts.desired_workers));
+    let first_unready = first_unready
+        .filter(|(stage, _)| *stage != ConditionType::WorkersReady || !has_enough_to_begin);
     let holds = || {
-        let message = format!(
-            "the scheduler answers and {} workers are wanted",
-            facts.desired_workers
-        );
+        let message = match &facts.bounds {
+            Some(Bounds { fewest, most, .. }) => {
+                format!("the scheduler answers and {fewest} to {most} workers follow the work")
+            }
+            None => format!(
+                "the scheduler answers and {} workers are wanted",
+                facts.desired_workers
+            ),
+        };
         verdict(ConditionStatus::True, Reason::Ready, message)
     };
     let ready = if still_ready {

@@ -13,7 +13,7 @@ pub(crate) use cluster::CONNECTION;
 pub use finding::{Finding, Response};
 pub(crate) use leaving::is_about_credentials;
 pub use stages::SchedulerStage;
-pub(crate) use stages::registered_workers;
+pub(crate) use stages::{pool_refusal, registered_workers};
 pub use step::{Action, Child, Step};
 
 use std::collections::BTreeSet;

@@ -11,7 +11,9 @@ use crate::dask::{Silence, State, Target};
 use crate::kubernetes_children::{DASHBOARD_PORT, SCHEDULER_PORT};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::{JobName, Slot};
+use crate::reconcile::observed::Observed;
 use crate::reconcile::trouble;
+use crate::reconcile::validate::ValidCluster;
 use crate::scaling::LettingGo;
 use crate::token::Token;
 
@@ -440,16 +442,9 @@ fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, Str
             ),
         );
     }
-    let pool = match scene.observed.resource(&scene.cluster.place.compute) {
-        Lookup::Present(body) => serde_json::from_value::<ComputeHave>(body.clone()).ok(),
-        Lookup::Absent | Lookup::NotAsked | Lookup::Unavailable(_) => None,
-    };
-    let inner = pool.and_then(|pool| pool.properties.properties);
-    let errors = inner.map(|inner| inner.errors()).unwrap_or_default();
-    if errors.is_empty() {
+    let Some(trouble) = pool_refusal(scene.cluster, scene.observed) else {
         return (Reason::WaitingForNodes, format!("job {job} is {status}"));
-    }
-    let trouble = trouble::of_verdict(verdict_of(&errors), &told(&errors));
+    };
     (
         trouble.reason,
         format!(
@@ -457,4 +452,13 @@ fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, Str
             trouble.message
         ),
     )
+}
+
+/// Why the pool gets no more nodes, in its own words.
+pub(crate) fn pool_refusal(cluster: &ValidCluster, observed: &Observed) -> Option<Trouble> {
+    let body = *observed.resource(&cluster.place.compute).present()?;
+    let pool: ComputeHave = serde_json::from_value(body.clone()).ok()?;
+    let errors = pool.properties.properties?.errors();
+    let trouble = || trouble::of_verdict(verdict_of(&errors), &told(&errors));
+    (!errors.is_empty()).then(trouble)
 }
