@@ -96,6 +96,20 @@ use super::{
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         priority = 1
+    ),
+    printcolumn(
+        name = "Rest",
+        type_ = "string",
+        json_path = ".status.rest.reason",
+        description = "Why the cluster rests",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Cost/h",
+        type_ = "string",
+        json_path = ".status.cost.hourly",
+        description = "What the present nodes cost in an hour, as an estimate",
+        priority = 1
     )
 )]
 #[x_kube(

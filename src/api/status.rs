@@ -83,6 +83,11 @@ pub struct DaskClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<RestStatus>,
 
+    /// The newest head job that ended with a rest: that it did is no failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub rested_head: Option<String>,
+
     /// Changes of the spec that jobs which run do not have yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["component".into()]))]

@@ -112,7 +112,7 @@ pub fn forecast(wanted: &Wanted, observed: &Observed) -> Forecast {
             .cloned()
             .collect(),
         blocked: first.blocked.clone(),
-        cost: cost(wanted, preflight.as_ref()),
+        cost: cost(wanted, observed, preflight.as_ref()),
         preflight,
         place,
     };
@@ -134,18 +134,18 @@ pub fn forecast(wanted: &Wanted, observed: &Observed) -> Forecast {
 fn is_under_way(wait: &Wait) -> bool {
     matches!(
         wait.reason,
-        Reason::Provisioning | Reason::Deleting | Reason::Retiring
+        Reason::Provisioning | Reason::Deleting | Reason::Retiring | Reason::Suspended
     )
 }
 
-fn cost(wanted: &Wanted, preflight: Option<&Preflight>) -> Option<Cost> {
+fn cost(wanted: &Wanted, observed: &Observed, preflight: Option<&Preflight>) -> Option<Cost> {
     let Wanted::Cluster(cluster) = wanted else {
         return None;
     };
     Some(Cost {
         node: preflight?.node.clone()?,
         least_nodes: cluster.compute.min_nodes,
-        nodes_now: nodes_at_once(cluster),
+        nodes_now: nodes_at_once(cluster, observed),
         most_nodes: cluster.compute.max_nodes,
     })
 }

@@ -123,7 +123,7 @@ impl ClusterMemory {
     /// What is at rest is looked at less closely.
     pub fn see_next(&mut self, next: Next) {
         self.pace = match next {
-            Next::AtRest | Next::AtRestFor(_) => Pace::Settled,
+            Next::AtRest => Pace::Settled,
             Next::After(_) | Next::Never => Pace::Moving,
         };
     }

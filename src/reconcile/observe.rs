@@ -240,9 +240,7 @@ impl Reader<'_> {
         if observed.workspace.present().is_none() {
             return;
         }
-        if place.compute_is_ours {
-            self.look_at_region(place, observed).await;
-        }
+        self.look_at_region(place, observed).await;
         let scene = Scene {
             cluster,
             observed,
@@ -317,6 +315,10 @@ impl Reader<'_> {
             .regions
             .vm_sizes(self.access, &place.workspace, &location)
             .await;
+        // The quota of somebody else's pool is theirs; what its nodes cost is told.
+        if !place.compute_is_ours {
+            return;
+        }
         // Quota is looked at before the first spend, and while something waits for it.
         let is_awaited = self.memory.setbacks.want_usages();
         if self.memory.passed.is_some() && !is_awaited {

@@ -25,12 +25,15 @@ pub(super) async fn report(
     let mut wait = match conclusion.next {
         Next::After(wait) => wait,
         Next::AtRest => context.resync,
-        Next::AtRestFor(wait) => wait.min(context.resync),
         Next::Never => {
             publish(context, cluster, &conclusion.events).await;
             return Ok(None);
         }
     };
+    if let Some(at) = conclusion.look_again {
+        let until = at.duration_since(context.clock.now());
+        wait = wait.min(Duration::try_from(until).unwrap_or_default());
+    }
     let before = cluster.status.clone().unwrap_or_default();
     let now = context.clock.now();
     match write_not_before(&before, &conclusion.status, memory.last_status_write) {

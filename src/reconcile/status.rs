@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conclude::Outcome;
+use super::conclude::{Outcome, deadline};
 use super::observed::Observed;
 use super::plan::{Action, Follow, Plan, SchedulerStage, registered_workers};
 use super::validate::{ValidCluster, Wanted};
@@ -16,8 +16,10 @@ use crate::azure_resources::job::{JobFacts, Lineup};
 use crate::azure_resources::{ComputeHave, Gone, KINDS, Scene};
 use crate::kubernetes_children::service_name;
 use crate::lookup::Lookup;
+use crate::names::Slot;
 use crate::quantity;
-use crate::scaling::Aim;
+use crate::scaling::rest::idle_since;
+use crate::scaling::{Aim, cost};
 
 /// What the summary needs to know of scheduler and workers.
 pub(super) struct Facts {
@@ -27,10 +29,20 @@ pub(super) struct Facts {
     pub bounds: Option<Bounds>,
     /// The scheduler was there to be asked, or is known not to be.
     workers_were_seen: bool,
-    lineup: Option<Lineup>,
+    pub(super) lineup: Option<Lineup>,
 }
 
 impl Facts {
+    /// `None` while they cannot be listed.
+    pub(super) fn jobs_that_have_not_ended(&self) -> Option<usize> {
+        let jobs = &self.lineup.as_ref()?.jobs;
+        Some(
+            jobs.values()
+                .filter(|job| !job.status.is_terminal())
+                .count(),
+        )
+    }
+
     pub(super) fn gather(outcome: &Outcome<'_>) -> Self {
         let Wanted::Cluster(cluster) = outcome.wanted else {
             return Self {
@@ -129,14 +141,27 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
             lineup: Some(lineup),
         };
         let stage = SchedulerStage::of(&scene, lineup);
-        status.run = lineup.head_facts().map(run);
+        let deadline = deadline(cluster, lineup);
+        status.run = lineup.head_facts().map(|head| run(head, deadline));
         status.scheduler = scheduler(cluster, &stage);
         if facts.workers_were_seen || status.workers.is_none() {
             status.workers = Some(workers(&scene, &stage, facts));
         }
         status.replicas = u32::try_from(lineup.worker_jobs_that_have_not_ended()).ok();
         status.autoscaling = autoscaling(&lineup.aim, outcome.before);
-        status.rest = lineup.aim.rest.clone();
+        // What annotations keep from being done is no rest.
+        if outcome.plan.withheld_by.is_none() {
+            status.rest = lineup.aim.rest.clone();
+            if lineup.aim.suspends {
+                let mut jobs = lineup.jobs.iter().rev();
+                let newest = jobs.find(|(name, _)| name.slot == Slot::Head);
+                status.rested_head = newest.map(|(_, head)| head.id.clone());
+            }
+        }
+        status.idle_since = idle_since(cluster, outcome.observed, &lineup.jobs).map(Time);
+        if let Some(nodes) = &mut status.nodes {
+            nodes.own = cost::own_nodes(&lineup.jobs);
+        }
         let was_told = outcome.before.workers.is_some();
         if !was_told || scaled(outcome.before, &status).is_some() {
             status.last_scale_time = Some(Time(outcome.now));
@@ -267,14 +292,14 @@ fn compute(cluster: &ValidCluster, observed: &Observed) -> Option<(ComputeStatus
     Some((compute, nodes))
 }
 
-fn run(head: &JobFacts) -> RunStatus {
+fn run(head: &JobFacts, deadline: Option<Timestamp>) -> RunStatus {
     RunStatus {
         name: Some(head.id.clone()),
         experiment: head.experiment.clone(),
         status: Some(head.status.to_string()),
         studio_url: head.studio_url.clone(),
         start_time: head.started_at.map(Time),
-        deadline: None,
+        deadline: deadline.map(Time),
     }
 }
 

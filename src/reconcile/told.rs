@@ -24,6 +24,8 @@ pub struct Told {
     pub last_scale_time: Option<Timestamp>,
     pub idle_since: Option<Timestamp>,
     pub rest: Option<RestStatus>,
+    /// The id of the newest head job that ended with a rest.
+    pub rested_head: Option<String>,
     pub cost: Option<CostStatus>,
 }
 
@@ -58,6 +60,7 @@ impl Told {
         told.last_scale_time = status.last_scale_time.as_ref().map(|at| at.0);
         told.idle_since = status.idle_since.as_ref().map(|since| since.0);
         told.rest = status.rest.clone();
+        told.rested_head = status.rested_head.clone();
         told.cost = status.cost.clone();
         told.adopting = ConditionType::ALL
             .into_iter()

@@ -1,11 +1,13 @@
-//! How many workers, which to let go, and when to rest. Pure: a decision is a value that says why.
+//! How many workers, which to let go, when to rest, and what it costs. Pure: a decision is a value that says why.
 
 mod aim;
 mod autoscale;
+pub(crate) mod cost;
 mod letting_go;
-mod rest;
+pub(crate) mod rest;
 
 pub use aim::Aim;
 pub(crate) use aim::aim;
 pub use autoscale::{Decision, Recommendations, Useful};
 pub use letting_go::{LettingGo, letting_go};
+pub use rest::end_all;

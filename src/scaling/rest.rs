@@ -1,17 +1,38 @@
-//! Whether a cluster rests, and what ends that.
+//! Whether a cluster rests, why, and what ends that (docs/decisions/021-rest-is-recorded-before-it-is-acted-on.md).
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::{IdleAction, RestReason, RestStatus};
+use super::cost;
+use super::letting_go::{Cancelled, LettingGo};
+use crate::api::{Annotations, BudgetAction, IdleAction, ReconcilePolicy, RestReason, RestStatus};
+use crate::azure_resources::Scene;
+use crate::azure_resources::job::{JobFacts, JobStatus, Lineup};
+use crate::azure_resources::ownership::owner_uid;
+use crate::dask::State;
+use crate::names::{JobName, Slot};
 use crate::reconcile::{Observed, ValidCluster};
 
-/// The rest that a cluster is in, or comes to now.
-pub(crate) fn rest(cluster: &ValidCluster, observed: &Observed) -> Option<RestStatus> {
+/// How long workers may take to end their tasks and hand over their data before everything ends, where the manifest
+/// does not say.
+const HANDS_OVER_WITHIN: SignedDuration = SignedDuration::from_secs(120);
+
+/// The rest that a cluster is in, or comes to now. `jobs`: all of this cluster, ended ones included.
+pub(crate) fn rest(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<RestStatus> {
     let told = observed.told.rest.as_ref();
     let begins = |reason, action| RestStatus {
         reason,
         action,
-        since: Time(observed.seen_at),
+        since: Time(whole_seconds(observed.seen_at)),
         generation: observed.generation,
         wake: observed.annotations.wake.clone(),
     };
@@ -22,5 +43,252 @@ pub(crate) fn rest(cluster: &ValidCluster, observed: &Observed) -> Option<RestSt
                 .unwrap_or_else(|| begins(RestReason::Suspended, IdleAction::Suspend)),
         );
     }
-    None
+    if let Some(told) = told
+        && lasts(told, cluster, observed, jobs)
+    {
+        return Some(told.clone());
+    }
+    if forbids(&observed.annotations) {
+        return None;
+    }
+    due(cluster, observed, jobs).map(|(reason, action)| begins(reason, action))
+}
+
+/// Whether this rest stands in the status: only then it is acted on, so that an operator that starts anew knows why no
+/// job is there. What the spec says needs no record.
+pub(super) fn is_recorded(rest: &RestStatus, observed: &Observed) -> bool {
+    rest.reason == RestReason::Suspended || observed.told.rest.as_ref() == Some(rest)
+}
+
+/// What is known without the jobs: no head is there, or will be soon.
+pub(crate) fn is_suspended(cluster: &ValidCluster, observed: &Observed) -> bool {
+    let recorded = observed.told.rest.as_ref().is_some_and(|told| {
+        told.action == IdleAction::Suspend
+            && told.reason != RestReason::Suspended
+            && !is_woken(told, observed)
+    });
+    cluster.suspend || recorded
+}
+
+/// What would let the cluster rest now, were it not resting and did nothing forbid it.
+pub(crate) fn due(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<(RestReason, IdleAction)> {
+    if let Some(idle) = cluster.idle
+        && idle_at(cluster, observed, jobs).is_some_and(|at| at <= observed.seen_at)
+    {
+        return Some((RestReason::Idle, idle.action));
+    }
+    if lifetime_ends(cluster, jobs).is_some_and(|at| at <= observed.seen_at) {
+        return Some((RestReason::LifetimeReached, IdleAction::Suspend));
+    }
+    is_used_up(cluster, observed, jobs).then_some((RestReason::OverBudget, IdleAction::Suspend))
+}
+
+/// Whether an annotation keeps the operator from letting the cluster rest of its own accord.
+pub(crate) fn forbids(annotations: &Annotations) -> bool {
+    let writes = matches!(
+        annotations.policy,
+        ReconcilePolicy::Manage | ReconcilePolicy::DetachOnDelete
+    );
+    annotations.do_not_disrupt || annotations.dry_run || !writes
+}
+
+fn lasts(
+    told: &RestStatus,
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> bool {
+    match told.reason {
+        RestReason::Suspended => false,
+        // To wake it would let it rest again at once.
+        RestReason::OverBudget => !is_woken(told, observed) || is_used_up(cluster, observed, jobs),
+        RestReason::LifetimeReached => !is_woken(told, observed),
+        RestReason::Idle => {
+            !is_woken(told, observed) && !work_has_come(told, cluster, observed, jobs)
+        }
+    }
+}
+
+fn is_woken(told: &RestStatus, observed: &Observed) -> bool {
+    observed.generation != told.generation || observed.annotations.wake != told.wake
+}
+
+/// A scheduler that is still there has something to do again. Once workers are being ended that hold data, what it
+/// wants to compute anew is no work that came.
+fn work_has_come(
+    told: &RestStatus,
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> bool {
+    let is_being_ended =
+        told.action == IdleAction::Suspend && !may_hand_over(told, cluster, observed);
+    !is_being_ended && answer(observed, jobs).is_some_and(|state| !is_idle(state))
+}
+
+/// Since when nothing has been to do, as far as this operator and those before it have seen.
+///
+/// The count begins with our own first look at an idle scheduler, so that its clock does not matter. Its own time is
+/// heard where it is later and not ahead of ours: work between two looks begins the count anew.
+pub(crate) fn idle_since(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<Timestamp> {
+    present_head(jobs).filter(|head| runs(head))?;
+    let now = whole_seconds(observed.seen_at);
+    let told = observed.told.idle_since.filter(|since| *since <= now);
+    let Some(state) = answer(observed, jobs) else {
+        // It was not asked yet, or is silent: nothing new is known, and nothing follows from it.
+        return told;
+    };
+    if !is_idle(state) {
+        return None;
+    }
+    // Whoever wakes a cluster has the whole time before it rests again.
+    let rested = observed.told.rest.as_ref().filter(|_| !cluster.suspend);
+    let woke = rested.is_some_and(|told| !lasts(told, cluster, observed, jobs));
+    let first_look = told.filter(|_| !woke).unwrap_or(now);
+    let its_own = state
+        .load
+        .idle_since
+        .and_then(timestamp)
+        .filter(|own| *own <= now);
+    Some(its_own.map_or(first_look, |own| own.max(first_look)))
+}
+
+/// When the cluster will have been idle for long enough, if it goes on as it does; the scheduler answers now.
+pub(crate) fn idle_at(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<Timestamp> {
+    let idle = cluster.idle?;
+    answer(observed, jobs).filter(|state| is_idle(state))?;
+    let since = idle_since(cluster, observed, jobs)?;
+    since.checked_add(idle.timeout).ok()
+}
+
+/// When the present head has had its lifetime, by `maxLifetimeSeconds`.
+pub(crate) fn lifetime_ends(
+    cluster: &ValidCluster,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<Timestamp> {
+    let head = present_head(jobs).filter(|head| runs(head))?;
+    head.started_at?.checked_add(cluster.max_lifetime?).ok()
+}
+
+/// `budget.maxTotal` is spent, and the manifest says what follows.
+fn is_used_up(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> bool {
+    let budget = cluster
+        .budget
+        .filter(|budget| budget.action == BudgetAction::Suspend);
+    let Some(most) = budget.and_then(|budget| budget.max_total) else {
+        return false;
+    };
+    cost::accrued(cluster, observed, jobs).is_some_and(|amount| amount >= most)
+}
+
+/// Workers still have time to end their tasks and to hand over their data. A clock that jumps, ends it.
+pub(super) fn may_hand_over(
+    rest: &RestStatus,
+    cluster: &ValidCluster,
+    observed: &Observed,
+) -> bool {
+    let waited = observed.seen_at.duration_since(rest.since.0);
+    waited.abs() < hands_over_within(cluster)
+}
+
+fn hands_over_within(cluster: &ValidCluster) -> SignedDuration {
+    cluster.worker.scale_down_grace.unwrap_or(HANDS_OVER_WITHIN)
+}
+
+/// When everything ends that has not ended by itself.
+pub(crate) fn hand_over_ends(rest: &RestStatus, cluster: &ValidCluster) -> Option<Timestamp> {
+    rest.since.0.checked_add(hands_over_within(cluster)).ok()
+}
+
+/// The newest head job, if it has not ended.
+pub(crate) fn present_head(jobs: &BTreeMap<JobName, JobFacts>) -> Option<&JobFacts> {
+    let heads = jobs.iter().filter(|(name, _)| name.slot == Slot::Head);
+    let (_, newest) = heads.last()?;
+    (!newest.status.is_terminal()).then_some(newest)
+}
+
+pub(super) fn runs(job: &JobFacts) -> bool {
+    matches!(job.status, JobStatus::Running | JobStatus::NotResponding)
+}
+
+/// What the scheduler of the present head answers now.
+pub(crate) fn answer<'a>(
+    observed: &'a Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<&'a State> {
+    let head = present_head(jobs).filter(|head| runs(head))?;
+    let sight = &observed.scheduler;
+    let is_present = sight
+        .target
+        .as_ref()
+        .is_some_and(|target| target.head_run == head.id);
+    let state = sight.state.as_ref();
+    state.filter(|_| is_present && sight.silence.is_none())
+}
+
+/// Nothing runs, waits for a thread or lacks a worker. An answer that contradicts itself is not idle.
+fn is_idle(state: &State) -> bool {
+    let load = &state.load;
+    load.idle_since
+        .is_some_and(|since| since.is_finite() && since >= 0.0)
+        && load.processing == 0
+        && load.queued == 0
+        && load.unrunnable == 0
+        && state.workers.iter().all(|worker| worker.processing == 0)
+}
+
+/// Whole seconds, as the status writes them.
+pub(crate) fn whole_seconds(at: Timestamp) -> Timestamp {
+    at.round(
+        jiff::TimestampRound::new()
+            .smallest(Unit::Second)
+            .mode(jiff::RoundMode::Floor),
+    )
+    .unwrap_or(at)
+}
+
+fn timestamp(seconds: f64) -> Option<Timestamp> {
+    let duration = SignedDuration::try_from_secs_f64(seconds.floor()).ok()?;
+    Timestamp::UNIX_EPOCH.checked_add(duration).ok()
+}
+
+/// Ends every job of ours, the head last: nothing is handed over any more.
+pub fn end_all(scene: &Scene<'_>, lineup: &Lineup) -> LettingGo {
+    let uid = scene.cluster.owner.uid.as_str();
+    let alive = lineup.jobs.iter().filter(|(_, facts)| {
+        !facts.status.is_terminal()
+            && !facts.status.is_leaving()
+            && owner_uid(&facts.tags) == Some(uid)
+    });
+    let cancel = alive.map(|(name, facts)| Cancelled {
+        job: *name,
+        why: if facts.status.has_not_started() {
+            "the cluster rests, and it has not started".into()
+        } else {
+            "the cluster rests".into()
+        },
+    });
+    let (heads, mut workers): (Vec<_>, Vec<_>) =
+        cancel.partition(|cancelled| cancelled.job.slot == Slot::Head);
+    workers.extend(heads);
+    LettingGo {
+        cancel: workers,
+        ..LettingGo::default()
+    }
 }

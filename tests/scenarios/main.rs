@@ -12,6 +12,7 @@
 //! | `orphans.rs` | what nobody owns any more |
 //! | `owning.rs` | what is ours: drift, adoption, what is contested, what others have in it |
 //! | `peerings.rs` | both sides of a peering |
+//! | `rest.rs` | clusters that are suspended, rest and come back |
 //! | `restart.rs` | operators that are killed on the way |
 //! | `loss.rs` | jobs that die |
 //! | `weather.rs` | requests that Azure refuses, loses or forgets, and operations that fail or hang: how often each is written |
@@ -48,6 +49,7 @@ mod peerings;
 mod plan;
 mod policy;
 mod preflight;
+mod rest;
 mod restart;
 mod scale;
 mod throttled;

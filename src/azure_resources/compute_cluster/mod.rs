@@ -19,6 +19,7 @@ use crate::api::{ConditionType, Priority, Reason};
 use crate::azure::ResourceId;
 use crate::cluster::Place;
 use crate::lookup::Lookup;
+use crate::scaling::rest::is_suspended;
 
 pub struct ComputeCluster;
 
@@ -155,6 +156,11 @@ fn vm_size_of_what_is_there(scene: &Scene<'_>, id: &ResourceId) -> Option<String
 
 fn body(scene: &Scene<'_>, vm_size: &str, location: &str, subnet: &ResourceId) -> Want {
     let compute = &scene.cluster.compute;
+    let suspends = scene.lineup.map_or_else(
+        || is_suspended(scene.cluster, scene.observed),
+        |lineup| lineup.aim.suspends,
+    );
+    let min_nodes = if suspends { 0 } else { compute.min_nodes };
     Want {
         location: location.to_owned(),
         tags: scene.cluster.owner.tags(&scene.cluster.user_tags),
@@ -170,7 +176,7 @@ fn body(scene: &Scene<'_>, vm_size: &str, location: &str, subnet: &ResourceId) -
                 },
                 os_type: "Linux",
                 scale_settings: ScaleSettings {
-                    min_node_count: Some(compute.min_nodes),
+                    min_node_count: Some(min_nodes),
                     max_node_count: Some(compute.max_nodes),
                     node_idle_time_before_scale_down: Some(format!(
                         "PT{}S",

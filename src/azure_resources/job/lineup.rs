@@ -70,7 +70,7 @@ impl Lineup {
         aim: Aim,
         head_id: impl Fn(JobName) -> String,
     ) -> Self {
-        let head = occupant(&jobs, Slot::Head, None);
+        let head = occupant(&jobs, Slot::Head, None, aim.heads_forgiven);
         let serves = head_id(head.name());
         let serves = serves.as_str();
         let (mut alive_workers, mut stale_workers, mut leaving) =
@@ -178,14 +178,19 @@ fn fill(
     let missing = wanted.saturating_sub(workers.len());
     workers.extend(
         free.take(missing)
-            .map(|slot| occupant(jobs, slot, Some(serves))),
+            .map(|slot| occupant(jobs, slot, Some(serves), 0)),
     );
     workers
 }
 
 /// The newest incarnation of a slot, or what follows it. `serves` restricts the count of failures to one head's
-/// workers: that a head went down is no failure of theirs.
-fn occupant(jobs: &BTreeMap<JobName, JobFacts>, slot: Slot, serves: Option<&str>) -> Occupant {
+/// workers: that a head went down is no failure of theirs. Incarnations up to `forgiven` count as no failures.
+fn occupant(
+    jobs: &BTreeMap<JobName, JobFacts>,
+    slot: Slot,
+    serves: Option<&str>,
+    forgiven: u32,
+) -> Occupant {
     let incarnations = || {
         jobs.range(
             JobName {
@@ -209,7 +214,11 @@ fn occupant(jobs: &BTreeMap<JobName, JobFacts>, slot: Slot, serves: Option<&str>
     if !facts.status.is_terminal() {
         return Occupant::Alive(*newest);
     }
-    let incarnations = || incarnations().map(|(_, facts)| facts);
+    let incarnations = || {
+        incarnations()
+            .filter(|(name, _)| name.incarnation > forgiven)
+            .map(|(_, facts)| facts)
+    };
     // A worker that was cancelled before it started was told to go: that says nothing of what it would have come to.
     let says_something =
         |facts: &&JobFacts| serves.is_none() || !facts.was_cancelled_before_it_started();

@@ -47,7 +47,9 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
         ];
         let quiet = waits.contains(&verdict.reason)
             || is(ConditionType::Stalled) && !verdict.is_true()
-            || verdict.reason == Reason::Deleting && !is(ConditionType::Ready);
+            || verdict.reason == Reason::Deleting && !is(ConditionType::Ready)
+            // The condition of that name tells it.
+            || verdict.reason == Reason::Suspended && !is(ConditionType::Suspended);
         if same || quiet {
             continue;
         }
@@ -144,6 +146,8 @@ fn action_word(condition: &str) -> &'static str {
         "NetworkReady" | "ComputeReady" | "DatasetsReady" | "EnvironmentReady" => "Provision",
         "SchedulerReady" => "Connect",
         "WorkersReady" => "Scale",
+        "Suspended" => "Rest",
+        "OverBudget" => "Spend",
         _ => "Reconcile",
     }
 }

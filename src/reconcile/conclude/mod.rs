@@ -2,8 +2,10 @@
 
 mod conditions;
 mod events;
+mod money;
 mod next;
 mod preflight;
+mod rest;
 mod retelling;
 mod spacing;
 mod stages;
@@ -13,6 +15,7 @@ mod tests;
 
 pub(super) use events::Event;
 pub use next::Next;
+pub(super) use rest::deadline;
 pub(super) use spacing::write_not_before;
 
 use std::time::Duration;
@@ -42,6 +45,8 @@ pub struct Conclusion {
     /// What happened, whether or not the status comes to show it.
     pub occurrences: Vec<Event>,
     pub next: Next,
+    /// When time alone changes something, whatever `next` says.
+    pub look_again: Option<Timestamp>,
 }
 
 /// What a conclusion is made from.
@@ -121,8 +126,16 @@ pub(super) fn acknowledge(
         );
         (stage, verdict)
     }));
-    let going = ConditionType::CredentialsTrouble;
-    verdicts.extend(held(before, going).map(|held| (going, Verdict::of(held))));
+    let at_times = [
+        ConditionType::CredentialsTrouble,
+        ConditionType::Suspended,
+        ConditionType::OverBudget,
+    ];
+    verdicts.extend(
+        at_times
+            .into_iter()
+            .filter_map(|kind| Some((kind, Verdict::of(held(before, kind)?)))),
+    );
     Some(DaskClusterStatus {
         observed_generation: Some(generation),
         conditions: conditions(before, verdicts, generation, now),
@@ -149,7 +162,12 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
     verdicts.extend(stages);
     let request = &outcome.observed.annotations.requested_at;
     verdicts.extend(credentials_trouble(outcome, &troubles, is_ready));
-    let status = DaskClusterStatus {
+    let suspended = rest::suspended_verdict(outcome, &facts);
+    verdicts.extend(suspended.map(|verdict| (ConditionType::Suspended, verdict)));
+    let cost = money::cost(outcome, &facts);
+    let over_budget = money::over_budget(outcome, &facts, cost.as_ref());
+    verdicts.extend(over_budget.map(|verdict| (ConditionType::OverBudget, verdict)));
+    let mut status = DaskClusterStatus {
         observed_generation: Some(outcome.generation),
         conditions: conditions(outcome.before, verdicts, outcome.generation, outcome.now),
         phase: Some(summary.phase),
@@ -159,14 +177,18 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
             .or_else(|| outcome.before.last_handled_reconcile_at.clone()),
         ..details(outcome, &facts)
     };
+    status.cost = money::settled(cost, &status, outcome.before);
     let events = events(outcome, &status);
-    let occurrences = occurrences(outcome.new_findings);
+    let mut occurrences = occurrences(outcome.new_findings);
+    occurrences.extend(rest::loss(outcome, &facts));
     let next = next(outcome, &status);
+    let look_again = rest::look_again(outcome, &facts);
     Conclusion {
         status,
         events,
         occurrences,
         next,
+        look_again,
     }
 }
 
@@ -222,6 +244,7 @@ pub(super) fn decided(
         status,
         occurrences: Vec::new(),
         next: Next::After(Duration::ZERO),
+        look_again: None,
     })
 }
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::Outcome;
 use crate::api::{DaskClusterStatus, Reason};
 use crate::reconcile::plan::Action;
@@ -15,8 +13,6 @@ pub enum Next {
     After(Duration),
     /// Nothing is to be done, nothing moves, and this look found what the one before had told.
     AtRest,
-    /// The same, and time alone may change what is wanted.
-    AtRestFor(Duration),
     /// The object is gone, or will be by the time anybody could look.
     Never,
 }
@@ -38,14 +34,8 @@ pub(super) fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
     if acted.failures().next().is_none() && acted.done().next().is_some() && outcome.plan_is_new {
         return Next::After(Duration::ZERO);
     }
-    let decision = outcome
-        .plan
-        .aim
-        .as_ref()
-        .and_then(|aim| aim.decision.as_ref());
-    let decides_at = decision.and_then(|decision| decision.look_again);
     if outcome.plan.is_settled() && status == outcome.before && !pool_moves(status) {
-        return decides_at.map_or(Next::AtRest, |at| Next::AtRestFor(until(outcome, at)));
+        return Next::AtRest;
     }
     let age =
         Duration::try_from(outcome.now.duration_since(outcome.changed_at)).unwrap_or_default();
@@ -70,9 +60,8 @@ pub(super) fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
             None => setback.not_before,
         })
         .chain(acted.next_tries())
-        .chain(decides_at)
         .filter(|at| *at > outcome.now)
-        .map(|at| until(outcome, at))
+        .map(|at| Duration::try_from(at.duration_since(outcome.now)).unwrap_or_default())
         .chain(turns)
         .min();
     let plan = outcome.plan;
@@ -83,12 +72,6 @@ pub(super) fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
         None if waits_for_itself => moving,
         None => moving.max(SLOWEST).min(outcome.resync),
     })
-}
-
-fn until(outcome: &Outcome<'_>, at: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(outcome.now))
-        .unwrap_or_default()
-        .max(QUICKEST)
 }
 
 /// Azure changes the number of nodes: nothing waits for that, but the status shows it.

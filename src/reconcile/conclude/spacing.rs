@@ -29,6 +29,8 @@ pub(in crate::reconcile) fn write_not_before(
             told,
             held(status, ConditionType::CredentialsTrouble).is_some(),
             status.observed_generation,
+            // What a rest is acted on by.
+            (status.rest.clone(), status.rested_head.clone()),
             status.planned_changes.clone(),
             desired_replicas(status),
             status.last_handled_reconcile_at.clone(),

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::conditions::{Verdict, held};
+use super::rest;
 use crate::api::{ConditionStatus, ConditionType, Reason};
 use crate::lookup::Trouble;
 use crate::reconcile::plan::{Finding, Response, Step, held_up};
@@ -26,8 +27,11 @@ pub(super) fn stage_verdict(
         };
     }
     // That a look did not come through is no news of what it would have seen.
+    let is_resting = rest::suspending(outcome).is_some();
     if outcome.plan.unseen.contains(&stage)
-        && let Some(condition) = held(outcome.before, stage).filter(|held| held.status == "True")
+        && let Some(condition) = held(outcome.before, stage).filter(|held| {
+            held.status == "True" || is_resting && held.reason == Reason::Suspended.as_str()
+        })
     {
         return Verdict::of(condition);
     }
@@ -37,6 +41,11 @@ pub(super) fn stage_verdict(
             trouble.reason,
             trouble.message.clone(),
         );
+    }
+    if outcome.plan.aim.is_some()
+        && let Some(verdict) = rest::stage_verdict(outcome, stage)
+    {
+        return verdict;
     }
     let wait = outcome.plan.waits.iter().find(|wait| wait.stage == stage);
     let done = of_stage(&outcome.plan.steps, stage);

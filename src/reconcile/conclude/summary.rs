@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::conditions::{Verdict, held};
+use super::rest;
 use crate::api::{ConditionStatus, ConditionType, Phase, Reason};
 use crate::lookup::Trouble;
 use crate::reconcile::status::{Bounds, Facts};
@@ -27,7 +28,18 @@ pub(super) fn summarize(
     };
     let deleting = matches!(outcome.wanted, Wanted::Nothing(_));
     let first_wait = outcome.plan.waits.first();
-    let first_unready = stages.iter().find(|(_, stage)| !stage.is_true());
+    // What the manifest asks for while it rests is that neither is there.
+    let of_jobs = [ConditionType::SchedulerReady, ConditionType::WorkersReady];
+    let rest = rest::suspending(outcome);
+    let first_unready = stages
+        .iter()
+        .filter(|(stage, _)| rest.is_none() || !of_jobs.contains(stage))
+        .find(|(_, stage)| !stage.is_true());
+    let jobs_left = facts.jobs_that_have_not_ended();
+    let is_going = match jobs_left {
+        Some(jobs) => jobs > 0,
+        None => outcome.before.phase == Some(Phase::Suspending),
+    };
     // Once reached within a generation it is lost only with the scheduler or with the last wanted worker.
     let was_ready = held(outcome.before, ConditionType::Ready).is_some_and(|ready| {
         ready.status == "True" && ready.observed_generation == Some(outcome.generation)
@@ -41,7 +53,8 @@ pub(super) fn summarize(
         .as_ref()
         .map_or(facts.desired_workers, |bounds| bounds.always);
     let has_a_worker = always == 0 || facts.ready_workers > 0;
-    let still_ready = was_ready && !deleting && has_scheduler && has_a_worker;
+    // A policy of the manifest holds all the way to the rest that it asks for.
+    let still_ready = was_ready && !deleting && (rest.is_some() || has_scheduler && has_a_worker);
     let lasting = troubles
         .iter()
         .find(|(_, trouble)| trouble.lasting)
@@ -53,6 +66,10 @@ pub(super) fn summarize(
     let first_unready = first_unready
         .filter(|(stage, _)| *stage != ConditionType::WorkersReady || !has_enough_to_begin);
     let holds = || {
+        if let (Some(rest), Wanted::Cluster(cluster)) = (rest, outcome.wanted) {
+            let message = rest::why(rest, cluster);
+            return verdict(ConditionStatus::True, Reason::Suspended, message);
+        }
         let message = match &facts.bounds {
             Some(Bounds { fewest, most, .. }) => {
                 format!("the scheduler answers and {fewest} to {most} workers follow the work")
@@ -93,6 +110,10 @@ pub(super) fn summarize(
             _ => format!("{stage}: {}", unready.message),
         };
         verdict(unready.status, unready.reason, message)
+    } else if rest.is_some() && is_going {
+        let jobs = jobs_left.unwrap_or_default();
+        let message = format!("the cluster comes to rest: {jobs} jobs have not ended");
+        verdict(ConditionStatus::False, Reason::Suspended, message)
     } else {
         holds()
     };
@@ -128,13 +149,14 @@ pub(super) fn summarize(
             ready.message.clone(),
         )
     };
-    let scheduler_wanted_soon = stages.iter().all(|(stage, verdict)| {
-        verdict.is_true()
-            || [ConditionType::SchedulerReady, ConditionType::WorkersReady].contains(stage)
-    });
+    let scheduler_wanted_soon = stages
+        .iter()
+        .all(|(stage, verdict)| verdict.is_true() || of_jobs.contains(stage));
     let phase = match () {
         () if deleting => Phase::Deleting,
         () if stalled.is_true() => Phase::Stalled,
+        () if rest.is_some() && is_going => Phase::Suspending,
+        () if rest.is_some() && is_ready => Phase::Suspended,
         () if is_ready => Phase::Running,
         () if scheduler_wanted_soon => Phase::Starting,
         () if first_unready.is_some_and(|(_, stage)| stage.status == ConditionStatus::Unknown) => {

@@ -7,10 +7,11 @@ use super::{Action, Blocked, Follow, Plan, Step, children};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::{AzureKind as _, Job, KINDS, LeavingRule, Scene};
 use crate::lookup::Trouble;
+use crate::names::Slot;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::preflight::{self, Check, Preflight};
 use crate::reconcile::validate::ValidCluster;
-use crate::scaling::letting_go;
+use crate::scaling::{end_all, letting_go};
 
 pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
@@ -65,7 +66,11 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
     let stage = SchedulerStage::of(&scene, lineup);
     let connected = children::plan(&scene, lineup, &stage, &mut plan);
     plan_kinds(&scene, &mut plan, connected, stops);
-    let going = letting_go(&scene, lineup, &stage);
+    let going = if lineup.aim.head {
+        letting_go(&scene, lineup, &stage)
+    } else {
+        end_all(&scene, lineup)
+    };
     for name in &going.cancel {
         let action = Action::CancelJob {
             id: cluster.place.job(name.job),
@@ -74,8 +79,11 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         // A pool that is replaced lets all of its jobs go.
         if plan.steps.iter().all(|step| step.action != action) {
             let why = name.why.clone();
-            plan.steps
-                .push(Step::new(action, ConditionType::WorkersReady, why));
+            let stage = match name.job.slot {
+                Slot::Head => ConditionType::SchedulerReady,
+                Slot::Worker(_) => ConditionType::WorkersReady,
+            };
+            plan.steps.push(Step::new(action, stage, why));
         }
     }
     if going.retire > 0 {

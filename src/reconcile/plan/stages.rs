@@ -233,8 +233,27 @@ pub(super) fn plan_stages(
     going: &LettingGo,
     plan: &mut Plan,
 ) {
+    if !lineup.aim.head {
+        return plan_end(scene, lineup, plan);
+    }
     plan_scheduler(scene, lineup, stage, plan);
     plan_workers(scene, lineup, stage, going, plan);
+}
+
+/// No job is to be left. Those that are not cancelled yet are in the plan.
+fn plan_end(scene: &Scene<'_>, lineup: &Lineup, plan: &mut Plan) {
+    for name in &lineup.leaving {
+        let id = scene.cluster.place.job(*name);
+        let stage = Job::stage(&id);
+        match hung_cancel(scene, *name) {
+            Some(trouble) => plan.block(stage, trouble),
+            None => {
+                let status = &lineup.jobs[name].status;
+                let message = format!("job {} is {status}", id.name());
+                plan.wait(stage, Reason::Suspended, message);
+            }
+        }
+    }
 }
 
 const SCHEDULER: ConditionType = ConditionType::SchedulerReady;
@@ -255,8 +274,13 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
         }
         SchedulerStage::Job(status) => {
             let message = format!("job {head} is {status}; a new head follows when it has ended");
+            let reason = if lineup.head.name().incarnation <= lineup.aim.heads_forgiven {
+                Reason::Starting
+            } else {
+                Reason::HeadFailed
+            };
             match hung_cancel(scene, lineup.head.name()) {
-                None => plan.wait(SCHEDULER, Reason::HeadFailed, message),
+                None => plan.wait(SCHEDULER, reason, message),
                 Some(trouble) => plan.block(SCHEDULER, trouble),
             }
         }
@@ -270,7 +294,7 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
                 );
                 plan.block(
                     SCHEDULER,
-                    Trouble::passing(Reason::HeadStartTimeout, message),
+                    Trouble::lasting(Reason::HeadStartTimeout, message),
                 );
             } else {
                 plan.wait(

@@ -17,6 +17,7 @@ use crate::api::{ConditionType, Priority, Reason};
 use crate::azure_resources::ownership::{owner_uid, tags_of};
 use crate::azure_resources::{AzureKind as _, ComputeHave, Job, KINDS, Scene};
 use crate::lookup::{Lookup, Trouble};
+use crate::scaling::rest::is_suspended;
 
 /// What was found before the first spend.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -293,18 +294,27 @@ impl Need {
                 .unwrap_or(0),
             Lookup::Absent | Lookup::NotAsked | Lookup::Unavailable(_) => 0,
         };
-        let compute = &cluster.compute;
         Self {
-            at_once: nodes_at_once(cluster).saturating_sub(there),
-            at_most: compute.max_nodes.saturating_sub(there),
+            at_once: nodes_at_once(cluster, observed).saturating_sub(there),
+            at_most: cluster.compute.max_nodes.saturating_sub(there),
             there,
         }
     }
 }
 
-/// What the pool keeps, or head and workers take.
-pub(super) fn nodes_at_once(cluster: &ValidCluster) -> u32 {
-    cluster.compute.min_nodes.max(1 + cluster.worker.replicas)
+/// What the pool keeps, or head and workers take: none while the cluster rests, and of an autoscaled one the size that it
+/// starts with.
+pub(super) fn nodes_at_once(cluster: &ValidCluster, observed: &Observed) -> u32 {
+    if is_suspended(cluster, observed) {
+        return 0;
+    }
+    let replicas = cluster.worker.replicas;
+    let workers = cluster.autoscaling.map_or(replicas, |autoscaling| {
+        replicas
+            .max(autoscaling.min_replicas)
+            .min(autoscaling.max_replicas)
+    });
+    cluster.compute.min_nodes.max(1 + workers)
 }
 
 impl Check {

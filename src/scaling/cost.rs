@@ -1,0 +1,211 @@
+//! What the nodes of a cluster cost: Azure's list price, times the nodes as they were observed
+//! (docs/decisions/022-cost-is-kept-in-status.md).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::rest::whole_seconds;
+use crate::api::{AccruedCost, BudgetAction, CostStatus, Priority};
+use crate::azure_resources::ComputeHave;
+use crate::azure_resources::job::{JobFacts, JobStatus};
+use crate::lookup::Lookup;
+use crate::names::JobName;
+use crate::quantity;
+use crate::reconcile::{Observed, Price, ValidCluster};
+
+/// The longest time that is counted at once: no head lives longer, and its end changes the status. What is more is a
+/// clock that jumped.
+const COUNTED_AT_MOST: SignedDuration = SignedDuration::from_hours(21 * 24);
+/// Less than this is not added up: the rounding of many small amounts would come to something.
+const COUNTED_FROM: f64 = 0.01;
+
+/// What the status is to say; `None` while no price is known.
+pub(crate) fn cost(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<CostStatus> {
+    let told = observed.told.cost.as_ref();
+    let price = match price(cluster, observed) {
+        Known::Price(price) => price,
+        Known::NoPrice => return None,
+        Known::NotNow => return told.cloned(),
+    };
+    let Some(nodes) = nodes(cluster, observed, jobs) else {
+        return told.cloned();
+    };
+    let hourly = money(price.amount * f64::from(nodes));
+    let now = whole_seconds(observed.seen_at);
+    let amount = accrued(cluster, observed, jobs)?;
+    let counts = told.is_none_or(|told| {
+        let counted = number(&told.accrued.amount).unwrap_or(0.0);
+        told.hourly != hourly
+            || told.currency != price.currency
+            || told.accrued.as_of.0 > now
+            || amount - counted >= COUNTED_FROM
+    });
+    if !counts {
+        return told.cloned();
+    }
+    Some(CostStatus {
+        hourly,
+        accrued: AccruedCost {
+            amount: money(amount),
+            as_of: Time(now),
+        },
+        currency: price.currency,
+    })
+}
+
+/// What has come together up to now: what was told, and what the nodes cost since. A status that was lost is made up
+/// for by the times of the jobs.
+pub(crate) fn accrued(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<f64> {
+    let now = whole_seconds(observed.seen_at);
+    if let Some(told) = &observed.told.cost {
+        let since = now.duration_since(told.accrued.as_of.0);
+        return Some(number(&told.accrued.amount)? + number(&told.hourly)? * hours(since));
+    }
+    let Known::Price(price) = price(cluster, observed) else {
+        return None;
+    };
+    let of_job = |job: &JobFacts| {
+        let started = job.started_at?;
+        Some(hours(job.ended_at.unwrap_or(now).duration_since(started)))
+    };
+    Some(price.amount * jobs.values().filter_map(of_job).sum::<f64>())
+}
+
+/// When `budget.maxTotal` will be used up, at the present rate.
+pub(crate) fn used_up_at(cluster: &ValidCluster, observed: &Observed) -> Option<Timestamp> {
+    let most = cluster.budget?.max_total?;
+    let told = observed.told.cost.as_ref()?;
+    let (amount, hourly) = (number(&told.accrued.amount)?, number(&told.hourly)?);
+    let hours = (most - amount) / hourly;
+    // Rounded up: a look too early would see nothing.
+    let left = SignedDuration::try_from_secs_f64((hours * 3600.0).ceil() + 1.0).ok()?;
+    told.accrued.as_of.0.checked_add(left).ok()
+}
+
+/// How many workers beside the head `budget.maxPerHour` pays for; `None` where it is not to be kept, or nobody knows.
+pub(crate) fn most_workers(cluster: &ValidCluster, observed: &Observed) -> Option<u32> {
+    let budget = cluster
+        .budget
+        .filter(|budget| budget.action == BudgetAction::Suspend)?;
+    let most = budget.max_per_hour?;
+    let Known::Price(price) = price(cluster, observed) else {
+        return None;
+    };
+    // An amount that is a whole number of prices pays for as many.
+    let nodes = (most / price.amount + 1e-9).floor();
+    nodes.is_finite().then(|| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "bounded just before"
+        )]
+        let nodes = nodes.clamp(0.0, f64::from(u16::MAX)) as u32;
+        nodes.saturating_sub(1)
+    })
+}
+
+/// Nodes that run jobs of this cluster.
+pub(crate) fn own_nodes(jobs: &BTreeMap<JobName, JobFacts>) -> u32 {
+    let has_a_node = |job: &&JobFacts| {
+        matches!(job.status, JobStatus::Running | JobStatus::NotResponding)
+            || job.status.is_leaving() && job.started_at.is_some()
+    };
+    u32::try_from(jobs.values().filter(has_a_node).count()).unwrap_or(u32::MAX)
+}
+
+/// All nodes of a pool of our own; of another pool those that run our jobs. `None` while nobody can tell.
+fn nodes(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<u32> {
+    if !cluster.place.compute_is_ours {
+        return Some(own_nodes(jobs));
+    }
+    match observed.resource(&cluster.place.compute) {
+        Lookup::Present(_) => Some(
+            pool(cluster, observed)?
+                .properties
+                .properties?
+                .current_node_count
+                .unwrap_or(0),
+        ),
+        Lookup::Absent => Some(0),
+        Lookup::NotAsked | Lookup::Unavailable(_) => None,
+    }
+}
+
+fn pool(cluster: &ValidCluster, observed: &Observed) -> Option<ComputeHave> {
+    let body = observed.resource(&cluster.place.compute);
+    serde_json::from_value((*body.present()?).clone()).ok()
+}
+
+enum Known {
+    Price(Price),
+    /// The region tells none for this size.
+    NoPrice,
+    /// The pool or the region could not be looked at.
+    NotNow,
+}
+
+/// What a node costs in an hour, by the size that the pool has or is to have.
+fn price(cluster: &ValidCluster, observed: &Observed) -> Known {
+    let Lookup::Present(sizes) = &observed.vm_sizes else {
+        return Known::NotNow;
+    };
+    let inner = pool(cluster, observed).and_then(|pool| pool.properties.properties);
+    let (size, priority) = match inner {
+        Some(inner) => {
+            let is_low = inner
+                .vm_priority
+                .is_some_and(|priority| priority.eq_ignore_ascii_case("LowPriority"));
+            let priority = if is_low {
+                Priority::LowPriority
+            } else {
+                Priority::Dedicated
+            };
+            (inner.vm_size, priority)
+        }
+        None => (cluster.compute.vm_size.clone(), cluster.compute.priority),
+    };
+    let Some(size) = size else {
+        return Known::NotNow;
+    };
+    sizes
+        .iter()
+        .find(|offered| offered.name.eq_ignore_ascii_case(&size))
+        .and_then(|offered| offered.hourly_price(priority))
+        .filter(|price| price.amount.is_finite() && price.amount >= 0.0)
+        .map_or(Known::NoPrice, Known::Price)
+}
+
+/// Not less than none: a clock that jumped back takes nothing away.
+fn hours(time: SignedDuration) -> f64 {
+    time.clamp(SignedDuration::ZERO, COUNTED_AT_MOST)
+        .as_secs_f64()
+        / 3600.0
+}
+
+fn number(amount: &Quantity) -> Option<f64> {
+    quantity::number(&amount.0).ok()
+}
+
+/// With at most four decimals.
+fn money(amount: f64) -> Quantity {
+    let text = format!("{amount:.4}");
+    Quantity(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+}
