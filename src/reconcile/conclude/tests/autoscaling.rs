@@ -139,7 +139,10 @@ fn ready_is_lost_with_the_last_worker_where_some_are_always_there() {
     let one_left = round(world(&["w00-1"]), before.clone()).status();
     assert_eq!(told(&one_left, ConditionType::Ready), "True Ready");
     let none_left = round(world(&[]), before).status();
-    assert_eq!(told(&none_left, ConditionType::Ready), "False WorkersStarting");
+    assert_eq!(
+        told(&none_left, ConditionType::Ready),
+        "False WorkersStarting"
+    );
 }
 
 #[test]
