@@ -24,8 +24,9 @@ pub struct Autoscaling {
     #[schemars(range(min = 1, max = 99))]
     pub max_replicas: u32,
 
-    /// In how many seconds the work that is there should be done: workers are asked for until it would be. Below the
-    /// time that a node takes to boot it pays for nodes that come too late.
+    /// In how many seconds the work that is there should be done: workers are asked for until it would be. A node costs
+    /// about seven minutes beside its work, for booting and for the time until it is given back: a smaller number is
+    /// faster and dearer, a greater one slower and cheaper.
     #[serde(default = "Autoscaling::default_target_duration_seconds")]
     #[schemars(range(min = 60, max = 86400))]
     pub target_duration_seconds: u32,
@@ -35,8 +36,9 @@ pub struct Autoscaling {
     #[schemars(range(max = 3600))]
     pub scale_up_stabilization_seconds: u32,
 
-    /// For how many seconds fewer workers must have been enough before any is let go. Below the time that a node takes
-    /// to boot it pays for nodes again that it has just given back.
+    /// For how many seconds fewer workers must have been enough before any is let go. The pool then keeps the node for
+    /// another compute.idleSecondsBeforeScaleDown. Where both together are less than a node takes to boot, nodes are paid
+    /// for again that were just given back.
     #[serde(default = "Autoscaling::default_scale_down_stabilization_seconds")]
     #[schemars(range(max = 86400))]
     pub scale_down_stabilization_seconds: u32,
@@ -54,7 +56,7 @@ pub struct Autoscaling {
 
 impl Autoscaling {
     fn default_target_duration_seconds() -> u32 {
-        300
+        900
     }
 
     fn default_scale_up_stabilization_seconds() -> u32 {
@@ -62,7 +64,7 @@ impl Autoscaling {
     }
 
     fn default_scale_down_stabilization_seconds() -> u32 {
-        600
+        120
     }
 
     fn default_max_scale_up_step() -> u32 {
@@ -70,7 +72,7 @@ impl Autoscaling {
     }
 
     fn default_max_scale_down_percent() -> u32 {
-        25
+        50
     }
 
     /// All defaults, between these bounds.

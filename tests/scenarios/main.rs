@@ -6,6 +6,7 @@
 //! | `create.rs` | from a manifest to Ready: what is written, how often, and what the status says |
 //! | `at_rest.rs` | a cluster that is Ready costs no write |
 //! | `credentials.rs` | who a cluster is in Azure and who reads its data: whose Secret, a rotated one, one that goes, none |
+//! | `autoscaling.rs` | workers follow the work of a real client, from none to three and back |
 //! | `scale.rs` | workers go by retirement with their data, and join |
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
@@ -37,6 +38,7 @@ mod kubernetes_calls;
 mod owner;
 
 mod at_rest;
+mod autoscaling;
 mod create;
 mod delete;
 mod elastic;

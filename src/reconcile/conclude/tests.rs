@@ -2,6 +2,7 @@
 //! test lets fail.
 
 mod acknowledgement;
+mod autoscaling;
 mod conditions;
 mod events;
 mod findings;

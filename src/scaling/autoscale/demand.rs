@@ -6,7 +6,6 @@ use crate::api::Autoscaling;
 use crate::azure_resources::ComputeHave;
 use crate::azure_resources::job::Lineup;
 use crate::dask::{State, Worker};
-use crate::quantity;
 use crate::reconcile::{Observed, ValidCluster};
 
 use super::window::Useful;
@@ -142,14 +141,19 @@ impl Demand {
         whole((self.held as f64 * times - self.other_memory as f64) / memory as f64)
     }
 
-    /// So many must stay for the data's sake, of those that are there.
-    pub(super) fn data_floor(&self) -> u32 {
+    /// So many of those that are there must stay, whatever there is to do.
+    pub(super) fn floor(&self) -> u32 {
+        self.data_floor().max(self.busy_floor())
+    }
+
+    /// For the data's sake.
+    fn data_floor(&self) -> u32 {
         let one = u32::from(self.held > 0 && self.other_threads == 0);
         self.workers_to_hold(TWICE).max(one).min(self.alive)
     }
 
-    /// So many must stay for the sake of what they are at.
-    pub(super) fn busy_floor(&self) -> u32 {
+    /// For the sake of what they are at.
+    fn busy_floor(&self) -> u32 {
         let mean = self.work_seconds / f64::from(self.tasks.max(1));
         if mean > LONG_TASK_SECONDS {
             self.busy
@@ -253,7 +257,7 @@ fn whole(workers: f64) -> u32 {
 fn bytes(of: u64) -> String {
     let gib = of as f64 / f64::from(1_u32 << 30);
     match of {
-        0..1_048_576 => quantity::of_bytes(of),
+        0..1_048_576 => format!("{of} bytes"),
         _ if gib < 1.0 => format!("{:.0}Mi", gib * 1024.0),
         _ => format!("{gib:.0}Gi"),
     }

@@ -213,7 +213,7 @@ impl Scale<'_> {
         let demand = &self.demand;
         let told = demand.told();
         let work = useful.keep.max(self.autoscaling.min_replicas);
-        let floor = work.max(demand.data_floor()).max(demand.busy_floor());
+        let floor = work.max(demand.floor());
         if floor >= self.before {
             let because = match () {
                 () if work >= self.before && useful.keep < work => {
@@ -248,7 +248,10 @@ impl Scale<'_> {
         let replicas = self.before.saturating_sub(step).max(floor);
         let because = match () {
             () if replicas > floor => format!("{told}, down to {floor} step by step"),
-            () if floor > work => format!("{told}, {}", demand.told_floor()),
+            () if floor > work && floor == demand.floor() => {
+                format!("{told}, {}", demand.told_floor())
+            }
+            () if floor > work => format!("{told}, and {floor} were of use lately"),
             () if floor > useful.keep => format!("{told}, and minReplicas is {floor}"),
             () => told,
         };

@@ -556,3 +556,18 @@ fn every_decision_says_its_number_first_and_fits_into_status() {
         assert!(decision.look_again != Some(noon()) && never.is_none());
     }
 }
+
+#[test]
+fn the_example_of_the_documentation_is_what_is_decided() {
+    let case = Case::of(0, Load::default(), |spec| {
+        spec["scheduler"]["runWorker"] = json!(true);
+        spec["autoscaling"] = json!({"maxReplicas": 30});
+    });
+    let case = Case(case.0.registered(&["head-1"]).with(|observed| {
+        observed.told.desired_replicas = Some(0);
+        observed.scheduler.state.as_mut().unwrap().load = queued(4800, 15.0);
+    }));
+    let line = case.lasting(30).why();
+    let page = include_str!("../../../docs/scaling.md");
+    assert!(page.contains(&format!("    {line}\n")), "{line}");
+}
