@@ -30,7 +30,8 @@ pub enum ConditionType {
     /// The Secret with the credentials is being deleted, or nobody lets a cluster into Azure that is Ready all the
     /// same; said only while it is so.
     CredentialsTrouble,
-    /// No job is left, or will be soon, because the manifest or a policy in it says so; said only then.
+    /// No job is left, or will be soon, because the manifest or a policy in it says so. False where that comes, is
+    /// forbidden, or has left the scheduler; otherwise it is not said.
     Suspended,
     /// Jobs that run lack a change of the spec; said only then.
     ChangesPending,

@@ -206,6 +206,7 @@ fn number(amount: &Quantity) -> Option<f64> {
 
 /// With at most four decimals.
 fn money(amount: f64) -> Quantity {
-    let text = format!("{amount:.4}");
+    // A sum of nothing is -0.
+    let text = format!("{:.4}", amount + 0.0);
     Quantity(text.trim_end_matches('0').trim_end_matches('.').to_owned())
 }

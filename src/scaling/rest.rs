@@ -127,7 +127,7 @@ fn work_has_come(
 ) -> bool {
     let is_being_ended =
         told.action == IdleAction::Suspend && !may_hand_over(told, cluster, observed);
-    !is_being_ended && answer(observed, jobs).is_some_and(|state| !is_idle(state))
+    !is_being_ended && answer(observed, jobs).is_some_and(has_work)
 }
 
 /// Since when nothing has been to do, as far as this operator and those before it have seen.
@@ -242,14 +242,17 @@ pub(crate) fn answer<'a>(
     state.filter(|_| is_present && sight.silence.is_none())
 }
 
+fn has_work(state: &State) -> bool {
+    let load = &state.load;
+    load.processing > 0 || load.queued > 0 || load.unrunnable > 0
+}
+
 /// Nothing runs, waits for a thread or lacks a worker. An answer that contradicts itself is not idle.
 fn is_idle(state: &State) -> bool {
     let load = &state.load;
     load.idle_since
         .is_some_and(|since| since.is_finite() && since >= 0.0)
-        && load.processing == 0
-        && load.queued == 0
-        && load.unrunnable == 0
+        && !has_work(state)
         && state.workers.iter().all(|worker| worker.processing == 0)
 }
 

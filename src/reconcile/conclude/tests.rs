@@ -9,6 +9,7 @@ mod findings;
 mod next;
 mod policy;
 mod preflight;
+mod rest;
 mod spacing;
 mod stages;
 mod summary;

@@ -7,6 +7,7 @@ mod operations;
 mod owning;
 mod peerings;
 mod policy;
+mod rest;
 mod trouble;
 
 use std::path::Path;

@@ -293,3 +293,34 @@ fn a_pool_of_somebody_else_has_its_own_quota() {
     .with(|observed| observed.usages = Lookup::NotAsked);
     assert!(preflight(&world).has_passed());
 }
+
+#[test]
+fn a_suspended_cluster_needs_no_node_at_once_and_an_autoscaled_one_what_it_starts_with() {
+    let of = |change: fn(&mut Value)| {
+        let world = World::empty(|spec| {
+            spec["worker"]["replicas"] = json!(5);
+            change(spec);
+        });
+        // Four nodes of eight cores.
+        found(&world.with(|observed| {
+            observed.usages = Lookup::Present(usages(32, 800).into());
+        }))
+    };
+    let (stops, warns) = (["stop quota QuotaExceeded"], ["warn quota QuotaExceeded"]);
+    assert_eq!(of(|_| {}), stops);
+    assert_eq!(of(|spec| spec["suspend"] = json!(true)), warns);
+    let least = |spec: &mut Value| {
+        spec["suspend"] = json!(true);
+        spec["compute"]["minNodes"] = json!(8);
+    };
+    assert_eq!(of(least), warns);
+    let small = |spec: &mut Value| {
+        spec["worker"]["replicas"] = json!(2);
+        spec["autoscaling"] = json!({"minReplicas": 0, "maxReplicas": 50});
+    };
+    assert_eq!(of(small), warns, "it may grow to more");
+    let wide = |spec: &mut Value| {
+        spec["autoscaling"] = json!({"minReplicas": 4, "maxReplicas": 50});
+    };
+    assert_eq!(of(wide), stops);
+}

@@ -1,1 +1,161 @@
+//! Tables of what nodes cost: the story's size costs 0.741 USD an hour.
 
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::reconcile::fixtures::{World, seconds_after_noon};
+
+fn world(nodes: u32) -> World {
+    World::provisioned(|spec| spec["worker"]["replicas"] = json!(2))
+        .pool("Succeeded", |body| {
+            body["properties"]["properties"]["currentNodeCount"] = json!(nodes);
+        })
+        .head("head-1")
+}
+
+fn told(world: World, hourly: &str, amount: &str) -> World {
+    world.with(|observed| {
+        let cost = json!({"hourly": hourly, "currency": "USD",
+            "accrued": {"amount": amount, "asOf": "2026-01-01T12:00:00Z"}});
+        observed.told.cost = Some(serde_json::from_value(cost).unwrap());
+    })
+}
+
+fn at(world: World, seconds: i64) -> World {
+    world.with(|observed| observed.seen_at = seconds_after_noon(seconds))
+}
+
+fn cost_of(world: &World) -> Option<CostStatus> {
+    world.scene(|scene, lineup| cost(scene.cluster, scene.observed, &lineup.jobs))
+}
+
+/// Hourly, amount, and seconds after noon.
+fn said(world: &World) -> (String, String, i64) {
+    let cost = cost_of(world).unwrap();
+    let as_of = cost.accrued.as_of.0.duration_since(seconds_after_noon(0));
+    (cost.hourly.0, cost.accrued.amount.0, as_of.as_secs())
+}
+
+fn is(hourly: &str, amount: &str, as_of: i64) -> (String, String, i64) {
+    (hourly.to_owned(), amount.to_owned(), as_of)
+}
+
+#[test]
+fn all_nodes_of_a_pool_of_our_own_cost_and_of_another_those_that_run_our_jobs() {
+    let own = told(world(3), "2.223", "1");
+    assert_eq!(said(&at(own, 3600)), is("2.223", "3.223", 3600));
+    let shared = World::empty(|spec| {
+        spec.as_object_mut().unwrap().remove("network");
+        spec["compute"] = json!({"name": "shared", "creationPolicy": "UseExisting"});
+        spec["worker"]["replicas"] = json!(2);
+    })
+    .pool("Succeeded", |body| {
+        body["properties"]["properties"]["currentNodeCount"] = json!(40);
+        body["properties"]["properties"]["vmPriority"] = json!("LowPriority");
+    })
+    .head("head-1")
+    .job("w00-1", "Running", |_| {})
+    .job("w01-1", "Queued", |_| {})
+    .job("w02-1", "Completed", |_| {});
+    let shared = told(shared, "0", "0");
+    assert_eq!(said(&shared), is("0.296", "0", 0), "two at low priority");
+}
+
+#[test]
+fn what_comes_together_follows_the_rate_that_was_told() {
+    // Told of three nodes; meanwhile there is one.
+    let fewer = told(world(1), "2.223", "10");
+    assert_eq!(said(&at(fewer, 1800)), is("0.741", "11.1115", 1800));
+}
+
+#[test]
+fn a_clock_that_jumps_adds_nothing_or_three_weeks_at_most() {
+    let world = told(world(1), "0.741", "10");
+    assert_eq!(said(&at(world.clone(), -7200)), is("0.741", "10", -7200));
+    let years = 10 * 365 * 24 * 3600;
+    let three_weeks = format!("{:.3}", 10.0 + 0.741 * 21.0 * 24.0);
+    assert_eq!(said(&at(world, years)), is("0.741", &three_weeks, years));
+}
+
+#[test]
+fn small_amounts_are_added_up_together_so_that_their_rounding_comes_to_nothing() {
+    let world = told(world(1), "0.741", "10");
+    assert_eq!(said(&at(world.clone(), 30)), is("0.741", "10", 0));
+    assert_eq!(said(&at(world, 120)), is("0.741", "10.0247", 120));
+}
+
+#[test]
+fn a_status_that_was_lost_is_made_up_for_by_the_times_of_the_jobs() {
+    // Head and one worker for ten minutes, another until five seconds ago.
+    let world = world(3)
+        .job("w00-1", "Running", |_| {})
+        .job("w01-1", "Failed", |_| {})
+        .job("w01-2", "Queued", |_| {});
+    assert_eq!(said(&world), is("2.223", "0.3695", 0));
+    let new = World::empty(|_| {});
+    assert_eq!(said(&new), is("0", "0", 0));
+}
+
+#[test]
+fn without_a_price_there_is_no_cost_and_without_a_look_the_one_that_was_told() {
+    let unknown = told(world(1), "0.741", "10")
+        .with(|observed| observed.vm_sizes = Lookup::Present(Arc::default()));
+    assert_eq!(cost_of(&unknown), None);
+    let told = told(world(1), "2.223", "10");
+    let unseen = told
+        .clone()
+        .with(|observed| observed.vm_sizes = Lookup::NotAsked);
+    assert_eq!(cost_of(&unseen), unseen.observed.told.cost);
+    let pool = told.place().compute.clone();
+    let blind = told.with(|observed| {
+        observed.resources.insert(pool, Lookup::NotAsked);
+    });
+    assert_eq!(cost_of(&blind), blind.observed.told.cost);
+}
+
+#[test]
+fn the_budget_for_an_hour_pays_for_so_many_workers_beside_the_head() {
+    let most = |budget: Value| {
+        let world = World::provisioned(|spec| spec["budget"] = budget);
+        world.scene(|scene, _| most_workers(scene.cluster, scene.observed))
+    };
+    let suspends = |amount: &str| json!({"maxPerHour": amount, "action": "Suspend"});
+    assert_eq!(most(suspends("7.41")), Some(9));
+    assert_eq!(most(suspends("7.4")), Some(8));
+    assert_eq!(most(suspends("0.5")), Some(0));
+    assert_eq!(most(json!({"maxPerHour": "7.41"})), None, "it only warns");
+    assert_eq!(most(json!({"maxTotal": "1", "action": "Suspend"})), None);
+}
+
+#[test]
+fn workers_that_are_too_dear_are_not_asked_for_and_none_is_let_go_whom_an_annotation_protects() {
+    let dear = |amount: &str| {
+        World::provisioned(|spec| {
+            spec["worker"]["replicas"] = json!(5);
+            spec["budget"] = json!({"maxPerHour": amount, "action": "Suspend"});
+        })
+        .head("head-1")
+        .published()
+        .registered(&["head-1", "w00-1", "w01-1", "w02-1"])
+    };
+    let aim = |world: &World| world.scene(|_, lineup| (lineup.aim.workers, lineup.aim.too_dear));
+    assert_eq!(aim(&dear("7.41")), (5, None));
+    assert_eq!(aim(&dear("2")), (1, Some(5)));
+    let protected = dear("2").with(|observed| observed.annotations.do_not_disrupt = true);
+    assert_eq!(aim(&protected), (3, Some(5)));
+}
+
+#[test]
+fn when_the_budget_will_be_used_up_follows_from_the_rate() {
+    let world = told(world(1), "2", "9");
+    let world = World {
+        wanted: World::provisioned(|spec| spec["budget"] = json!({"maxTotal": "10"})).wanted,
+        ..world
+    };
+    let at = |world: &World| world.scene(|scene, _| used_up_at(scene.cluster, scene.observed));
+    assert_eq!(at(&world), Some(seconds_after_noon(1801)));
+    let still = told(world, "0", "9");
+    assert_eq!(at(&still), None);
+}

@@ -301,3 +301,20 @@ fn a_job_of_our_prefix_in_another_workspace_or_of_another_name_is_none_of_ours()
     let world = world.found(head, body.clone()).found(other, body);
     assert_eq!(lineup(&world, 0).jobs.len(), 0);
 }
+
+#[test]
+fn a_head_that_ended_with_a_rest_has_not_failed_and_one_that_fails_after_it_has() {
+    let head = |rested: Option<&str>, jobs_: &[(&str, &str)]| {
+        let world = jobs(jobs_);
+        let rested = rested.map(|job| world.job_id(job));
+        let world = world.with(|observed| observed.told.rested_head = rested);
+        world.scene(|_, lineup| failures_of(&lineup.head))
+    };
+    let ended = [("head-1", "Failed"), ("head-2", "Canceled")];
+    assert_eq!(head(None, &ended), (2, Some(20)));
+    assert_eq!(head(Some("head-1"), &ended), (1, Some(10)));
+    assert_eq!(head(Some("head-2"), &ended), (0, None));
+    let after = [("head-2", "Canceled"), ("head-3", "Failed")];
+    assert_eq!(head(Some("head-2"), &after), (1, Some(10)));
+    assert_eq!(head(Some("of-another"), &after), (2, Some(20)));
+}
