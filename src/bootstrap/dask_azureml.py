@@ -788,6 +788,7 @@ if __name__ == "__main__":
 import asyncio  # noqa: E402
 import hashlib  # noqa: E402
 import hmac  # noqa: E402
+import itertools  # noqa: E402
 import logging  # noqa: E402
 import math  # noqa: E402
 import resource  # noqa: E402
@@ -1062,6 +1063,10 @@ class Retirements:
             )
 
 
+# How many tasks stand for all that wait; Dask's own adaptive_target looks at as many.
+SAMPLED_TASKS = 100
+
+
 def scheduler_state(s) -> dict:
     """What the operator wants to know. The stock identity.json fails while the cluster works."""
     workers = list(s.workers.values())
@@ -1070,16 +1075,11 @@ def scheduler_state(s) -> dict:
         "address": s.address,
         "started": s.time_started,
         "now": time.time(),
-        "idle_since": s.check_idle(),
-        "clients": sum(1 for name in s.clients if name != "fire-and-forget"),
         "tasks": len(s.tasks),
-        "processing": sum(len(ws.processing) for ws in workers),
-        "queued": len(s.queued),
-        "unrunnable": len(s.unrunnable),
-        "nbytes": sum(ws.nbytes for ws in workers),
         "total_threads": sum(ws.nthreads for ws in workers),
         "total_memory": sum(ws.memory_limit for ws in workers),
         "adaptive_target": s.adaptive_target(),
+        "load": load(s, workers),
         "workers": [
             {
                 "name": str(ws.name),
@@ -1097,6 +1097,51 @@ def scheduler_state(s) -> dict:
             for ws in workers
         ],
     }
+
+
+def load(s, workers: list) -> dict:
+    """What there is to do and to hold. Its cost does not grow with the tasks: they are sampled."""
+    homeless = sample(s.unrunnable)
+    unbound = [ts for ts in homeless if not is_bound(ts)]
+    unbound_count = round(len(s.unrunnable) * len(unbound) / max(1, len(homeless)))
+    queued = len(s.queued) + unbound_count
+    waiting = list(itertools.islice(itertools.chain(s.queued, unbound), SAMPLED_TASKS))
+    each = sum(expected_seconds(s, ts.prefix) for ts in waiting) / max(1, len(waiting))
+    # Dask counts a task that it has an average of as that long, however long it runs by now.
+    overdue = sum(
+        max(0.0, elapsed - s._get_prefix_duration(ts.prefix))
+        for ws in workers
+        for ts, elapsed in ws.executing.items()
+        if ts in ws.processing and ts not in ws.long_running
+    )
+    return {
+        # To ask is to note: Dask takes the first look after a change for busy.
+        "idle_since": s.check_idle(),
+        "clients": sum(1 for name in s.clients if name != "fire-and-forget"),
+        "processing": sum(len(ws.processing) for ws in workers),
+        "queued": queued,
+        "unrunnable": len(s.unrunnable) - unbound_count,
+        "work_seconds": float(s.total_occupancy + overdue + queued * each),
+        "nbytes": sum(ws.nbytes for ws in workers),
+    }
+
+
+def sample(tasks: dict) -> list:
+    """Some of `tasks`, spread over all of them; all where they are few."""
+    return list(itertools.islice(tasks, 0, None, max(1, len(tasks) // SAMPLED_TASKS)))
+
+
+def is_bound(ts) -> bool:
+    """Whether only certain workers may run this task."""
+    somewhere = ts.host_restrictions or ts.worker_restrictions or ts.resource_restrictions
+    return bool(somewhere) and not ts.loose_restrictions
+
+
+def expected_seconds(s, prefix) -> float:
+    """What a task that has not begun takes: as those of its kind did, or at least have so far."""
+    if prefix.duration_average >= 0:
+        return prefix.duration_average
+    return max(s.UNKNOWN_TASK_DURATION, prefix.max_exec_time)
 
 
 class OwnRoute(RequestHandler):

@@ -47,22 +47,39 @@ impl DaskClient {
         send(target, "state", request).await
     }
 
-    /// Lets up to `count` workers go, in the scheduler's own order, and waits until their data is elsewhere.
+    /// Lets up to `count` workers go and waits until their data is elsewhere: those of the jobs `first` before others,
+    /// and otherwise in the scheduler's own order. Nobody goes in the place of one of `first` that cannot go now.
     ///
     /// # Errors
     /// As [`Self::state`]; [`Error::Busy`] when another retirement is under way.
-    pub async fn retire(&self, target: &Target, count: u32) -> Result<Retired, Error> {
+    pub async fn retire(
+        &self,
+        target: &Target,
+        count: u32,
+        first: &[String],
+    ) -> Result<Retired, Error> {
         let request = self
-            .post(target, "to-close", &json!({ "count": count }))
+            .post(
+                target,
+                "to-close",
+                &json!({ "count": count, "first": first }),
+            )
             .timeout(STATE_DEADLINE);
         let to_close: ToClose = send(target, "to-close", request).await?;
         if to_close.names.is_empty() {
-            return Ok(Retired::default());
+            return Ok(Retired {
+                reasons: to_close.reasons,
+                ..Retired::default()
+            });
         }
         let request = self
             .post(target, "retire", &json!({ "names": to_close.names }))
             .timeout(RETIRE_DEADLINE);
-        send(target, "retire", request).await
+        let mut retired: Retired = send(target, "retire", request).await?;
+        for (name, why) in to_close.reasons {
+            retired.reasons.entry(name).or_insert(why);
+        }
+        Ok(retired)
     }
 
     fn request(&self, target: &Target, method: Method, route: &'static str) -> RequestBuilder {

@@ -1,5 +1,7 @@
 //! What the routes of `src/bootstrap/dask_azureml.py` answer.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// `GET /dask-azureml/v1/state`.
@@ -72,15 +74,24 @@ impl Worker {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ToClose {
     pub names: Vec<String>,
+    /// Why others stay that would have gone.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, String>,
 }
 
 /// `POST /dask-azureml/v1/retire`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Retired {
     pub retired: Vec<String>,
-    /// Stayed, since nobody can take their data.
+    /// Stayed; `reasons` says why.
     #[serde(default)]
     pub refused: Vec<String>,
     #[serde(default)]
     pub unknown: Vec<String>,
+    /// Take no new task, and go when those have ended that run.
+    #[serde(default)]
+    pub leaving: Vec<String>,
+    /// Why a worker stays, by its name: one that was refused, or one that would have gone and was not even asked.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, String>,
 }

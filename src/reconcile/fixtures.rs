@@ -342,6 +342,7 @@ impl World {
             head_run: self.job_id("head-1"),
             dashboard: DASHBOARD.into(),
             token: token(),
+            watches_load: false,
         };
         self.job("head-1", "Running", |body| {
             body["properties"]["tags"]["scheduler"] = json!(ADDRESS);

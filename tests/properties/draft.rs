@@ -626,6 +626,7 @@ fn sight(drawn: &Dask) -> SchedulerSight {
             head_run: job_id(head),
             dashboard: DASHBOARD.into(),
             token: token("a1"),
+            watches_load: false,
         }),
         state,
         silence: drawn.is_silent.then(|| Silence {

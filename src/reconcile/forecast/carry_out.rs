@@ -16,8 +16,12 @@ pub fn carry_out(plan: &Plan, observed: &mut Observed) {
     match &plan.follow {
         Follow::AsBefore => {}
         Follow::Nobody => observed.scheduler = SchedulerSight::default(),
-        Follow::This(target) if observed.scheduler.target.as_ref() == Some(target) => {}
         Follow::This(target) => {
+            let followed = observed.scheduler.target.as_mut();
+            if let Some(followed) = followed.filter(|followed| followed.is_same_scheduler(target)) {
+                followed.watches_load = target.watches_load;
+                return;
+            }
             observed.scheduler = SchedulerSight {
                 target: Some(target.clone()),
                 ..SchedulerSight::default()

@@ -83,6 +83,7 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         plan.steps.push(Step::new(
             Action::RetireWorkers {
                 count: going.retire,
+                first: Vec::new(),
             },
             ConditionType::WorkersReady,
             why,

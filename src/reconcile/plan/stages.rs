@@ -183,6 +183,7 @@ impl SchedulerStage {
             head_run: scene.cluster.place.identity.job_id(lineup.head.name()),
             dashboard: address.dashboard.clone(),
             token: scene.head_token(lineup)?,
+            watches_load: scene.cluster.autoscaling.is_some(),
         })
     }
 
