@@ -846,6 +846,11 @@ def run_scheduler(options: dict) -> None:
     dask_scheduler.main(args=command, prog_name="dask scheduler")
 
 
+def job_of(ws) -> str:
+    """The job that the worker `<job>.<attempt>` runs in."""
+    return str(ws.name).split(".")[0]
+
+
 def capacity(workers) -> float:
     """The bytes that `workers` may hold; a limit of 0 is none."""
     return sum(ws.memory_limit or math.inf for ws in workers)
@@ -858,6 +863,9 @@ class Refused(Exception):
         super().__init__(body)
         self.status = status
         self.body = body
+
+
+HOLDS_ACTORS = "it holds actors, which cannot be moved"
 
 
 class Retirements:
@@ -890,26 +898,40 @@ class Retirements:
         """Whether `ws` is the head's own worker. It stays: the head would start it again."""
         return str(ws.name).startswith(self._own_prefix)
 
-    def to_close(self, scheduler, count: int) -> list:
-        """Names of at most `count` workers in the order they should go.
+    def to_close(self, scheduler, count: int, first=()) -> dict:
+        """Names of at most `count` workers in the order they should go, and why others stay.
 
         Never so many that the rest cannot hold the data twice over, which is also Dask's measure.
+        Workers of the jobs `first` go before the others, and nobody goes in their place: whoever
+        has old workers replaced would lose new ones while an old one cannot go.
         """
+        first = set(first)
+
+        def order(ws) -> tuple:
+            work = len(ws.long_running), len(ws.processing)
+            return job_of(ws) not in first, *work, ws.nbytes, str(ws.name)
+
         staying = set(scheduler.running)
-        candidates = [
-            ws for ws in staying if not self._is_own(ws) and not ws.actors and ws.name is not None
-        ]
-        candidates.sort(
-            key=lambda ws: (len(ws.long_running), len(ws.processing), ws.nbytes, str(ws.name))
-        )
         needed = 2 * sum(ws.nbytes for ws in scheduler.workers.values())
-        names = []
-        for ws in candidates[: max(0, count)]:
-            staying.discard(ws)
-            if capacity(staying) < needed:
+        names, reasons = [], {}
+        for ws in sorted(scheduler.workers.values(), key=order):
+            if count <= 0:
                 break
-            names.append(str(ws.name))
-        return names
+            if self._is_own(ws) or ws.name is None:
+                continue
+            if ws.status is not Status.running:
+                reasons[str(ws.name)] = f"it is {ws.status.name}"
+            elif ws.actors:
+                reasons[str(ws.name)] = HOLDS_ACTORS
+            elif capacity(staying.difference([ws])) < needed:
+                reasons[str(ws.name)] = "the other workers cannot hold the data twice over"
+                break
+            else:
+                staying.discard(ws)
+                names.append(str(ws.name))
+            if str(ws.name) not in reasons or job_of(ws) in first:
+                count -= 1
+        return {"names": names, "reasons": reasons}
 
     async def retire(self, scheduler, names: list) -> dict:
         """Retires the workers of these names; raises Refused when it cannot be tried now."""
@@ -972,7 +994,7 @@ class Retirements:
             if self._is_own(ws):
                 reasons[str(ws.name)] = "it is the head's own worker"
             elif ws.actors:
-                reasons[str(ws.name)] = "it holds actors, which cannot be moved"
+                reasons[str(ws.name)] = HOLDS_ACTORS
             else:
                 going.append(ws)
         while going and not self._rest_holds_data(scheduler, going):
@@ -1106,14 +1128,8 @@ def load(s, workers: list) -> dict:
     unbound_count = round(len(s.unrunnable) * len(unbound) / max(1, len(homeless)))
     queued = len(s.queued) + unbound_count
     waiting = list(itertools.islice(itertools.chain(s.queued, unbound), SAMPLED_TASKS))
-    each = sum(expected_seconds(s, ts.prefix) for ts in waiting) / max(1, len(waiting))
-    # Dask counts a task that it has an average of as that long, however long it runs by now.
-    overdue = sum(
-        max(0.0, elapsed - s._get_prefix_duration(ts.prefix))
-        for ws in workers
-        for ts, elapsed in ws.executing.items()
-        if ts in ws.processing and ts not in ws.long_running
-    )
+    kinds = Kinds(s, workers)
+    each = sum(kinds.seconds(ts.prefix) for ts in waiting) / max(1, len(waiting))
     return {
         # To ask is to note: Dask takes the first look after a change for busy.
         "idle_since": s.check_idle(),
@@ -1121,9 +1137,46 @@ def load(s, workers: list) -> dict:
         "processing": sum(len(ws.processing) for ws in workers),
         "queued": queued,
         "unrunnable": len(s.unrunnable) - unbound_count,
-        "work_seconds": float(s.total_occupancy + overdue + queued * each),
+        "work_seconds": float(kinds.processing_seconds() + queued * each),
         "nbytes": sum(ws.nbytes for ws in workers),
     }
+
+
+class Kinds:
+    """How long tasks take, by their kind: Dask's prefix.
+
+    Dask forgets a kind's average as soon as one of its tasks runs for twice as long, takes each for
+    twice the longest ever, and has a new average when the next one ends. With one straggler among
+    a thousand its occupancy so jumps up and down by orders of magnitude. Here it is one of them.
+    """
+
+    def __init__(self, s, workers: list) -> None:
+        self._s = s
+        # Seconds that the tasks run by now, as workers say in their heartbeats.
+        self._running: dict = {}
+        for ws in workers:
+            for ts, elapsed in ws.executing.items():
+                if ts in ws.processing and ts not in ws.long_running:
+                    self._running.setdefault(ts.prefix.name, []).append(elapsed)
+
+    def seconds(self, prefix) -> float:
+        """What a task takes: as those that have ended did, or as those do that run."""
+        if prefix.duration_average >= 0:
+            return prefix.duration_average
+        running = self._running.get(prefix.name, [])
+        ended = prefix.state_counts["memory"]
+        if not ended:
+            return max(running + [self._s.UNKNOWN_TASK_DURATION])
+        return (prefix.all_durations["compute"] + sum(running)) / (ended + len(running))
+
+    def processing_seconds(self) -> float:
+        """What the tasks take that workers have been given, and the transfers for them."""
+        total = self._s._network_occ_global / self._s.bandwidth
+        for name, count in self._s._task_prefix_count_global.items():
+            each = self.seconds(self._s.task_prefixes[name])
+            total += count * each
+            total += sum(max(0.0, elapsed - each) for elapsed in self._running.get(name, []))
+        return total
 
 
 def sample(tasks: dict) -> list:
@@ -1135,13 +1188,6 @@ def is_bound(ts) -> bool:
     """Whether only certain workers may run this task."""
     somewhere = ts.host_restrictions or ts.worker_restrictions or ts.resource_restrictions
     return bool(somewhere) and not ts.loose_restrictions
-
-
-def expected_seconds(s, prefix) -> float:
-    """What a task that has not begun takes: as those of its kind did, or at least have so far."""
-    if prefix.duration_average >= 0:
-        return prefix.duration_average
-    return max(s.UNKNOWN_TASK_DURATION, prefix.max_exec_time)
 
 
 class OwnRoute(RequestHandler):
@@ -1163,11 +1209,12 @@ class OwnRoute(RequestHandler):
         self.set_status(status)
         self.finish(body)
 
-    def body_with(self, name: str, is_valid):
-        """The value of the body's only field; raises Refused when it is not what it should be."""
+    def body_with(self, name: str, is_valid, default=None):
+        """The value of a field of the body; raises Refused when it is not what it should be."""
         try:
-            value = json.loads(self.request.body)[name]
-        except (ValueError, TypeError, KeyError):
+            body = json.loads(self.request.body)
+            value = body[name] if default is None else body.get(name, default)
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise Refused(400, error=f"the body is not a JSON object with {name!r}") from None
         if not is_valid(value):
             raise Refused(400, error=f"{name!r} has a value that it cannot have")
@@ -1190,22 +1237,20 @@ class StateRoute(OwnRoute):
         self.answer(200, scheduler_state(self.server))
 
 
+def are_names(value) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
 class ToCloseRoute(OwnRoute):
     def post(self):
         count = self.body_with("count", lambda value: type(value) is int and value >= 0)
-        self.answer(200, {"names": self.retirements.to_close(self.server, count)})
+        first = self.body_with("first", are_names, default=[])
+        self.answer(200, self.retirements.to_close(self.server, count, first))
 
 
 class RetireRoute(OwnRoute):
     async def post(self):
-        names = self.body_with(
-            "names",
-            lambda value: (
-                isinstance(value, list)
-                and value
-                and all(isinstance(name, str) and name for name in value)
-            ),
-        )
+        names = self.body_with("names", lambda value: value and are_names(value))
         names = list(dict.fromkeys(names))
         self.answer(200, await self.retirements.retire(self.server, names))
 
