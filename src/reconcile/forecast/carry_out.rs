@@ -101,3 +101,31 @@ fn merge(held: &mut Value, change: &Value) {
         (held, change) => *held = change.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::fixtures::World;
+
+    #[test]
+    fn what_is_known_of_a_scheduler_stays_known_when_its_load_is_watched_too() {
+        let world = World::answering(1, &["head-1", "w00-1"]);
+        let mut plan = world.plan();
+        let Follow::This(target) = &mut plan.follow else {
+            panic!("{plan}");
+        };
+        target.watches_load = true;
+        let mut observed = world.scene(|scene, _| scene.observed.clone());
+        carry_out(&plan, &mut observed);
+        assert!(observed.scheduler.state.is_some());
+        assert!(observed.scheduler.target.unwrap().watches_load);
+
+        let Follow::This(target) = &mut plan.follow else {
+            panic!("{plan}");
+        };
+        target.head_run = "another".into();
+        let mut observed = world.scene(|scene, _| scene.observed.clone());
+        carry_out(&plan, &mut observed);
+        assert_eq!(observed.scheduler.state, None);
+    }
+}
