@@ -24,7 +24,6 @@ import http.client
 import importlib.metadata
 import importlib.util
 import ipaddress
-import itertools
 import json
 import os
 import platform
@@ -789,6 +788,7 @@ if __name__ == "__main__":
 import asyncio  # noqa: E402
 import hashlib  # noqa: E402
 import hmac  # noqa: E402
+import itertools  # noqa: E402
 import logging  # noqa: E402
 import math  # noqa: E402
 import resource  # noqa: E402
@@ -846,6 +846,11 @@ def run_scheduler(options: dict) -> None:
     dask_scheduler.main(args=command, prog_name="dask scheduler")
 
 
+def job_of(ws) -> str:
+    """The job that the worker `<job>.<attempt>` runs in."""
+    return str(ws.name).split(".")[0]
+
+
 def capacity(workers) -> float:
     """The bytes that `workers` may hold; a limit of 0 is none."""
     return sum(ws.memory_limit or math.inf for ws in workers)
@@ -858,6 +863,9 @@ class Refused(Exception):
         super().__init__(body)
         self.status = status
         self.body = body
+
+
+HOLDS_ACTORS = "it holds actors, which cannot be moved"
 
 
 class Retirements:
@@ -890,33 +898,40 @@ class Retirements:
         """Whether `ws` is the head's own worker. It stays: the head would start it again."""
         return str(ws.name).startswith(self._own_prefix)
 
-    def to_close(self, scheduler, count: int, first=()) -> list:
-        """Names of at most `count` workers in the order they should go, those of the jobs `first`
-        before all others.
+    def to_close(self, scheduler, count: int, first=()) -> dict:
+        """Names of at most `count` workers in the order they should go, and why others stay.
 
         Never so many that the rest cannot hold the data twice over, which is also Dask's measure.
+        Workers of the jobs `first` go before the others, and nobody goes in their place: whoever
+        has old workers replaced would lose new ones while an old one cannot go.
         """
+        first = set(first)
+
+        def order(ws) -> tuple:
+            work = len(ws.long_running), len(ws.processing)
+            return job_of(ws) not in first, *work, ws.nbytes, str(ws.name)
+
         staying = set(scheduler.running)
-        candidates = [
-            ws for ws in staying if not self._is_own(ws) and not ws.actors and ws.name is not None
-        ]
-        candidates.sort(
-            key=lambda ws: (
-                str(ws.name).partition(".")[0] not in first,
-                len(ws.long_running),
-                len(ws.processing),
-                ws.nbytes,
-                str(ws.name),
-            )
-        )
         needed = 2 * sum(ws.nbytes for ws in scheduler.workers.values())
-        names = []
-        for ws in candidates[: max(0, count)]:
-            staying.discard(ws)
-            if capacity(staying) < needed:
+        names, reasons = [], {}
+        for ws in sorted(scheduler.workers.values(), key=order):
+            if count <= 0:
                 break
-            names.append(str(ws.name))
-        return names
+            if self._is_own(ws) or ws.name is None:
+                continue
+            if ws.status is not Status.running:
+                reasons[str(ws.name)] = f"it is {ws.status.name}"
+            elif ws.actors:
+                reasons[str(ws.name)] = HOLDS_ACTORS
+            elif capacity(staying.difference([ws])) < needed:
+                reasons[str(ws.name)] = "the other workers cannot hold the data twice over"
+                break
+            else:
+                staying.discard(ws)
+                names.append(str(ws.name))
+            if str(ws.name) not in reasons or job_of(ws) in first:
+                count -= 1
+        return {"names": names, "reasons": reasons}
 
     async def retire(self, scheduler, names: list) -> dict:
         """Retires the workers of these names; raises Refused when it cannot be tried now."""
@@ -979,7 +994,7 @@ class Retirements:
             if self._is_own(ws):
                 reasons[str(ws.name)] = "it is the head's own worker"
             elif ws.actors:
-                reasons[str(ws.name)] = "it holds actors, which cannot be moved"
+                reasons[str(ws.name)] = HOLDS_ACTORS
             else:
                 going.append(ws)
         while going and not self._rest_holds_data(scheduler, going):
@@ -1070,52 +1085,23 @@ class Retirements:
             )
 
 
-class Waiting:
-    """The tasks that have no worker: those that any worker would do, and those that ask for more.
-
-    Dask calls all of them unrunnable while there is no worker. Where there are many, a part speaks
-    for the whole: this is asked several times a second.
-    """
-
-    MANY = 1000
-    # As many as Dask itself looks at for its adaptive target.
-    SAMPLE = 100
-
-    def __init__(self, scheduler) -> None:
-        unrunnable = list(itertools.islice(scheduler.unrunnable, self.MANY))
-        free = [ts for ts in unrunnable if not self._is_restricted(ts)]
-        share = len(free) / len(unrunnable) if unrunnable else 0
-        self.restricted = round(len(scheduler.unrunnable) * (1 - share))
-        self.any_worker = len(scheduler.queued) + len(scheduler.unrunnable) - self.restricted
-        sample = list(itertools.islice(itertools.chain(scheduler.queued, free), self.SAMPLE))
-        seconds = sum(scheduler._get_prefix_duration(ts.prefix) for ts in sample)
-        self.seconds = seconds * self.any_worker / len(sample) if sample else 0.0
-
-    @staticmethod
-    def _is_restricted(ts) -> bool:
-        return bool(ts.worker_restrictions or ts.host_restrictions or ts.resource_restrictions)
+# How many tasks stand for all that wait; Dask's own adaptive_target looks at as many.
+SAMPLED_TASKS = 100
 
 
 def scheduler_state(s) -> dict:
     """What the operator wants to know. The stock identity.json fails while the cluster works."""
     workers = list(s.workers.values())
-    waiting = Waiting(s)
     return {
         "id": s.id,
         "address": s.address,
         "started": s.time_started,
         "now": time.time(),
-        "idle_since": s.check_idle(),
-        "clients": sum(1 for name in s.clients if name != "fire-and-forget"),
         "tasks": len(s.tasks),
-        "processing": sum(len(ws.processing) for ws in workers),
-        "queued": waiting.any_worker,
-        "unrunnable": waiting.restricted,
-        "work_seconds": s.total_occupancy + waiting.seconds,
-        "nbytes": sum(ws.nbytes for ws in workers),
         "total_threads": sum(ws.nthreads for ws in workers),
         "total_memory": sum(ws.memory_limit for ws in workers),
         "adaptive_target": s.adaptive_target(),
+        "load": load(s, workers),
         "workers": [
             {
                 "name": str(ws.name),
@@ -1133,6 +1119,75 @@ def scheduler_state(s) -> dict:
             for ws in workers
         ],
     }
+
+
+def load(s, workers: list) -> dict:
+    """What there is to do and to hold. Its cost does not grow with the tasks: they are sampled."""
+    homeless = sample(s.unrunnable)
+    unbound = [ts for ts in homeless if not is_bound(ts)]
+    unbound_count = round(len(s.unrunnable) * len(unbound) / max(1, len(homeless)))
+    queued = len(s.queued) + unbound_count
+    waiting = list(itertools.islice(itertools.chain(s.queued, unbound), SAMPLED_TASKS))
+    kinds = Kinds(s, workers)
+    each = sum(kinds.seconds(ts.prefix) for ts in waiting) / max(1, len(waiting))
+    return {
+        # To ask is to note: Dask takes the first look after a change for busy.
+        "idle_since": s.check_idle(),
+        "clients": sum(1 for name in s.clients if name != "fire-and-forget"),
+        "processing": sum(len(ws.processing) for ws in workers),
+        "queued": queued,
+        "unrunnable": len(s.unrunnable) - unbound_count,
+        "work_seconds": float(kinds.processing_seconds() + queued * each),
+        "nbytes": sum(ws.nbytes for ws in workers),
+    }
+
+
+class Kinds:
+    """How long tasks take, by their kind: Dask's prefix.
+
+    Dask forgets a kind's average as soon as one of its tasks runs for twice as long, takes each for
+    twice the longest ever, and has a new average when the next one ends. With one straggler among
+    a thousand its occupancy so jumps up and down by orders of magnitude. Here it is one of them.
+    """
+
+    def __init__(self, s, workers: list) -> None:
+        self._s = s
+        # Seconds that the tasks run by now, as workers say in their heartbeats.
+        self._running: dict = {}
+        for ws in workers:
+            for ts, elapsed in ws.executing.items():
+                if ts in ws.processing and ts not in ws.long_running:
+                    self._running.setdefault(ts.prefix.name, []).append(elapsed)
+
+    def seconds(self, prefix) -> float:
+        """What a task takes: as those that have ended did, or as those do that run."""
+        if prefix.duration_average >= 0:
+            return prefix.duration_average
+        running = self._running.get(prefix.name, [])
+        ended = prefix.state_counts["memory"]
+        if not ended:
+            return max(running + [self._s.UNKNOWN_TASK_DURATION])
+        return (prefix.all_durations["compute"] + sum(running)) / (ended + len(running))
+
+    def processing_seconds(self) -> float:
+        """What the tasks take that workers have been given, and the transfers for them."""
+        total = self._s._network_occ_global / self._s.bandwidth
+        for name, count in self._s._task_prefix_count_global.items():
+            each = self.seconds(self._s.task_prefixes[name])
+            total += count * each
+            total += sum(max(0.0, elapsed - each) for elapsed in self._running.get(name, []))
+        return total
+
+
+def sample(tasks: dict) -> list:
+    """Some of `tasks`, spread over all of them; all where they are few."""
+    return list(itertools.islice(tasks, 0, None, max(1, len(tasks) // SAMPLED_TASKS)))
+
+
+def is_bound(ts) -> bool:
+    """Whether only certain workers may run this task."""
+    somewhere = ts.host_restrictions or ts.worker_restrictions or ts.resource_restrictions
+    return bool(somewhere) and not ts.loose_restrictions
 
 
 class OwnRoute(RequestHandler):
@@ -1154,14 +1209,11 @@ class OwnRoute(RequestHandler):
         self.set_status(status)
         self.finish(body)
 
-    def body_with(self, name: str, is_valid, absent=None):
-        """The value of a field of the body, `absent` where it may be left out and is.
-
-        Raises Refused when it is not what it should be.
-        """
+    def body_with(self, name: str, is_valid, default=None):
+        """The value of a field of the body; raises Refused when it is not what it should be."""
         try:
             body = json.loads(self.request.body)
-            value = body[name] if absent is None else body.get(name, absent)
+            value = body[name] if default is None else body.get(name, default)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise Refused(400, error=f"the body is not a JSON object with {name!r}") from None
         if not is_valid(value):
@@ -1180,25 +1232,25 @@ class OwnRoute(RequestHandler):
             super().log_exception(kind, value, trace)
 
 
-def is_list_of_names(value) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
-
-
 class StateRoute(OwnRoute):
     def get(self):
         self.answer(200, scheduler_state(self.server))
 
 
+def are_names(value) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
 class ToCloseRoute(OwnRoute):
     def post(self):
         count = self.body_with("count", lambda value: type(value) is int and value >= 0)
-        first = self.body_with("first", is_list_of_names, absent=[])
-        self.answer(200, {"names": self.retirements.to_close(self.server, count, first)})
+        first = self.body_with("first", are_names, default=[])
+        self.answer(200, self.retirements.to_close(self.server, count, first))
 
 
 class RetireRoute(OwnRoute):
     async def post(self):
-        names = self.body_with("names", lambda value: value and is_list_of_names(value))
+        names = self.body_with("names", lambda value: value and are_names(value))
         names = list(dict.fromkeys(names))
         self.answer(200, await self.retirements.retire(self.server, names))
 

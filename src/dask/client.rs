@@ -47,8 +47,8 @@ impl DaskClient {
         send(target, "state", request).await
     }
 
-    /// Lets up to `count` workers go, those of the jobs `first` before all others and else in the scheduler's own order,
-    /// and waits until their data is elsewhere.
+    /// Lets up to `count` workers go and waits until their data is elsewhere: those of the jobs `first` before others,
+    /// and otherwise in the scheduler's own order. Nobody goes in the place of one of `first` that cannot go now.
     ///
     /// # Errors
     /// As [`Self::state`]; [`Error::Busy`] when another retirement is under way.
@@ -67,12 +67,19 @@ impl DaskClient {
             .timeout(STATE_DEADLINE);
         let to_close: ToClose = send(target, "to-close", request).await?;
         if to_close.names.is_empty() {
-            return Ok(Retired::default());
+            return Ok(Retired {
+                reasons: to_close.reasons,
+                ..Retired::default()
+            });
         }
         let request = self
             .post(target, "retire", &json!({ "names": to_close.names }))
             .timeout(RETIRE_DEADLINE);
-        send(target, "retire", request).await
+        let mut retired: Retired = send(target, "retire", request).await?;
+        for (name, why) in to_close.reasons {
+            retired.reasons.entry(name).or_insert(why);
+        }
+        Ok(retired)
     }
 
     fn request(&self, target: &Target, method: Method, route: &'static str) -> RequestBuilder {
@@ -143,4 +150,96 @@ fn no_tls() -> ClientConfig {
         .expect("ring knows TLS 1.2 and 1.3")
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::routing::post;
+    use axum::{Json, Router};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::token::Token;
+
+    /// A scheduler that answers its routes with these; the bodies that it was sent are kept.
+    async fn scheduler(to_close: Value, retire: Value) -> (Target, Arc<Mutex<Vec<Value>>>) {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let answering = |answer: Value| {
+            let sent = Arc::clone(&sent);
+            post(move |Json(body): Json<Value>| async move {
+                sent.lock().unwrap().push(body);
+                Json(answer)
+            })
+        };
+        let router = Router::new()
+            .route("/dask-azureml/v1/to-close", answering(to_close))
+            .route("/dask-azureml/v1/retire", answering(retire));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            head_run: "head-1".into(),
+            dashboard: format!("http://{}", listener.local_addr().unwrap()),
+            token: Token::draw(),
+            watches_load: false,
+        };
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (target, sent)
+    }
+
+    #[tokio::test]
+    async fn who_is_to_go_first_is_named_and_why_others_stay_is_told() {
+        let (target, sent) = scheduler(
+            json!({"names": ["w1.a", "w2.a"], "reasons": {"w0.a": "it is paused"}}),
+            json!({"retired": [], "refused": ["w1.a"], "unknown": [], "leaving": ["w2.a"],
+                   "reasons": {"w1.a": "it holds actors"}}),
+        )
+        .await;
+        let first = ["w0".to_owned(), "w1".to_owned()];
+        let client = DaskClient::new().unwrap();
+        let retired = client.retire(&target, 3, &first).await.unwrap();
+        assert_eq!(
+            *sent.lock().unwrap(),
+            [
+                json!({"count": 3, "first": ["w0", "w1"]}),
+                json!({"names": ["w1.a", "w2.a"]})
+            ]
+        );
+        let reasons = [("w0.a", "it is paused"), ("w1.a", "it holds actors")];
+        assert_eq!(
+            retired,
+            Retired {
+                refused: vec!["w1.a".into()],
+                leaving: vec!["w2.a".into()],
+                reasons: reasons
+                    .map(|(name, why)| (name.to_owned(), why.to_owned()))
+                    .into(),
+                ..Retired::default()
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn when_nobody_may_go_nobody_is_retired_and_why_is_told() {
+        let why = "the other workers cannot hold the data twice over";
+        let answer = json!({"names": [], "reasons": {"w1.a": why}});
+        let (target, sent) = scheduler(answer, json!({"retired": ["w1.a"]})).await;
+        let client = DaskClient::new().unwrap();
+        let retired = client.retire(&target, 1, &[]).await.unwrap();
+        assert_eq!(sent.lock().unwrap().len(), 1);
+        assert_eq!(retired.retired, Vec::<String>::new());
+        assert_eq!(retired.reasons["w1.a"], why);
+    }
+
+    #[tokio::test]
+    async fn a_bootstrap_of_before_that_tells_no_reasons_is_understood() {
+        let (target, _) = scheduler(
+            json!({"names": ["w1.a"]}),
+            json!({"retired": ["w1.a"], "refused": [], "unknown": []}),
+        )
+        .await;
+        let client = DaskClient::new().unwrap();
+        let retired = client.retire(&target, 1, &[]).await.unwrap();
+        assert_eq!(retired.retired, ["w1.a"]);
+    }
 }

@@ -4,23 +4,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::client::DaskClient;
 use super::error::Error;
-use super::wire::{Retired, State};
+use super::wire::{Retired, State, Worker};
 use crate::clock::Clock;
 use crate::names::ClusterIdentity;
 use crate::token::Token;
 
 /// While workers are on their way.
 const QUICK: Duration = Duration::from_millis(250);
-/// While nothing changes.
+/// While nobody comes or goes.
 const SLOW: Duration = Duration::from_secs(5);
-/// How often a change of nothing but the load wakes a cluster that watches it.
-const LOAD_NEWS: SignedDuration = SignedDuration::from_secs(5);
+/// A busy scheduler's load changes with every look; a cluster is not woken for it more often than this.
+const BETWEEN_LOADS: Duration = Duration::from_secs(5);
 /// How many looks in a row must have found nothing new before the poller slows down step by step.
 const SLOWER_EACH: u32 = 2;
 
@@ -32,11 +32,17 @@ pub struct Target {
     /// `http://10.20.0.8:8787`
     pub dashboard: String,
     pub token: Token,
-    /// Somebody decides by how much it has to do.
+    /// The cluster wants to hear how much there is to do, and not only who is there and whether anything is.
     pub watches_load: bool,
 }
 
 impl Target {
+    /// Whether both mean the same life of a scheduler, which answers the one as it answers the other.
+    pub fn is_same_scheduler(&self, other: &Self) -> bool {
+        (&self.head_run, &self.dashboard, &self.token)
+            == (&other.head_run, &other.dashboard, &other.token)
+    }
+
     /// `10.20.0.8:8787`, as messages name it.
     pub fn host_and_port(&self) -> String {
         self.dashboard.trim_start_matches("http://").to_owned()
@@ -140,10 +146,11 @@ impl Poller {
                 entries.remove(cluster);
                 return;
             };
-            if entries
+            let followed = entries
                 .get(cluster)
-                .is_some_and(|entry| entry.shared.target == target)
-            {
+                .filter(|entry| entry.shared.target.is_same_scheduler(&target));
+            if let Some(entry) = followed {
+                entry.shared.update(|sight| sight.target = Some(target));
                 return;
             }
             let sight = SchedulerSight {
@@ -171,8 +178,8 @@ impl Poller {
         self.with_entries(|entries| entries.retain(|cluster, _| !of(cluster)));
     }
 
-    /// Lets up to `count` workers go, those of the jobs `first` before all others; the outcome stands in the sight. One
-    /// at a time: while one is under way a further one is not begun.
+    /// Lets up to `count` workers go, those of the jobs `first` before others; the outcome stands in the sight. One at
+    /// a time: while one is under way a further one is not begun.
     pub fn retire(&self, cluster: &ClusterIdentity, count: u32, first: Vec<String>) {
         let shared = self
             .with_entries(|entries| entries.get(cluster).map(|entry| Arc::clone(&entry.shared)));
@@ -231,22 +238,20 @@ async fn poll(
     cluster: ClusterIdentity,
 ) {
     let mut quiet = 0_u32;
-    let mut load_told_at = None;
+    let mut herald = Herald::default();
     loop {
         let answer = client.state(&shared.target).await;
         let now = clock.now();
-        let news = shared.update(|sight| learn(sight, answer, now));
+        let sight = shared.update(|sight| {
+            learn(sight, answer, now);
+            sight.clone()
+        });
+        let news = herald.news(&sight);
         quiet = match news {
-            News::Change => 0,
-            News::Load | News::Nothing => quiet.saturating_add(1),
+            News::Members => 0,
+            News::Idleness | News::Load | News::Nothing => quiet.saturating_add(1),
         };
-        let tells_load = news == News::Load
-            && shared.target.watches_load
-            && load_told_at.is_none_or(|at| now.duration_since(at).abs() >= LOAD_NEWS);
-        if tells_load {
-            load_told_at = Some(now);
-        }
-        if (tells_load || news == News::Change) && wake.send(cluster.clone()).is_err() {
+        if herald.wakes(news, sight, clock.elapsed()) && wake.send(cluster.clone()).is_err() {
             return;
         }
         tokio::select! {
@@ -256,50 +261,104 @@ async fn poll(
     }
 }
 
-/// Quick after a change, slower the longer nothing happened.
+/// Quick after somebody came or went, slower the longer nobody did.
 fn interval(quiet: u32) -> Duration {
     QUICK
         .saturating_mul(1 << (quiet / SLOWER_EACH).min(10))
         .min(SLOW)
 }
 
-/// What an answer tells that the one before did not.
+/// Notes an answer.
+fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestamp) {
+    match answer {
+        Ok(state) => {
+            sight.silence = None;
+            sight.state = Some(state);
+        }
+        Err(error) => {
+            let since = sight.silence.as_ref().map_or(now, |silence| silence.since);
+            sight.silence = Some(Silence {
+                since,
+                category: error.category(),
+                message: told(&error),
+            });
+        }
+    }
+}
+
+/// What is new since the cluster was woken last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
     Nothing,
     /// How much there is to do, or to hold.
     Load,
-    /// Anything else that a plan or status would see.
-    Change,
+    /// There is something to do again, or nothing any more.
+    Idleness,
+    /// Who answers, and which workers are there in which shape.
+    Members,
 }
 
-/// Notes an answer.
-fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestamp) -> News {
-    match answer {
-        Ok(state) => {
-            let before = sight.state.as_ref().filter(|_| sight.silence.is_none());
-            let news = match before {
-                None => News::Change,
-                Some(before) if *before == state => News::Nothing,
-                Some(before) if before.differs_in_load_alone(&state) => News::Load,
-                Some(_) => News::Change,
-            };
-            sight.silence = None;
-            sight.state = Some(state);
-            news
+/// Decides when a cluster is woken.
+#[derive(Default)]
+struct Herald {
+    /// What the cluster was woken for last.
+    told: SchedulerSight,
+    /// When that was, on the monotonic clock.
+    told_at: Duration,
+}
+
+impl Herald {
+    fn news(&self, sight: &SchedulerSight) -> News {
+        if sight.silence != self.told.silence {
+            return News::Members;
         }
-        Err(error) => {
-            let since = sight.silence.as_ref().map_or(now, |silence| silence.since);
-            let silence = Silence {
-                since,
-                category: error.category(),
-                message: told(&error),
-            };
-            let is_new = sight.silence.as_ref() != Some(&silence);
-            sight.silence = Some(silence);
-            if is_new { News::Change } else { News::Nothing }
+        match (&self.told.state, &sight.state) {
+            (Some(told), Some(state)) if members(told).eq(members(state)) => {
+                if told.id != state.id {
+                    News::Members
+                } else if told.load.idle_since.is_some() != state.load.idle_since.is_some() {
+                    News::Idleness
+                } else if told != state {
+                    News::Load
+                } else {
+                    News::Nothing
+                }
+            }
+            (None, None) => News::Nothing,
+            _ => News::Members,
         }
     }
+
+    /// Whether the cluster is woken now. What it is not woken for is not lost: it is still news at the next look.
+    fn wakes(&mut self, news: News, sight: SchedulerSight, now: Duration) -> bool {
+        let wakes = match news {
+            News::Members | News::Idleness => true,
+            News::Load => {
+                let watched = sight.target.as_ref();
+                watched.is_some_and(|target| target.watches_load)
+                    && now.saturating_sub(self.told_at) >= BETWEEN_LOADS
+            }
+            News::Nothing => false,
+        };
+        if wakes {
+            self.told = sight;
+            self.told_at = now;
+        }
+        wakes
+    }
+}
+
+/// What a cluster has to know at once of each worker.
+fn members(state: &State) -> impl Iterator<Item = (&str, &str, u32, u64)> {
+    state.workers.iter().map(|worker| {
+        let Worker { name, status, .. } = worker;
+        (
+            name.as_str(),
+            status.as_str(),
+            worker.threads,
+            worker.memory_limit,
+        )
+    })
 }
 
 /// The error with its causes, which hold no URL.
@@ -316,6 +375,7 @@ fn told(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dask::Load;
 
     fn state(workers: usize) -> State {
         State {
@@ -323,15 +383,27 @@ mod tests {
             total_threads: 8,
             total_memory: 64,
             workers: vec![
-                crate::dask::Worker {
+                Worker {
                     name: "j.1".into(),
                     status: "running".into(),
-                    ..crate::dask::Worker::default()
+                    ..Worker::default()
                 };
                 workers
             ],
-            load: crate::dask::Load::default(),
+            load: Load {
+                idle_since: Some(1.0),
+                ..Load::default()
+            },
         }
+    }
+
+    fn busy_with(queued: u32) -> State {
+        let mut state = state(1);
+        state.load = Load {
+            queued,
+            ..Load::default()
+        };
+        state
     }
 
     fn busy() -> Error {
@@ -340,52 +412,127 @@ mod tests {
         }
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn target() -> Target {
+        Target {
+            head_run: "head-1".into(),
+            // Nobody listens on port 1.
+            dashboard: "http://127.0.0.1:1".into(),
+            token: Token::draw(),
+            watches_load: false,
+        }
+    }
+
+    /// A poller that is given its answers, one at a second.
+    struct Looks {
+        sight: SchedulerSight,
+        herald: Herald,
+        second: u64,
+    }
+
+    impl Looks {
+        fn watching_load(watches_load: bool) -> Self {
+            let target = Target {
+                watches_load,
+                ..target()
+            };
+            let sight = SchedulerSight {
+                target: Some(target),
+                ..SchedulerSight::default()
+            };
+            Self {
+                sight,
+                herald: Herald::default(),
+                second: 100,
+            }
+        }
+
+        /// What it tells, and whether the cluster is woken.
+        fn look(&mut self, answer: Result<State, Error>) -> (News, bool) {
+            learn(&mut self.sight, answer, at(self.second as i64));
+            let now = Duration::from_secs(self.second);
+            self.second += 1;
+            let news = self.herald.news(&self.sight);
+            (news, self.herald.wakes(news, self.sight.clone(), now))
+        }
+    }
+
+    const AT_ONCE: (News, bool) = (News::Members, true);
+    const NOT_AT_ALL: (News, bool) = (News::Nothing, false);
+
     #[test]
-    fn only_news_wake_the_cluster() {
-        let mut sight = SchedulerSight::default();
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let mut hear = |answer, second| learn(&mut sight, answer, at(second));
-        assert_eq!(hear(Ok(state(1)), 0), News::Change);
-        assert_eq!(hear(Ok(state(1)), 1), News::Nothing);
-        assert_eq!(hear(Ok(state(2)), 2), News::Change);
-        assert_eq!(hear(Err(busy()), 3), News::Change);
-        assert_eq!(hear(Err(busy()), 4), News::Nothing);
+    fn who_is_there_and_whether_anybody_answers_is_news_at_once() {
+        let mut looks = Looks::watching_load(false);
+        assert_eq!(looks.look(Ok(state(1))), AT_ONCE);
+        assert_eq!(looks.look(Ok(state(1))), NOT_AT_ALL);
+        assert_eq!(looks.look(Ok(state(2))), AT_ONCE);
+        assert_eq!(looks.look(Err(busy())), AT_ONCE);
+        assert_eq!(looks.look(Err(busy())), NOT_AT_ALL);
         assert_eq!(
-            sight.silence.as_ref().map(|silence| silence.since),
-            Some(at(3))
+            looks.sight.silence.as_ref().map(|silence| silence.since),
+            Some(at(103))
         );
         assert_eq!(
-            sight.state,
+            looks.sight.state,
             Some(state(2)),
             "what was last known stays known"
         );
-        assert_eq!(learn(&mut sight, Ok(state(2)), at(5)), News::Change);
-        assert_eq!(sight.silence, None);
+        assert_eq!(looks.look(Ok(state(2))), AT_ONCE);
+        assert_eq!(looks.sight.silence, None);
     }
 
     #[test]
-    fn more_work_is_news_of_its_own_and_a_cluster_that_falls_idle_has_changed() {
-        let busy = |queued| {
-            let mut busy = state(2);
-            busy.load.queued = queued;
-            busy.load.work_seconds = f64::from(queued);
-            busy.workers[0].nbytes = u64::from(queued);
-            busy
-        };
-        let mut idle = busy(0);
-        idle.load.idle_since = Some(1.0);
-        let mut later = idle.clone();
-        later.load.idle_since = Some(2.0);
-        let mut paused = later.clone();
-        paused.workers[1].status = "paused".into();
-        let mut sight = SchedulerSight::default();
-        let mut hear = |state: &State| learn(&mut sight, Ok(state.clone()), Timestamp::UNIX_EPOCH);
-        assert_eq!(hear(&busy(1)), News::Change);
-        assert_eq!(hear(&busy(7)), News::Load);
-        assert_eq!(hear(&idle), News::Change);
-        assert_eq!(hear(&later), News::Load);
-        assert_eq!(hear(&paused), News::Change);
-        assert_eq!(sight.state, Some(paused), "what is known is the newest");
+    fn another_life_and_another_shape_of_a_worker_are_news_at_once() {
+        let changes: [fn(&mut State); 5] = [
+            |state| state.id = "s2".into(),
+            |state| state.workers[0].name = "j.2".into(),
+            |state| state.workers[0].status = "paused".into(),
+            |state| state.workers[0].threads = 4,
+            |state| state.workers[0].memory_limit = 1,
+        ];
+        for (n, change) in changes.into_iter().enumerate() {
+            let mut looks = Looks::watching_load(false);
+            looks.look(Ok(state(1)));
+            let mut changed = state(1);
+            change(&mut changed);
+            assert_eq!(looks.look(Ok(changed)), AT_ONCE, "change {n}");
+        }
+    }
+
+    #[test]
+    fn work_that_begins_or_ends_is_news_at_once_to_every_cluster() {
+        let mut looks = Looks::watching_load(false);
+        looks.look(Ok(state(1)));
+        assert_eq!(looks.look(Ok(busy_with(7))), (News::Idleness, true));
+        assert_eq!(looks.look(Ok(state(1))), (News::Idleness, true));
+    }
+
+    #[test]
+    fn a_change_of_load_wakes_only_who_watches_it_and_not_more_often_than_each_5_s() {
+        for watches_load in [false, true] {
+            let mut looks = Looks::watching_load(watches_load);
+            looks.look(Ok(busy_with(0)));
+            let woken: Vec<u64> = (1..=12)
+                .filter(|queued| looks.look(Ok(busy_with(*queued as u32))).1)
+                .collect();
+            let expected: &[u64] = if watches_load { &[5, 10] } else { &[] };
+            assert_eq!(woken, expected);
+            assert_eq!(looks.sight.state, Some(busy_with(12)), "the newest is kept");
+        }
+    }
+
+    #[test]
+    fn a_change_of_load_is_told_late_rather_than_never() {
+        let mut looks = Looks::watching_load(true);
+        looks.look(Ok(busy_with(1)));
+        let answers = [2, 2, 2, 2, 2, 2, 2];
+        let woken: Vec<bool> = answers
+            .map(|queued| looks.look(Ok(busy_with(queued))).1)
+            .to_vec();
+        assert_eq!(woken, [false, false, false, false, true, false, false]);
     }
 
     #[test]
@@ -405,18 +552,36 @@ mod tests {
             name: name.into(),
             uid: name.into(),
         };
-        let target = Target {
-            head_run: "head-1".into(),
-            // Nobody listens on port 1.
-            dashboard: "http://127.0.0.1:1".into(),
-            token: Token::draw(),
-            watches_load: false,
-        };
+        let target = target();
         for name in ["gone", "stays"] {
             poller.follow(&cluster(name), Some(target.clone()));
         }
         poller.forget(|cluster| cluster.name == "gone");
         assert_eq!(poller.sight(&cluster("gone")).target, None);
         assert_eq!(poller.sight(&cluster("stays")).target, Some(target));
+    }
+
+    #[tokio::test]
+    async fn who_begins_to_watch_the_load_keeps_what_is_known() {
+        let hand = crate::clock::ManualClock::starting_at(Timestamp::UNIX_EPOCH);
+        let (wake, mut woken) = mpsc::unbounded_channel();
+        let poller = Poller::new(DaskClient::new().unwrap(), hand.clock(), wake);
+        let cluster = ClusterIdentity {
+            namespace: "weather".into(),
+            name: "noaa".into(),
+            uid: "noaa".into(),
+        };
+        let before = target();
+        poller.follow(&cluster, Some(before.clone()));
+        woken.recv().await;
+        let known = poller.sight(&cluster).silence;
+        assert!(known.is_some());
+        let watching = Target {
+            watches_load: true,
+            ..before
+        };
+        poller.follow(&cluster, Some(watching.clone()));
+        let sight = poller.sight(&cluster);
+        assert_eq!((sight.target, sight.silence), (Some(watching), known));
     }
 }

@@ -14,26 +14,8 @@ pub struct State {
     /// Bytes: the memory limits of all workers together.
     pub total_memory: u64,
     pub workers: Vec<Worker>,
-    #[serde(flatten)]
+    #[serde(default)]
     pub load: Load,
-}
-
-impl State {
-    /// The same scheduler with the same workers, idle or busy as before.
-    pub(super) fn differs_in_load_alone(&self, other: &Self) -> bool {
-        let same = |one: &Worker, other: &Worker| {
-            one.name == other.name
-                && one.status == other.status
-                && one.threads == other.threads
-                && one.memory_limit == other.memory_limit
-        };
-        self.id == other.id
-            && self.total_threads == other.total_threads
-            && self.total_memory == other.total_memory
-            && self.load.idle_since.is_some() == other.load.idle_since.is_some()
-            && self.workers.len() == other.workers.len()
-            && (self.workers.iter().zip(&other.workers)).all(|(one, other)| same(one, other))
-    }
 }
 
 /// What the scheduler has to do, and holds. Seconds are Dask's own estimates, of one thread.
@@ -92,21 +74,24 @@ impl Worker {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ToClose {
     pub names: Vec<String>,
+    /// Why others stay that would have gone.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, String>,
 }
 
 /// `POST /dask-azureml/v1/retire`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Retired {
     pub retired: Vec<String>,
-    /// Stayed, since nobody can take their data.
+    /// Stayed; `reasons` says why.
     #[serde(default)]
     pub refused: Vec<String>,
     #[serde(default)]
     pub unknown: Vec<String>,
-    /// Have handed over their data, and go when their tasks have ended.
+    /// Take no new task, and go when those have ended that run.
     #[serde(default)]
     pub leaving: Vec<String>,
-    /// Why those that were refused stayed.
+    /// Why a worker stays, by its name: one that was refused, or one that would have gone and was not even asked.
     #[serde(default)]
     pub reasons: BTreeMap<String, String>,
 }

@@ -339,10 +339,10 @@ impl World {
     pub(crate) fn published(self) -> Self {
         let identity = self.place().identity.clone();
         let target = Target {
-            watches_load: false,
             head_run: self.job_id("head-1"),
             dashboard: DASHBOARD.into(),
             token: token(),
+            watches_load: false,
         };
         self.job("head-1", "Running", |body| {
             body["properties"]["tags"]["scheduler"] = json!(ADDRESS);

@@ -280,8 +280,9 @@ class Scheduler:
         assert status == 200, state
         return state
 
-    def to_close(self, count: int) -> list:
-        status, answer = self.request("POST", "/dask-azureml/v1/to-close", {"count": count})
+    def to_close(self, count: int, **first) -> list:
+        body = {"count": count, **first}
+        status, answer = self.request("POST", "/dask-azureml/v1/to-close", body)
         assert status == 200, answer
         return answer["names"]
 

@@ -21,8 +21,9 @@ async def wait_at_the_gate():
     return "result"
 
 
-def on_cluster(test, memory_limits):
-    """Runs `test` with a scheduler, workers `head.0`, `job.1`, ... and a client."""
+def on_cluster(test, memory_limits, names=None):
+    """Runs `test` with a scheduler, workers `head.0`, `job.1`, ... (or `names`) and a client."""
+    names = names or ["head"] + ["job"] * (len(memory_limits) - 1)
 
     async def run():
         # The workers share this process's memory, which says nothing about theirs.
@@ -37,7 +38,7 @@ def on_cluster(test, memory_limits):
                     await enter(
                         Worker(
                             scheduler.address,
-                            name=f"{'job' if n else 'head'}.{n}",
+                            name=f"{names[n]}.{n}",
                             nthreads=1,
                             memory_limit=limit * MB,
                         )
@@ -51,6 +52,10 @@ def on_cluster(test, memory_limits):
     asyncio.run(asyncio.wait_for(run(), 60))
 
 
+def names_to_close(retirements, *arguments) -> list:
+    return retirements.to_close(*arguments)["names"]
+
+
 async def hold(client, worker, megabytes):
     return await client.scatter(bytes(megabytes * MB), workers=[worker.address], hash=False)
 
@@ -62,15 +67,15 @@ def retirements(bootstrap):
 
 def test_what_is_left_must_hold_the_data_twice_over(retirements):
     async def test(scheduler, workers, client):
-        assert retirements.to_close(scheduler, 9) == ["job.1", "job.2", "job.3"]
+        assert names_to_close(retirements, scheduler, 9) == ["job.1", "job.2", "job.3"]
         held = [await hold(client, workers[2], 70)]
         # 100 MB would be left by three, 200 MB by two.
-        assert retirements.to_close(scheduler, 9) == ["job.1", "job.3"]
+        assert names_to_close(retirements, scheduler, 9) == ["job.1", "job.3"]
         held.append(await hold(client, workers[1], 30))
-        assert retirements.to_close(scheduler, 9) == ["job.3", "job.1"]
+        assert names_to_close(retirements, scheduler, 9) == ["job.3", "job.1"]
         held.append(await hold(client, workers[0], 2))
-        assert retirements.to_close(scheduler, 9) == ["job.3"]
-        assert retirements.to_close(scheduler, 0) == []
+        assert names_to_close(retirements, scheduler, 9) == ["job.3"]
+        assert names_to_close(retirements, scheduler, 0) == []
 
     on_cluster(test, [100, 100, 100, 100])
 
@@ -78,7 +83,7 @@ def test_what_is_left_must_hold_the_data_twice_over(retirements):
 def test_a_worker_without_a_limit_holds_any_data(retirements):
     async def test(scheduler, workers, client):
         _held = await hold(client, workers[1], 90)
-        assert retirements.to_close(scheduler, 9) == ["job.1"]
+        assert names_to_close(retirements, scheduler, 9) == ["job.1"]
 
     on_cluster(test, [0, 100])
 
@@ -89,7 +94,7 @@ def test_busy_workers_go_last(retirements):
         running = client.submit(wait_at_the_gate, workers=[workers[1].address])
         while not scheduler.workers[workers[1].address].processing:
             await asyncio.sleep(0.01)
-        assert retirements.to_close(scheduler, 2) == ["job.2", "job.1"]
+        assert names_to_close(retirements, scheduler, 2) == ["job.2", "job.1"]
         gate["open"] = True
         await running
         assert held.status == "finished"
@@ -158,9 +163,50 @@ def test_actors_keep_their_worker(retirements):
 
     async def test(scheduler, workers, client):
         actor = await client.submit(Counter, actor=True, workers=[workers[1].address])
-        assert retirements.to_close(scheduler, 1) == []
+        assert names_to_close(retirements, scheduler, 1) == []
         answer = await retirements.retire(scheduler, ["job.1"])
         assert answer["refused"] == ["job.1"] and "actors" in answer["reasons"]["job.1"]
         del actor
 
     on_cluster(test, [100, 100])
+
+
+def test_who_is_named_first_goes_first_and_the_data_rule_stays(retirements):
+    async def test(scheduler, workers, client):
+        first = ["old", "job"]
+        assert names_to_close(retirements, scheduler, 1, ["gone", "old"]) == ["old.3"]
+        assert names_to_close(retirements, scheduler, 9, ["old"]) == ["old.3", "job.1", "job.2"]
+        held = [await hold(client, workers[3], 60)]
+        assert names_to_close(retirements, scheduler, 1) == ["job.1"]
+        assert names_to_close(retirements, scheduler, 9, ["old"]) == ["old.3", "job.1"]
+        held.append(await hold(client, workers[0], 95))
+        answer = retirements.to_close(scheduler, 1, first)
+        why = "the other workers cannot hold the data twice over"
+        assert answer == {"names": [], "reasons": {"job.1": why}}
+
+    on_cluster(test, [100, 100, 100, 100], names=["head", "job", "job", "old"])
+
+
+def test_nobody_goes_in_the_place_of_one_that_is_named_and_cannot_go(retirements):
+    class Counter:
+        pass
+
+    async def test(scheduler, workers, client):
+        actor = await client.submit(Counter, actor=True, workers=[workers[1].address])
+        scheduler.handle_worker_status_change("paused", workers[2].address, "test")
+        answer = retirements.to_close(scheduler, 2, ["actor", "paused"])
+        assert answer == {
+            "names": [],
+            "reasons": {
+                "paused.2": "it is paused",
+                "actor.1": "it holds actors, which cannot be moved",
+            },
+        }
+        # A third and a fourth may be others; and where nobody is preferred, others go in their place.
+        assert names_to_close(retirements, scheduler, 4, ["actor", "paused"]) == ["job.3", "job.4"]
+        assert names_to_close(retirements, scheduler, 2) == ["job.3", "job.4"]
+        # The head's own worker never goes, and holds no place.
+        assert names_to_close(retirements, scheduler, 1, ["head"]) == ["job.3"]
+        del actor
+
+    on_cluster(test, [100] * 5, names=["head", "actor", "paused", "job", "job"])

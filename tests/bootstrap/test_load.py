@@ -1,137 +1,216 @@
-"""What the state tells of the work: the numbers that the operator's autoscaler decides from."""
+"""What the state says of the work that there is: on a real scheduler in process."""
 
 from __future__ import annotations
 
-import statistics
+import asyncio
 import time
 
 import pytest
-from azure_ml import wait_until
+from test_data_rule import gate, hold, on_cluster
+
+UNKNOWN = 0.5  # What Dask assumes of a kind of task that it has never seen.
 
 
-def _tasks() -> tuple:
-    """Functions that are sent whole: neither scheduler nor workers have this file."""
-
-    def slow(seconds: float) -> float:
-        import time
-
-        time.sleep(seconds)
-        return seconds
-
-    def seceded(seconds: float) -> None:
-        import time
-
-        from distributed import secede
-
-        secede()
-        time.sleep(seconds)
-
-    return slow, seceded
+async def at_the_gate(n):
+    while not gate["open"]:
+        await asyncio.sleep(0.01)
+    return n
 
 
-slow, seceded = _tasks()
+async def kind(n):
+    """Takes 0.05 s; a negative one waits at the gate."""
+    await asyncio.sleep(0.05)
+    return await at_the_gate(n) if n < 0 else n
+
+
+def seceding():
+    from distributed import secede
+
+    secede()
+    while not gate["open"]:
+        time.sleep(0.01)
+
+
+async def reached(condition):
+    """Waits until the condition holds; `on_cluster` has the deadline."""
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def gpu_tasks(client, count):
+    return client.map(kind, range(count), key="bound", resources={"GPU": 1})
 
 
 @pytest.fixture
-def without_workers(lab, connect):
-    """A scheduler on a head that runs no worker, and its client."""
-    scheduler = lab.scheduler_of(lab.head())
-    return scheduler, connect(scheduler)
+def load(bootstrap):
+    return lambda scheduler: bootstrap.scheduler_state(scheduler)["load"]
 
 
-@pytest.fixture
-def with_a_worker(lab, connect):
-    """A scheduler with one worker of one thread, and its client."""
-    scheduler = lab.scheduler_of(lab.head(DASK_AZUREML_RUN_WORKER="true"))
-    client = connect(scheduler)
-    wait_until(lambda: len(scheduler.state()["workers"]) == 1, "the head's own worker")
-    return scheduler, client
+def test_without_a_worker_all_tasks_are_queued(load):
+    async def test(scheduler, workers, client):
+        futures = client.map(kind, range(1000))
+        await reached(lambda: len(scheduler.tasks) == 1000)
+        told = load(scheduler)
+        assert told["idle_since"] is None and told["clients"] == 1
+        assert (told["processing"], told["queued"], told["unrunnable"]) == (0, 1000, 0)
+        assert told["work_seconds"] == pytest.approx(1000 * UNKNOWN)
+        del futures
+
+    on_cluster(test, [])
 
 
-def work(state: dict) -> tuple:
-    return state["processing"], state["queued"], state["unrunnable"]
+def test_tasks_that_run_are_processing_and_the_others_queued(load):
+    async def test(scheduler, workers, client):
+        futures = client.map(at_the_gate, range(20))
+        await reached(lambda: all(ws.processing for ws in scheduler.workers.values()))
+        told = load(scheduler)
+        # 1.1 tasks are given to each thread, rounded up.
+        assert (told["processing"], told["queued"], told["unrunnable"]) == (4, 16, 0)
+        assert told["processing"] == sum(len(ws.processing) for ws in scheduler.workers.values())
+        gate["open"] = True
+        await client.gather(futures)
+
+    on_cluster(test, [100, 100])
 
 
-def test_tasks_that_no_worker_is_there_for_wait_for_one(without_workers):
-    scheduler, client = without_workers
-    assert work(scheduler.state()) == (0, 0, 0)
-    assert scheduler.state()["work_seconds"] == 0
-    futures = client.map(slow, range(1000))
-    wait_until(lambda: scheduler.state()["queued"] == 1000, "1000 tasks that wait")
-    state = scheduler.state()
-    assert work(state) == (0, 1000, 0)
-    assert state["idle_since"] is None
-    # Dask takes half a second for what it does not know.
-    assert state["work_seconds"] == pytest.approx(500)
-    del futures
+def test_tasks_of_a_kind_never_seen_take_at_least_as_long_as_the_longest_has_so_far(load):
+    async def test(scheduler, workers, client):
+        futures = client.map(at_the_gate, range(12))
+        # A worker tells in its heartbeats how long its tasks run by now.
+        longest = scheduler.task_prefixes
+        await reached(lambda: "at_the_gate" in longest)
+        await reached(lambda: longest["at_the_gate"].max_exec_time > 2 * UNKNOWN)
+        told, seconds = load(scheduler), longest["at_the_gate"].max_exec_time
+        assert told["work_seconds"] >= 10 * seconds and (told["queued"], told["processing"]) == (10, 2)
+        gate["open"] = True
+        await client.gather(futures)
+
+    on_cluster(test, [100])
 
 
-def test_tasks_that_ask_for_what_nobody_has_are_told_apart(with_a_worker):
-    scheduler, client = with_a_worker
-    futures = client.map(slow, range(5), resources={"GPU": 1}, pure=False)
-    wait_until(lambda: scheduler.state()["unrunnable"] == 5, "five tasks that cannot run")
-    state = scheduler.state()
-    assert work(state) == (0, 0, 5)
-    assert state["work_seconds"] == 0
-    assert state["idle_since"] is None
-    del futures
+def test_tasks_of_a_known_kind_take_as_long_as_those_did(load):
+    async def test(scheduler, workers, client):
+        await client.gather(client.map(kind, range(4)))
+        average = scheduler.task_prefixes["kind"].duration_average
+        assert 0.05 <= average < UNKNOWN
+        blockers = client.map(at_the_gate, range(2))
+        await reached(lambda: all(ws.processing for ws in scheduler.workers.values()))
+        running = scheduler.total_occupancy
+        futures = client.map(kind, range(100, 300), priority=-1)
+        await reached(lambda: len(scheduler.queued) == 200)
+        assert load(scheduler)["work_seconds"] == pytest.approx(running + 200 * average, rel=0.05)
+        gate["open"] = True
+        await client.gather([*blockers, *futures])
+
+    on_cluster(test, [100])
 
 
-def test_work_is_told_in_seconds_as_soon_as_one_task_has_ended(with_a_worker):
-    scheduler, client = with_a_worker
-    futures = client.map(slow, [1.0] * 30, pure=False)
-    wait_until(lambda: sum(f.done() for f in futures) >= 1, "a first task has ended")
-    state = scheduler.state()
-    left = state["processing"] + state["queued"]
-    assert 20 < left < 30
-    assert state["work_seconds"] == pytest.approx(left, rel=0.2)
-    del futures
+def test_a_task_that_runs_longer_than_its_kind_does_counts_as_long_as_it_runs(load):
+    async def test(scheduler, workers, client):
+        await client.gather(client.map(kind, range(4)))
+        slow = client.submit(kind, -1)
+        await reached(lambda: any(t > 1 for t in scheduler.workers[workers[0].address].executing.values()))
+        assert 1.0 < load(scheduler)["work_seconds"] < 30.0
+        gate["open"] = True
+        await slow
+        assert load(scheduler)["work_seconds"] == 0.0
+
+    on_cluster(test, [100])
 
 
-def test_tasks_of_unknown_length_are_taken_for_longer_the_longer_they_run(with_a_worker):
-    scheduler, client = with_a_worker
-    future = client.submit(slow, 8.0)
-    wait_until(lambda: scheduler.state()["processing"] == 1, "the task runs")
-    wait_until(lambda: scheduler.state()["work_seconds"] > 4, "it is taken for a long one")
-    assert not future.done()
+def test_one_straggler_does_not_make_all_of_its_kind_slow(load):
+    async def test(scheduler, workers, client):
+        await client.gather(client.map(kind, range(9)))
+        slow = client.submit(kind, -1)
+        await reached(lambda: scheduler.workers[workers[0].address].processing)
+        others = client.map(kind, range(100, 200))
+        await reached(lambda: scheduler.task_prefixes["kind"].max_exec_time > 1)
+        dask_thinks = scheduler._get_prefix_duration(scheduler.task_prefixes["kind"])
+        assert dask_thinks > 2.0
+        assert load(scheduler)["work_seconds"] < 100 * dask_thinks / 5
+        gate["open"] = True
+        await client.gather([slow, *others])
+
+    on_cluster(test, [100])
 
 
-def test_a_task_that_has_seceded_keeps_the_cluster_busy(with_a_worker):
-    scheduler, client = with_a_worker
-    future = client.submit(seceded, 5.0)
-    busy = lambda: scheduler.state()["workers"][0]["long_running"] == 1  # noqa: E731
-    wait_until(busy, "it has seceded")
-    state = scheduler.state()
-    assert (state["processing"], state["idle_since"]) == (1, None)
-    future.result(timeout=30)
-    wait_until(lambda: scheduler.state()["idle_since"] is not None, "the cluster is idle")
+def test_tasks_that_no_worker_here_may_run_are_unrunnable(load):
+    async def test(scheduler, workers, client):
+        bound = gpu_tasks(client, 7)
+        await reached(lambda: len(scheduler.unrunnable) == 7)
+        told = load(scheduler)
+        assert (told["processing"], told["queued"], told["unrunnable"]) == (0, 0, 7)
+        assert told["work_seconds"] == 0.0 and told["idle_since"] is None
+        del bound
+
+    on_cluster(test, [100])
 
 
-def test_data_that_is_held_is_no_work(with_a_worker):
-    scheduler, client = with_a_worker
-    held = client.scatter(b"x" * 1_000_000)
-    wait_until(lambda: scheduler.state()["nbytes"] >= 1_000_000, "the data is there")
-    wait_until(lambda: scheduler.state()["idle_since"] is not None, "the cluster is idle")
-    assert work(scheduler.state()) == (0, 0, 0)
-    assert held.status == "finished"
+def test_tasks_that_wait_for_just_any_worker_are_queued_though_dask_calls_them_unrunnable(load):
+    async def test(scheduler, workers, client):
+        scheduler.handle_worker_status_change("paused", workers[0].address, "test")
+        free = client.submit(kind, 1)
+        rather = client.submit(
+            kind, 2, workers=[workers[0].address], allow_other_workers=True
+        )
+        bound = client.submit(kind, 3, workers=["tcp://127.0.0.1:1"])
+        await reached(lambda: len(scheduler.unrunnable) == 3)
+        told = load(scheduler)
+        assert (told["queued"], told["unrunnable"]) == (2, 1)
+        assert told["work_seconds"] == pytest.approx(2 * UNKNOWN)
+        del free, rather, bound
+
+    on_cluster(test, [100])
 
 
-def test_a_hundred_thousand_tasks_are_told_as_quickly_as_a_hundred(without_workers):
-    scheduler, client = without_workers
+def test_the_cost_of_a_look_does_not_grow_with_the_tasks(load, bootstrap, monkeypatch):
+    looks = {"is_bound": 0, "seconds": 0}
+    for place, name in ((bootstrap, "is_bound"), (bootstrap.Kinds, "seconds")):
 
-    def milliseconds() -> float:
-        def once() -> float:
-            began = time.perf_counter()
-            scheduler.state()
-            return time.perf_counter() - began
+        def counted(*arguments, name=name, function=getattr(place, name)):
+            looks[name] += 1
+            return function(*arguments)
 
-        return 1000 * statistics.median(once() for _ in range(15))
+        monkeypatch.setattr(place, name, counted)
 
-    few = client.map(slow, range(100))
-    wait_until(lambda: scheduler.state()["queued"] == 100, "the tasks")
-    with_few = milliseconds()
-    many = client.map(slow, range(1000, 101_000), batch_size=10_000)
-    wait_until(lambda: scheduler.state()["queued"] == 100_100, "the tasks", 90)
-    # Looking at each of them takes some hundred times as long as looking at a hundred.
-    assert milliseconds() < 10 * with_few + 5
-    del few, many
+    async def test(scheduler, workers, client):
+        rather = {"workers": ["tcp://127.0.0.1:1"], "allow_other_workers": True}
+        futures = [*client.map(kind, range(2000), key="rather", **rather), *gpu_tasks(client, 1000)]
+        free = client.map(kind, range(5000))
+        await reached(lambda: len(scheduler.tasks) == 3000 + len(free))
+        told = load(scheduler)
+        assert told["queued"] + told["unrunnable"] == 3000 + len(free)
+        assert told["unrunnable"] == pytest.approx(1000, rel=0.1)
+        assert looks["is_bound"] <= 200 and looks["seconds"] <= 100
+        del futures, free
+
+    on_cluster(test, [])
+
+
+def test_a_task_that_has_seceded_is_processing_and_takes_no_thread(load):
+    async def test(scheduler, workers, client):
+        long = client.submit(seceding)
+        await reached(lambda: any(ws.long_running for ws in scheduler.workers.values()))
+        told = load(scheduler)
+        assert (told["processing"], told["queued"], told["work_seconds"]) == (1, 0, 0.0)
+        assert told["idle_since"] is None
+        gate["open"] = True
+        await long
+
+    on_cluster(test, [100])
+
+
+def test_idle_since_stays_while_only_data_is_held(load):
+    async def test(scheduler, workers, client):
+        held = await hold(client, workers[0], 60)
+        before = time.time()
+        await reached(lambda: load(scheduler)["idle_since"])
+        told = load(scheduler)
+        assert told["idle_since"] == pytest.approx(before, abs=30)
+        assert told["nbytes"] >= 60_000_000 and told["clients"] == 1
+        await asyncio.sleep(0.05)
+        assert load(scheduler)["idle_since"] == told["idle_since"]
+        assert (told["processing"], told["queued"], told["work_seconds"]) == (0, 0, 0.0)
+        del held
+
+    on_cluster(test, [100])

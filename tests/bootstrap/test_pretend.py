@@ -18,7 +18,7 @@ import urllib.request
 
 import pytest
 from azure_ml import TOKEN_SHA256, Scheduler, wait_until
-from test_routes import FIELDS, RETIRE, STATE, TO_CLOSE, WORKER_FIELDS
+from test_routes import FIELDS, LOAD_FIELDS, RETIRE, STATE, TO_CLOSE, WORKER_FIELDS
 
 ML = "api-version=2025-12-01"
 
@@ -170,17 +170,17 @@ class Steps:
             self._note(f"wrong token {path}", method, path, {"names": ["x"]}, token="wrong")
         for body in (b"", b"{", [], {}, {"names": []}, {"names": "x"}, {"names": [1]}):
             self._note(f"malformed retire {body}", "POST", RETIRE, body)
-        for body in ({}, {"count": "1"}, {"count": -1}, {"count": True}, {"count": 1.5}):
+        malformed = [{}, {"count": "1"}, {"count": -1}, {"count": True}, {"count": 1.5}, []]
+        malformed += [{"count": 1, "first": first} for first in ("w1", [1], [""], {}, None)]
+        for body in malformed:
             self._note(f"malformed to-close {body}", "POST", TO_CLOSE, body)
         self._note("not a route", "GET", "/dask-azureml/v1/none")
         self._note("stock retirement", "POST", "/api/v1/retire_workers", {"n": 1})
         self._note("all that could go", "POST", TO_CLOSE, {"count": 9})
         self._note("none asked", "POST", TO_CLOSE, {"count": 0})
-        for first in (["w2"], ["w1"], []):
-            self._note(f"{first} first", "POST", TO_CLOSE, {"count": 1, "first": first})
-        for first in ("w2", [1], [""], {}):
-            body = {"count": 1, "first": first}
-            self._note(f"malformed first {first}", "POST", TO_CLOSE, body)
+        for job in ("w1", "w2", "head", "gone"):
+            body = {"count": 1, "first": [job, "gone"]}
+            self._note(f"{job} first", "POST", TO_CLOSE, body)
         self._note("unknown", "POST", RETIRE, {"names": ["gone.1", "gone.1"]})
         self._note("the head's own", "POST", RETIRE, {"names": [names["head"]]})
         self._hold("w1")
@@ -231,7 +231,8 @@ def pretended_answers(pretended) -> dict:
 
 
 # Numbers that must be equal: the others depend on the machine and the moment.
-COUNTED = ("clients", "tasks", "processing", "queued", "unrunnable", "total_threads")
+COUNTED = ("tasks", "total_threads")
+LOAD_COUNTED = ("clients", "processing", "queued", "unrunnable", "work_seconds")
 
 
 def by_job(state: dict) -> dict:
@@ -255,6 +256,10 @@ def test_stand_in_and_real_dask_answer_the_routes_alike(lab, connect, pretended)
                 answer["workers"]
             )
             assert [told_answer[x] for x in COUNTED] == [answer[x] for x in COUNTED], what
+            loads = told_answer["load"], answer["load"]
+            assert [set(load) for load in loads] == [set(LOAD_FIELDS)] * 2
+            told_load, load = ([load[x] for x in LOAD_COUNTED] for load in loads)
+            assert told_load == load, what
             keys = [[w["keys"] for w in state["workers"]] for state in (told_answer, answer)]
             assert sum(keys[0]) == sum(keys[1]), what
         if isinstance(answer, dict) and "names" in answer and status == 200:

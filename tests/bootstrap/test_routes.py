@@ -16,18 +16,21 @@ FIELDS = {
     "address": str,
     "started": float,
     "now": float,
+    "tasks": int,
+    "total_threads": int,
+    "total_memory": int,
+    "adaptive_target": int,
+    "load": dict,
+    "workers": list,
+}
+LOAD_FIELDS = {
     "idle_since": (float, type(None)),
     "clients": int,
-    "tasks": int,
     "processing": int,
     "queued": int,
     "unrunnable": int,
     "work_seconds": float,
     "nbytes": int,
-    "total_threads": int,
-    "total_memory": int,
-    "adaptive_target": int,
-    "workers": list,
 }
 WORKER_FIELDS = {
     "name": str,
@@ -86,6 +89,8 @@ def test_the_state_has_every_field_of_the_contract(cluster):
         name: True for name in FIELDS
     }
     assert set(state) == set(FIELDS)
+    assert set(state["load"]) == set(LOAD_FIELDS)
+    assert all(isinstance(state["load"][name], kind) for name, kind in LOAD_FIELDS.items())
     for worker in state["workers"]:
         assert set(worker) == set(WORKER_FIELDS)
         assert all(isinstance(worker[name], kind) for name, kind in WORKER_FIELDS.items())
@@ -97,9 +102,9 @@ def test_the_state_counts_clients_tasks_and_data(cluster, client):
     before = cluster.state()
     held = client.scatter(b"x" * 1_000_000, workers=[cluster.other["address"]])
     state = cluster.state()
-    assert state["clients"] == 1
+    assert state["load"]["clients"] == 1
     assert state["tasks"] == before["tasks"] + 1
-    assert state["nbytes"] - before["nbytes"] >= 1_000_000
+    assert state["load"]["nbytes"] - before["load"]["nbytes"] >= 1_000_000
     worker = next(w for w in state["workers"] if w["name"] == cluster.other["name"])
     assert worker["keys"] == 1 and worker["nbytes"] >= 1_000_000
     assert held.status == "finished"
@@ -130,8 +135,8 @@ def test_the_state_answers_at_all_times_under_load(cluster, client):
     poller.join()
     assert len(answers) > 20
     assert {status for status, _ in answers} == {200}
-    assert any(state["processing"] for _, state in answers)
-    assert any(state["idle_since"] is None for _, state in answers)
+    assert any(state["load"]["processing"] for _, state in answers)
+    assert any(state["load"]["idle_since"] is None for _, state in answers)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +154,9 @@ def test_the_state_answers_at_all_times_under_load(cluster, client):
         (TO_CLOSE, {"count": "1"}),
         (TO_CLOSE, {"count": -1}),
         (TO_CLOSE, {"count": True}),
+        (TO_CLOSE, []),
+        (TO_CLOSE, {"count": 1, "first": "worker"}),
+        (TO_CLOSE, {"count": 1, "first": [1]}),
     ],
 )
 def test_a_malformed_body_is_answered_400(cluster, path, body):
@@ -165,6 +173,7 @@ def test_unknown_names_are_told(cluster):
 
 def test_the_heads_own_worker_is_never_let_go(cluster):
     assert cluster.to_close(9) == [cluster.other["name"]]
+    assert cluster.to_close(9, first=["head", "worker"]) == [cluster.other["name"]]
     status, answer = cluster.retire(cluster.own["name"])
     assert status == 200
     assert (answer["retired"], answer["refused"]) == ([], [cluster.own["name"]])

@@ -623,10 +623,10 @@ fn sight(drawn: &Dask) -> SchedulerSight {
     });
     SchedulerSight {
         target: Some(Target {
-            watches_load: false,
             head_run: job_id(head),
             dashboard: DASHBOARD.into(),
             token: token("a1"),
+            watches_load: false,
         }),
         state,
         silence: drawn.is_silent.then(|| Silence {

@@ -273,14 +273,20 @@ impl Transaction<'_> {
             .clone()
             .find_map(|found| own(&found).then(|| found.0.clone()));
         let key = key.ok_or(NotTold::NotRunning)?;
-        let of_head = [told.clients, told.queued, told.adaptive_target];
-        if of_head.iter().any(Option::is_some) {
+        let of_head = [
+            told.clients,
+            told.queued,
+            told.unrunnable,
+            told.adaptive_target,
+        ];
+        if of_head.iter().any(Option::is_some) || told.work_seconds.is_some() {
             let scheduler = self.state.pretend.schedulers.get_mut(&key);
             let scheduler = scheduler.filter(|scheduler| scheduler.ready);
             let scheduler = scheduler.ok_or(NotTold::NoHead)?;
             scheduler.clients = told.clients.unwrap_or(scheduler.clients);
             scheduler.queued = told.queued.unwrap_or(scheduler.queued);
-            scheduler.work_seconds = told.work_seconds.unwrap_or(scheduler.work_seconds);
+            scheduler.unrunnable = told.unrunnable.unwrap_or(scheduler.unrunnable);
+            scheduler.work_seconds = told.work_seconds.or(scheduler.work_seconds);
             scheduler.adaptive_target = told.adaptive_target.or(scheduler.adaptive_target);
             scheduler.note_idleness(self.now.timestamp);
         }

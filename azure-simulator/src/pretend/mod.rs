@@ -50,9 +50,11 @@ pub(crate) struct Told {
     pub(crate) status: Option<scheduler::Status>,
     /// Clients of the head's scheduler.
     pub(crate) clients: Option<u64>,
-    /// Tasks that wait at the head's scheduler.
+    /// Tasks that wait at the head's scheduler for any worker.
     pub(crate) queued: Option<u64>,
-    /// What all tasks of the head's scheduler still take, in seconds of one thread.
+    /// Tasks that wait there for a worker that nobody is.
+    pub(crate) unrunnable: Option<u64>,
+    /// What the tasks that wait for any worker, and those that are worked on, still take of one thread.
     pub(crate) work_seconds: Option<f64>,
     /// How many workers the head's scheduler would like.
     pub(crate) adaptive_target: Option<u64>,

@@ -87,16 +87,15 @@ async fn to_close(State(head): State<Head>, body: Bytes) -> Response {
         Ok(count) => usize::try_from(count).unwrap_or(usize::MAX),
         Err(problem) => return malformed(problem),
     };
-    let first = match field(&body, "first", list_of_names) {
-        Ok(first) => first,
-        Err(_) if !has(&body, "first") => Vec::new(),
+    let first = match optional_field(&body, "first", strings) {
+        Ok(first) => first.unwrap_or_default(),
         Err(problem) => return malformed(problem),
     };
-    let names = head.azure.transact(|transaction| {
+    let answer = head.azure.transact(|transaction| {
         let scheduler = transaction.state.pretend.schedulers.get(&*head.run)?;
         Some(scheduler.to_close(count, &first))
     });
-    names.map_or_else(gone, |names| Json(json!({"names": names})).into_response())
+    answer.map_or_else(gone, |answer| Json(answer).into_response())
 }
 
 async fn retire(State(head): State<Head>, body: Bytes) -> Response {
@@ -115,29 +114,32 @@ async fn retire(State(head): State<Head>, body: Bytes) -> Response {
 }
 
 fn names_of(value: &Value) -> Option<Vec<String>> {
-    list_of_names(value).filter(|names| !names.is_empty())
+    strings(value).filter(|names| !names.is_empty())
 }
 
-fn list_of_names(value: &Value) -> Option<Vec<String>> {
-    let names = value.as_array()?;
+fn strings(value: &Value) -> Option<Vec<String>> {
     let name = |name: &Value| match name.as_str() {
         Some("") | None => None,
         Some(name) => Some(name.to_owned()),
     };
-    names.iter().map(name).collect()
+    value.as_array()?.iter().map(name).collect()
 }
 
-fn has(body: &Bytes, name: &str) -> bool {
-    serde_json::from_slice::<Value>(body).is_ok_and(|body| body.get(name).is_some())
-}
-
-/// The value of a field of the body, or what is wrong with it.
+/// The value of a field of the body, or what is wrong with the body.
 fn field<T>(body: &Bytes, name: &str, read: fn(&Value) -> Option<T>) -> Result<T, String> {
+    optional_field(body, name, read)?
+        .ok_or_else(|| format!("the body is not a JSON object with '{name}'"))
+}
+
+fn optional_field<T>(
+    body: &Bytes,
+    name: &str,
+    read: fn(&Value) -> Option<T>,
+) -> Result<Option<T>, String> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let value = body
-        .get(name)
-        .ok_or_else(|| format!("the body is not a JSON object with '{name}'"))?;
-    read(value).ok_or_else(|| format!("'{name}' has a value that it cannot have"))
+    let read =
+        |value| read(value).ok_or_else(|| format!("'{name}' has a value that it cannot have"));
+    body.get(name).map(read).transpose()
 }
 
 fn malformed(problem: String) -> Response {

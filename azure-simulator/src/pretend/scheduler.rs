@@ -14,6 +14,9 @@ const REFUSED: Duration = Duration::from_secs(10);
 /// What a worker process takes without any data.
 const PROCESS_BYTES: u64 = 120 << 20;
 
+/// What Dask takes a task for that it knows nothing of.
+const UNKNOWN_TASK_SECONDS: f64 = 0.5;
+
 /// Dask's word for what a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,8 +56,9 @@ pub(crate) struct Scheduler {
     pub(crate) idle_since: Option<Timestamp>,
     pub(crate) clients: u64,
     pub(crate) queued: u64,
-    /// What all tasks still take, of one thread.
-    pub(crate) work_seconds: f64,
+    pub(crate) unrunnable: u64,
+    /// As told; otherwise each task takes as long as one that Dask knows nothing of.
+    pub(crate) work_seconds: Option<f64>,
     pub(crate) adaptive_target: Option<u64>,
     /// Workers by their names.
     pub(crate) workers: BTreeMap<String, Worker>,
@@ -65,6 +69,17 @@ pub(crate) struct Scheduler {
 /// An answer other than 200.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Conflict(pub(crate) Value);
+
+impl Status {
+    /// As Dask spells it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::ClosingGracefully => "closing_gracefully",
+        }
+    }
+}
 
 impl Worker {
     pub(crate) fn new(run: &str, address: String, threads: u64, memory_limit: u64) -> Self {
@@ -118,7 +133,8 @@ impl Scheduler {
             idle_since: Some(now),
             clients: 0,
             queued: 0,
-            work_seconds: 0.0,
+            unrunnable: 0,
+            work_seconds: None,
             adaptive_target: None,
             workers: BTreeMap::new(),
             ready: false,
@@ -133,9 +149,22 @@ impl Scheduler {
         self.workers.values().map(|worker| worker.processing).sum()
     }
 
+    /// Tasks that have not ended.
+    fn tasks_to_do(&self) -> u64 {
+        self.processing() + self.queued + self.unrunnable
+    }
+
+    fn work_seconds(&self) -> f64 {
+        let tasks = self.processing() + self.queued;
+        match self.work_seconds {
+            Some(told) if tasks > 0 => told,
+            _ => tasks as f64 * UNKNOWN_TASK_SECONDS,
+        }
+    }
+
     /// Whether it is idle may have changed.
     pub(crate) fn note_idleness(&mut self, now: Timestamp) {
-        let busy = self.processing() > 0 || self.queued > 0;
+        let busy = self.tasks_to_do() > 0;
         self.idle_since = match self.idle_since {
             _ if busy => None,
             None => Some(now),
@@ -146,8 +175,6 @@ impl Scheduler {
     /// `GET /dask-azureml/v1/state`.
     pub(crate) fn state(&self, now: Timestamp) -> Value {
         let sum = |of: fn(&Worker) -> u64| self.workers.values().map(of).sum::<u64>();
-        let processing = self.processing();
-        let busy = processing + self.queued;
         let workers: Vec<Value> = self
             .workers
             .iter()
@@ -169,7 +196,7 @@ impl Scheduler {
             .collect();
         let target = match self.adaptive_target {
             Some(told) => told,
-            None if busy > 0 => (self.workers.len() as u64).max(1),
+            None if self.tasks_to_do() > 0 => (self.workers.len() as u64).max(1),
             None => 0,
         };
         json!({
@@ -177,54 +204,67 @@ impl Scheduler {
             "address": self.address,
             "started": unix(self.started),
             "now": unix(now),
-            "idle_since": self.idle_since.map(unix),
-            "clients": self.clients,
-            "tasks": sum(|worker| worker.keys) + busy,
-            "processing": processing,
-            "queued": self.queued,
-            "unrunnable": 0,
-            "work_seconds": self.work_seconds,
-            "nbytes": sum(|worker| worker.nbytes),
+            "tasks": sum(|worker| worker.keys) + self.tasks_to_do(),
             "total_threads": sum(|worker| worker.threads),
             "total_memory": sum(|worker| worker.memory_limit),
             "adaptive_target": target,
+            "load": {
+                "idle_since": self.idle_since.map(unix),
+                "clients": self.clients,
+                "processing": self.processing(),
+                "queued": self.queued,
+                "unrunnable": self.unrunnable,
+                "work_seconds": self.work_seconds(),
+                "nbytes": sum(|worker| worker.nbytes),
+            },
             "workers": workers,
         })
     }
 
-    /// Names of at most `count` workers in the order they should go, those of the jobs `first` before all others; the
-    /// rest can hold the data twice over.
-    pub(crate) fn to_close(&self, count: usize, first: &[String]) -> Vec<String> {
-        let running = |worker: &&Worker| worker.status == Status::Running;
-        let mut candidates: Vec<(&String, &Worker)> = self
+    /// `POST /dask-azureml/v1/to-close`: names of at most `count` workers in the order they should go, and why others
+    /// stay. Those of the jobs `first` go before others, and nobody in their place; the rest can hold the data twice
+    /// over.
+    pub(crate) fn to_close(&self, count: usize, first: &[String]) -> Value {
+        let is_first = |name: &str| {
+            let job = name.split('.').next().unwrap_or_default();
+            first.iter().any(|named| named == job)
+        };
+        let mut theirs: Vec<(&String, &Worker)> = self
             .workers
             .iter()
-            .filter(|(_, worker)| running(worker) && !self.is_own(worker))
+            .filter(|(_, worker)| !self.is_own(worker))
             .collect();
-        let comes_later = |name: &str| {
-            let job = name.split_once('.').map_or(name, |(job, _)| job);
-            !first.iter().any(|first| first == job)
-        };
-        candidates.sort_by_key(|(name, worker)| {
-            (
-                comes_later(name),
-                worker.long_running,
-                worker.processing,
-                worker.nbytes,
-                *name,
-            )
+        theirs.sort_by_key(|(name, worker)| {
+            let work = (worker.long_running, worker.processing);
+            (!is_first(name), work, worker.nbytes, *name)
         });
         let needed = 2 * self.workers.values().map(|w| w.nbytes).sum::<u64>();
-        let mut left = capacity(self.workers.values().filter(running));
-        let mut names = Vec::new();
-        for (name, worker) in candidates.into_iter().take(count) {
-            left = left.saturating_sub(worker.capacity());
-            if left < needed {
+        let mut staying: BTreeMap<&String, &Worker> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.status == Status::Running)
+            .collect();
+        let (mut names, mut places) = (Vec::new(), 0);
+        let mut reasons = Map::new();
+        for (name, worker) in theirs {
+            if places >= count {
                 break;
             }
-            names.push(name.clone());
+            if staying.remove(name).is_none() {
+                let why = format!("it is {}", worker.status.name());
+                reasons.insert(name.clone(), json!(why));
+                places += usize::from(is_first(name));
+                continue;
+            }
+            if capacity(staying.values().copied()) < needed {
+                let why = json!("the other workers cannot hold the data twice over");
+                reasons.insert(name.clone(), why);
+                break;
+            }
+            places += 1;
+            names.push(name);
         }
-        names
+        json!({"names": names, "reasons": reasons})
     }
 
     /// `POST /dask-azureml/v1/retire`: the answer, and the runs whose workers have left.
@@ -370,6 +410,10 @@ mod tests {
         scheduler
     }
 
+    fn who(to_close: Value) -> Vec<String> {
+        serde_json::from_value(to_close["names"].clone()).unwrap()
+    }
+
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
     }
@@ -377,12 +421,47 @@ mod tests {
     #[test]
     fn idle_workers_go_first_and_never_so_many_that_the_data_has_no_room_twice() {
         let mut scheduler = scheduler();
-        assert_eq!(scheduler.to_close(9, &[]), ["a.0", "b.0"]);
-        assert_eq!(scheduler.to_close(1, &names(&["b"])), ["b.0"]);
+        assert_eq!(who(scheduler.to_close(9, &[])), ["a.0", "b.0"]);
         scheduler.workers.get_mut("a.0").unwrap().processing = 1;
-        assert_eq!(scheduler.to_close(9, &[]), ["b.0", "a.0"]);
+        assert_eq!(who(scheduler.to_close(9, &[])), ["b.0", "a.0"]);
         scheduler.workers.get_mut("a.0").unwrap().nbytes = GIB * 3 / 4;
-        assert_eq!(scheduler.to_close(9, &[]), ["b.0"]);
+        assert_eq!(who(scheduler.to_close(9, &[])), ["b.0"]);
+    }
+
+    #[test]
+    fn who_is_named_goes_first_and_nobody_in_its_place() {
+        let mut scheduler = scheduler();
+        let first = names(&["b", "gone", "h"]);
+        assert_eq!(who(scheduler.to_close(9, &first)), ["b.0", "a.0"]);
+        assert_eq!(who(scheduler.to_close(1, &first)), ["b.0"]);
+        scheduler.workers.get_mut("b.0").unwrap().status = Status::Paused;
+        assert_eq!(
+            scheduler.to_close(1, &first),
+            json!({"names": [], "reasons": {"b.0": "it is paused"}})
+        );
+        assert_eq!(who(scheduler.to_close(2, &first)), ["a.0"]);
+        assert_eq!(who(scheduler.to_close(1, &[])), ["a.0"]);
+    }
+
+    #[test]
+    fn a_load_that_is_told_is_told_on_and_ends_with_its_tasks() {
+        let mut scheduler = scheduler();
+        let load = |scheduler: &Scheduler| scheduler.state(Timestamp::UNIX_EPOCH)["load"].clone();
+        scheduler.workers.get_mut("a.0").unwrap().processing = 2;
+        (scheduler.queued, scheduler.unrunnable) = (10, 3);
+        scheduler.note_idleness(Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            load(&scheduler),
+            json!({"idle_since": null, "clients": 0, "processing": 2, "queued": 10, "unrunnable": 3,
+                   "work_seconds": 6.0, "nbytes": 0})
+        );
+        scheduler.work_seconds = Some(1200.0);
+        assert_eq!(load(&scheduler)["work_seconds"], 1200.0);
+        (scheduler.queued, scheduler.unrunnable) = (0, 0);
+        scheduler.workers.get_mut("a.0").unwrap().processing = 0;
+        scheduler.note_idleness(Timestamp::UNIX_EPOCH);
+        assert_eq!(load(&scheduler)["work_seconds"], 0.0);
+        assert_eq!(load(&scheduler)["idle_since"], 0.0);
     }
 
     #[test]

@@ -161,6 +161,7 @@ async fn who_brings_no_valid_token_is_refused_and_what_is_malformed_too() {
         ("retire", json!({"names": [1]})),
         ("to-close", json!({"count": -1})),
         ("to-close", json!({})),
+        ("to-close", json!({"count": 1, "first": "w1"})),
     ] {
         azure.ask(Method::POST, route, Some(body)).await.expect(400);
     }
@@ -187,12 +188,72 @@ async fn a_retired_workers_job_completes_and_its_data_is_elsewhere() {
     let body = json!({"names": [w1]});
     let answer = azure.ask(Method::POST, "retire", Some(body)).await.body;
     assert_eq!(answer["retired"], json!([w1]));
-    assert_eq!(azure.state().await["nbytes"], 1000);
+    assert_eq!(azure.state().await["load"]["nbytes"], 1000);
     assert_eq!(azure.workers().await.len(), 2);
     azure.advance(2).await;
     assert_eq!(azure.status_of("w1").await, "Running");
     azure.advance(1).await;
     assert_eq!(azure.status_of("w1").await, "Completed");
+}
+
+#[tokio::test]
+async fn a_load_that_a_head_is_told_is_what_its_scheduler_tells() {
+    let azure = start(Timings::none()).await;
+    azure.head(true).await;
+    azure.worker("w1").await;
+    azure.advance(0).await;
+    let told = json!({"clients": 2, "queued": 50, "unrunnable": 3, "work_seconds": 1500.5});
+    azure.tell("/pretend/head", told).await.expect(204);
+    let busy = json!({"processing": 4, "nbytes": 1000});
+    azure.tell("/pretend/w1", busy).await.expect(204);
+    assert_eq!(
+        azure.state().await["load"],
+        json!({"idle_since": null, "clients": 2, "processing": 4, "queued": 50, "unrunnable": 3,
+               "work_seconds": 1500.5, "nbytes": 1000})
+    );
+    // A worker has no load of its own to tell, and nothing that is misspelled is told.
+    for (job, told) in [
+        ("w1", json!({"work_seconds": 1.0})),
+        ("head", json!({"workseconds": 1.0})),
+    ] {
+        let reply = azure.tell(&format!("/pretend/{job}"), told).await;
+        assert!(reply.status.is_client_error(), "{job}: {}", reply.status);
+    }
+    let done = json!({"queued": 0, "unrunnable": 0});
+    azure.tell("/pretend/head", done).await.expect(204);
+    azure
+        .tell("/pretend/w1", json!({"processing": 0}))
+        .await
+        .expect(204);
+    let load = azure.state().await["load"].clone();
+    assert!(load["idle_since"].is_number(), "{load}");
+    assert_eq!(load["work_seconds"], 0.0);
+}
+
+#[tokio::test]
+async fn the_workers_of_a_job_that_is_named_go_first() {
+    let azure = start(Timings::none()).await;
+    azure.head(true).await;
+    for worker in ["w1", "w2"] {
+        azure.worker(worker).await;
+    }
+    azure.advance(0).await;
+    for first in ["w1", "w2"] {
+        let body = json!({"count": 1, "first": ["gone", first]});
+        let answer = azure.ask(Method::POST, "to-close", Some(body)).await.body;
+        let name = answer["names"][0].as_str().unwrap();
+        assert!(name.starts_with(&format!("{first}.")), "{name}");
+    }
+    let paused = json!({"status": "paused"});
+    azure.tell("/pretend/w1", paused).await.expect(204);
+    let body = json!({"count": 1, "first": ["w1"]});
+    let answer = azure.ask(Method::POST, "to-close", Some(body)).await.body;
+    assert_eq!(answer["names"], json!([]), "nobody goes in its place");
+    let reasons = answer["reasons"].as_object().unwrap();
+    assert_eq!(
+        reasons.values().collect::<Vec<_>>(),
+        [&json!("it is paused")]
+    );
 }
 
 #[tokio::test]
@@ -203,7 +264,7 @@ async fn a_busy_worker_leaves_when_it_is_told_that_its_tasks_have_ended() {
     azure.advance(0).await;
     let busy = json!({"processing": 2});
     azure.tell("/pretend/w1", busy).await.expect(204);
-    assert_eq!(azure.state().await["idle_since"], Value::Null);
+    assert_eq!(azure.state().await["load"]["idle_since"], Value::Null);
     let w1 = azure.workers().await[0].0.clone();
     let retire = || Some(json!({"names": [w1]}));
     let answer = azure.ask(Method::POST, "retire", retire()).await.body;

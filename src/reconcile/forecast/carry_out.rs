@@ -16,8 +16,12 @@ pub fn carry_out(plan: &Plan, observed: &mut Observed) {
     match &plan.follow {
         Follow::AsBefore => {}
         Follow::Nobody => observed.scheduler = SchedulerSight::default(),
-        Follow::This(target) if observed.scheduler.target.as_ref() == Some(target) => {}
         Follow::This(target) => {
+            let followed = observed.scheduler.target.as_mut();
+            if let Some(followed) = followed.filter(|followed| followed.is_same_scheduler(target)) {
+                followed.watches_load = target.watches_load;
+                return;
+            }
             observed.scheduler = SchedulerSight {
                 target: Some(target.clone()),
                 ..SchedulerSight::default()
@@ -95,5 +99,33 @@ fn merge(held: &mut Value, change: &Value) {
             }
         }
         (held, change) => *held = change.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::fixtures::World;
+
+    #[test]
+    fn what_is_known_of_a_scheduler_stays_known_when_its_load_is_watched_too() {
+        let world = World::answering(1, &["head-1", "w00-1"]);
+        let mut plan = world.plan();
+        let Follow::This(target) = &mut plan.follow else {
+            panic!("{plan}");
+        };
+        target.watches_load = true;
+        let mut observed = world.scene(|scene, _| scene.observed.clone());
+        carry_out(&plan, &mut observed);
+        assert!(observed.scheduler.state.is_some());
+        assert!(observed.scheduler.target.unwrap().watches_load);
+
+        let Follow::This(target) = &mut plan.follow else {
+            panic!("{plan}");
+        };
+        target.head_run = "another".into();
+        let mut observed = world.scene(|scene, _| scene.observed.clone());
+        carry_out(&plan, &mut observed);
+        assert_eq!(observed.scheduler.state, None);
     }
 }

@@ -66,7 +66,7 @@ pub enum Action {
     },
     RetireWorkers {
         count: u32,
-        /// Jobs whose workers go before all others.
+        /// Ids of the jobs whose workers go before others; empty is the scheduler's own order.
         first: Vec<String>,
     },
 }

@@ -43,7 +43,6 @@ fn answered(world: World, at: i64, retired: &[&str], refused: &[&str]) -> World 
         retired: Retired {
             retired: workers(retired),
             refused: workers(refused),
-            unknown: Vec::new(),
             ..Retired::default()
         },
     };

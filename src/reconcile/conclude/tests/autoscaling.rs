@@ -264,13 +264,14 @@ fn an_autoscaled_cluster_is_at_rest_unless_time_alone_may_change_its_number() {
     };
     let next = |world: World| {
         let before = Round::of(world.clone()).status();
-        Round::of(world).after(before).conclude().next
+        let conclusion = Round::of(world).after(before).conclude();
+        (conclusion.next, conclusion.look_again)
     };
-    assert_eq!(next(world(0, &[]).with(told(0))), Next::AtRest);
+    assert_eq!(next(world(0, &[]).with(told(0))), (Next::AtRest, None));
     assert_eq!(
         next(at_work(world(0, &["w00-1"]), 1).with(told(1))),
-        Next::AtRest
+        (Next::AtRest, None)
     );
     let too_many = world(0, &["w00-1"]).with(told(1));
-    assert_eq!(next(too_many), Next::AtRestFor(Duration::from_secs(30)));
+    assert_eq!(next(too_many), (Next::AtRest, Some(seconds_after_noon(30))));
 }

@@ -143,6 +143,22 @@ fn a_head_that_was_looked_for_is_told_once_it_answers_to_the_token() {
 }
 
 #[test]
+fn only_an_autoscaled_cluster_watches_the_load_of_its_scheduler() {
+    for autoscales in [false, true] {
+        let world = World::provisioned(|spec| {
+            if autoscales {
+                spec["autoscaling"] = json!({"maxReplicas": 4});
+            }
+        });
+        let world = world.head("head-1").published().registered(&["head-1"]);
+        let Follow::This(target) = world.plan().follow else {
+            panic!("{}", world.plan());
+        };
+        assert_eq!(target.watches_load, autoscales);
+    }
+}
+
+#[test]
 fn a_head_that_has_published_nothing_is_waited_for_until_its_deadline() {
     let world = World::provisioned(|spec| spec["worker"]["replicas"] = json!(0)).head("head-1");
     assert_plan("head_unpublished", &world);
