@@ -889,8 +889,8 @@ class Retirements:
         """Whether `ws` is the head's own worker. It stays: the head would start it again."""
         return str(ws.name).startswith(self._own_prefix)
 
-    def to_close(self, scheduler, count: int) -> list:
-        """Names of at most `count` workers in the order they should go.
+    def to_close(self, scheduler, count: int, first=()) -> list:
+        """Names of at most `count` workers in the order they should go, those of the jobs `first` before others.
 
         Never so many that the rest cannot hold the data twice over, which is also Dask's measure.
         """
@@ -899,7 +899,13 @@ class Retirements:
             ws for ws in staying if not self._is_own(ws) and not ws.actors and ws.name is not None
         ]
         candidates.sort(
-            key=lambda ws: (len(ws.long_running), len(ws.processing), ws.nbytes, str(ws.name))
+            key=lambda ws: (
+                str(ws.name).partition(".")[0] not in first,
+                len(ws.long_running),
+                len(ws.processing),
+                ws.nbytes,
+                str(ws.name),
+            )
         )
         needed = 2 * sum(ws.nbytes for ws in scheduler.workers.values())
         names = []
@@ -1148,7 +1154,10 @@ class StateRoute(OwnRoute):
 class ToCloseRoute(OwnRoute):
     def post(self):
         count = self.body_with("count", lambda value: type(value) is int and value >= 0)
-        self.answer(200, {"names": self.retirements.to_close(self.server, count)})
+        first = json.loads(self.request.body).get("first", [])
+        if not isinstance(first, list) or not all(isinstance(job, str) for job in first):
+            raise Refused(400, error="'first' has a value that it cannot have")
+        self.answer(200, {"names": self.retirements.to_close(self.server, count, first)})
 
 
 class RetireRoute(OwnRoute):

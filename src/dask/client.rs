@@ -47,13 +47,22 @@ impl DaskClient {
         send(target, "state", request).await
     }
 
-    /// Lets up to `count` workers go, in the scheduler's own order, and waits until their data is elsewhere.
+    /// Lets up to `count` workers go, those of the jobs `first` before others and otherwise in the scheduler's own order, and waits until their data is elsewhere.
     ///
     /// # Errors
     /// As [`Self::state`]; [`Error::Busy`] when another retirement is under way.
-    pub async fn retire(&self, target: &Target, count: u32) -> Result<Retired, Error> {
+    pub async fn retire(
+        &self,
+        target: &Target,
+        count: u32,
+        first: &[String],
+    ) -> Result<Retired, Error> {
         let request = self
-            .post(target, "to-close", &json!({ "count": count }))
+            .post(
+                target,
+                "to-close",
+                &json!({ "count": count, "first": first }),
+            )
             .timeout(STATE_DEADLINE);
         let to_close: ToClose = send(target, "to-close", request).await?;
         if to_close.names.is_empty() {

@@ -1,6 +1,6 @@
 //! Asks every scheduler for its state, off the reconcile path: one that hangs delays no other cluster.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,20 @@ pub struct SchedulerSight {
     /// Why it does not answer now.
     pub silence: Option<Silence>,
     pub retirement: Option<Retirement>,
+    /// When it was first heard that this scheduler answers.
+    pub answers_since: Option<Timestamp>,
+    /// What was seen of its workers, by the id of their job.
+    pub seen: BTreeMap<String, WorkerSeen>,
+}
+
+/// What was seen of the worker of a job. May be lost with the process that saw it: what follows from it only waits
+/// longer then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerSeen {
+    /// When the scheduler held it last.
+    pub last: Timestamp,
+    /// Since when it is `closing_gracefully`, if it is.
+    pub leaving_since: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,9 +181,9 @@ impl Poller {
         self.with_entries(|entries| entries.retain(|cluster, _| !of(cluster)));
     }
 
-    /// Lets up to `count` workers go; the outcome stands in the sight. One at a time: while one is under way a
+    /// Lets up to `count` workers go, those of the jobs `first` before others; the outcome stands in the sight. One at a time: while one is under way a
     /// further one is not begun.
-    pub fn retire(&self, cluster: &ClusterIdentity, count: u32) {
+    pub fn retire(&self, cluster: &ClusterIdentity, count: u32, first: Vec<String>) {
         let shared = self
             .with_entries(|entries| entries.get(cluster).map(|entry| Arc::clone(&entry.shared)));
         let Some(shared) = shared else { return };
@@ -198,7 +212,7 @@ impl Poller {
             cluster.clone(),
         );
         tokio::spawn(async move {
-            let answer = client.retire(&shared.target, count).await;
+            let answer = client.retire(&shared.target, count, &first).await;
             let at = clock.now();
             let outcome = match answer {
                 Ok(retired) => RetirementOutcome::Answered { at, retired },
@@ -258,6 +272,18 @@ fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestam
         Ok(state) => {
             let news = sight.silence.is_some() || sight.state.as_ref() != Some(&state);
             sight.silence = None;
+            sight.answers_since.get_or_insert(now);
+            for worker in &state.workers {
+                let before = sight.seen.get(worker.job_id());
+                let leaving_since = worker
+                    .is_leaving()
+                    .then(|| before.and_then(|seen| seen.leaving_since).unwrap_or(now));
+                let seen = WorkerSeen {
+                    last: now,
+                    leaving_since,
+                };
+                sight.seen.insert(worker.job_id().to_owned(), seen);
+            }
             sight.state = Some(state);
             news
         }

@@ -66,6 +66,11 @@ impl Worker {
     pub fn is_running(&self) -> bool {
         self.status == "running"
     }
+
+    /// It has been told to go and takes no new task.
+    pub fn is_leaving(&self) -> bool {
+        self.status.starts_with("clos")
+    }
 }
 
 /// `POST /dask-azureml/v1/to-close`.
@@ -83,4 +88,7 @@ pub struct Retired {
     pub refused: Vec<String>,
     #[serde(default)]
     pub unknown: Vec<String>,
+    /// Have tasks that they finish before they go.
+    #[serde(default)]
+    pub leaving: Vec<String>,
 }

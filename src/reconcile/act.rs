@@ -186,8 +186,8 @@ impl Hands<'_> {
             Action::DeleteEndpointSlice { name } => {
                 kubernetes(&doing, self.kubernetes.delete_slice(name).await)
             }
-            Action::RetireWorkers { count } => {
-                self.poller.retire(self.cluster, *count);
+            Action::RetireWorkers { count, first } => {
+                self.poller.retire(self.cluster, *count, first.clone());
                 Ok(None)
             }
             Action::PutAzure { .. }

@@ -183,7 +183,7 @@ impl Forecast {
             Action::PatchAzure { kind, id, .. } => azure(Verb::Change, kind, id),
             Action::DeleteAzure { kind, id, .. } => azure(Verb::Delete, kind, id),
             Action::CancelJob { id, .. } => azure(Verb::Delete, "Job", id),
-            Action::RetireWorkers { count } => Change {
+            Action::RetireWorkers { count, .. } => Change {
                 side: Side::Azure,
                 verb: Verb::Delete,
                 kind: "Job",

@@ -283,7 +283,10 @@ mod tests {
     }
 
     fn step() -> Step {
-        let action = Action::RetireWorkers { count: 1 };
+        let action = Action::RetireWorkers {
+            count: 1,
+            first: Vec::new(),
+        };
         Step::new(action, ConditionType::WorkersReady, "fewer are wanted")
     }
 

@@ -16,7 +16,7 @@ use crate::azure_resources::{ComputeHave, Gone, KINDS, Scene};
 use crate::kubernetes_children::service_name;
 use crate::lookup::Lookup;
 use crate::quantity;
-use crate::scaling::Aim;
+use crate::scaling::{Aim, pending_changes};
 
 /// What the summary needs to know of scheduler and workers.
 pub(super) struct Facts {
@@ -107,6 +107,7 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         status.replicas = u32::try_from(lineup.worker_jobs_that_have_not_ended()).ok();
         status.autoscaling = autoscaling(&lineup.aim, outcome.before);
         status.rest = lineup.aim.rest.clone();
+        status.pending_changes = pending_changes(&scene, lineup, stage.answering(&scene));
         let desired = |status: &DaskClusterStatus| Some(status.workers.as_ref()?.desired);
         if desired(&status) != desired(outcome.before) {
             status.last_scale_time = Some(Time(outcome.now));

@@ -25,6 +25,8 @@ pub struct Told {
     pub idle_since: Option<Timestamp>,
     pub rest: Option<RestStatus>,
     pub cost: Option<CostStatus>,
+    /// `WorkersReady` says that data fits nowhere else.
+    pub data_held: bool,
 }
 
 impl Told {
@@ -59,6 +61,10 @@ impl Told {
         told.idle_since = status.idle_since.as_ref().map(|since| since.0);
         told.rest = status.rest.clone();
         told.cost = status.cost.clone();
+        told.data_held = status.conditions.iter().any(|condition| {
+            condition.type_ == ConditionType::WorkersReady.as_str()
+                && condition.reason == Reason::DataHeld.as_str()
+        });
         told.adopting = ConditionType::ALL
             .into_iter()
             .filter(|stage| {

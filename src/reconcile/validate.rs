@@ -112,6 +112,9 @@ pub struct ValidEnvironment {
     pub id: ResourceId,
     /// What it is made of; `None` for one that is registered already.
     pub definition: Option<EnvironmentDefinition>,
+    /// The manifest says something of it. Otherwise it is the operator's default, and another operator's default is no
+    /// change of the spec.
+    pub given: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -389,6 +392,7 @@ fn environment(
         return Ok(ValidEnvironment {
             id: version_id(name, version)?,
             definition: None,
+            given: true,
         });
     }
     let definition = match spec {
@@ -420,6 +424,7 @@ fn environment(
     Ok(ValidEnvironment {
         id: version_id(ENVIRONMENT_NAME, &version)?,
         definition: Some(definition),
+        given: spec.is_some(),
     })
 }
 

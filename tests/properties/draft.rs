@@ -644,5 +644,6 @@ fn sight(drawn: &Dask) -> SchedulerSight {
                 }
             },
         }),
+        ..SchedulerSight::default()
     }
 }

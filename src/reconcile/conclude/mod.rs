@@ -30,7 +30,9 @@ use super::observed::Observed;
 use super::plan::{Finding, Plan, is_about_credentials};
 use super::status::{Facts, details};
 use super::validate::Wanted;
-use crate::api::{ConditionStatus, ConditionType, DaskClusterStatus, Phase, Reason};
+use crate::api::{
+    ConditionStatus, ConditionType, DO_NOT_DISRUPT, DaskClusterStatus, PendingChange, Phase, Reason,
+};
 use crate::lookup::Trouble;
 
 /// The outcome of one reconcile.
@@ -121,8 +123,15 @@ pub(super) fn acknowledge(
         );
         (stage, verdict)
     }));
-    let going = ConditionType::CredentialsTrouble;
-    verdicts.extend(held(before, going).map(|held| (going, Verdict::of(held))));
+    let going = [
+        ConditionType::CredentialsTrouble,
+        ConditionType::ChangesPending,
+    ];
+    verdicts.extend(
+        going
+            .into_iter()
+            .filter_map(|going| Some((going, Verdict::of(held(before, going)?)))),
+    );
     Some(DaskClusterStatus {
         observed_generation: Some(generation),
         conditions: conditions(before, verdicts, generation, now),
@@ -149,6 +158,8 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
     verdicts.extend(stages);
     let request = &outcome.observed.annotations.requested_at;
     verdicts.extend(credentials_trouble(outcome, &troubles, is_ready));
+    let details = details(outcome, &facts);
+    verdicts.extend(changes_pending(&details));
     let status = DaskClusterStatus {
         observed_generation: Some(outcome.generation),
         conditions: conditions(outcome.before, verdicts, outcome.generation, outcome.now),
@@ -157,10 +168,10 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         last_handled_reconcile_at: request
             .clone()
             .or_else(|| outcome.before.last_handled_reconcile_at.clone()),
-        ..details(outcome, &facts)
+        ..details
     };
     let events = events(outcome, &status);
-    let occurrences = occurrences(outcome.new_findings);
+    let occurrences = occurrences(outcome);
     let next = next(outcome, &status);
     Conclusion {
         status,
@@ -208,6 +219,32 @@ fn credentials_trouble(
         message,
     };
     Some((ConditionType::CredentialsTrouble, verdict))
+}
+
+/// Says what jobs lack of the spec that run, while they do.
+fn changes_pending(status: &DaskClusterStatus) -> Option<(ConditionType, Verdict)> {
+    let changes = &status.pending_changes;
+    let is_forbidden = |change: &PendingChange| change.waits_for.contains(DO_NOT_DISRUPT);
+    let reason = if changes.is_empty() {
+        return None;
+    } else if changes.iter().any(is_forbidden) {
+        Reason::DisruptionForbidden
+    } else if changes.iter().any(|change| change.component == "head") {
+        Reason::ChangesPending
+    } else {
+        Reason::Updating
+    };
+    let told = changes.iter().map(|change| {
+        let fields = change.fields.join(", ");
+        let (component, waits_for) = (&change.component, &change.waits_for);
+        format!("{component}: the change of {fields} waits for {waits_for}")
+    });
+    let verdict = Verdict {
+        status: ConditionStatus::True,
+        reason,
+        message: told.collect::<Vec<_>>().join("; "),
+    };
+    Some((ConditionType::ChangesPending, verdict))
 }
 
 /// What stands in the way: planned, or found while acting.

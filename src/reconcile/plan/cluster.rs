@@ -7,6 +7,7 @@ use super::{Action, Blocked, Follow, Plan, Step, children};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::{AzureKind as _, Job, KINDS, LeavingRule, Scene};
 use crate::lookup::Trouble;
+use crate::names::Slot;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::preflight::{self, Check, Preflight};
 use crate::reconcile::validate::ValidCluster;
@@ -74,15 +75,27 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         // A pool that is replaced lets all of its jobs go.
         if plan.steps.iter().all(|step| step.action != action) {
             let why = name.why.clone();
-            plan.steps
-                .push(Step::new(action, ConditionType::WorkersReady, why));
+            let stage = match name.job.slot {
+                Slot::Head => ConditionType::SchedulerReady,
+                Slot::Worker(_) => ConditionType::WorkersReady,
+            };
+            plan.steps.push(Step::new(action, stage, why));
         }
     }
     if going.retire > 0 {
-        let why = format!("{} workers are wanted", lineup.aim.workers);
+        let updates = going
+            .waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.reason == Reason::Updating);
+        let why = if updates {
+            "the spec has changed what workers run with".to_owned()
+        } else {
+            format!("{} workers are wanted", lineup.aim.workers)
+        };
         plan.steps.push(Step::new(
             Action::RetireWorkers {
                 count: going.retire,
+                first: going.first.clone(),
             },
             ConditionType::WorkersReady,
             why,

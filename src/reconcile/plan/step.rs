@@ -66,6 +66,8 @@ pub enum Action {
     },
     RetireWorkers {
         count: u32,
+        /// Ids of the jobs whose workers go before others.
+        first: Vec<String>,
     },
 }
 
@@ -219,7 +221,7 @@ impl fmt::Display for Action {
             Self::CreateChild(child) => write!(f, "create {}", child.kind()),
             Self::UpdateChild(child) => write!(f, "update {}", child.kind()),
             Self::DeleteEndpointSlice { .. } => f.write_str("delete EndpointSlice"),
-            Self::RetireWorkers { count } => write!(f, "retire {count} workers"),
+            Self::RetireWorkers { count, .. } => write!(f, "retire {count} workers"),
         }
     }
 }
