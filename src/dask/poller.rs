@@ -362,6 +362,30 @@ mod tests {
     }
 
     #[test]
+    fn when_a_worker_was_seen_last_and_since_when_it_leaves_is_remembered() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut sight = SchedulerSight::default();
+        let mut leaving = state(1);
+        leaving.workers[0].status = "closing_gracefully".into();
+        for (second, answer, last, leaving_since) in [
+            (1, state(1), 1, None),
+            (2, leaving.clone(), 2, Some(2)),
+            (3, leaving.clone(), 3, Some(2)),
+            (4, state(0), 3, Some(2)),
+            (5, state(1), 5, None),
+            (6, leaving, 6, Some(6)),
+        ] {
+            learn(&mut sight, Ok(answer), at(second));
+            let expected = WorkerSeen {
+                last: at(last),
+                leaving_since: leaving_since.map(at),
+            };
+            assert_eq!(sight.seen["j"], expected, "{second}");
+        }
+        assert_eq!(sight.answers_since, Some(at(1)));
+    }
+
+    #[test]
     fn a_quiet_scheduler_is_asked_less_and_less_often() {
         assert_eq!(interval(0), QUICK);
         assert!(interval(4) > QUICK);

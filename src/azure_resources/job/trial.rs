@@ -1,5 +1,8 @@
 //! Workers that fail the same way in many slots are started again as a whole, not each slot for itself.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
@@ -29,8 +32,12 @@ pub(super) fn waits_for(
     if !has_pattern(&occupant) {
         return None;
     }
-    if let Some(on_trial) = on_trial(scene, lineup) {
-        return Some(on_trial);
+    let tried = tried(scene, lineup);
+    if tried.iter().any(|(_, has_stood)| *has_stood) {
+        return None;
+    }
+    if let Some((on_trial, _)) = tried.first() {
+        return Some(*on_trial);
     }
     let failing = lineup.workers.iter().filter(has_pattern);
     let next = failing.min_by_key(|occupant| match occupant {
@@ -41,8 +48,8 @@ pub(super) fn waits_for(
         .filter(|next| *next != occupant.name())
 }
 
-/// A worker whose slot has failed before as often, and that has not run for long.
-fn on_trial(scene: &Scene<'_>, lineup: &Lineup) -> Option<JobName> {
+/// The workers whose slots have failed as often before, and whether they have stood their trial.
+fn tried(scene: &Scene<'_>, lineup: &Lineup) -> Vec<(JobName, bool)> {
     let stage = SchedulerStage::of(scene, lineup);
     let registered: BTreeSet<&str> = stage
         .answering(scene)
@@ -60,6 +67,7 @@ fn on_trial(scene: &Scene<'_>, lineup: &Lineup) -> Option<JobName> {
     lineup
         .alive_workers
         .iter()
-        .copied()
-        .find(|name| lineup.failures_before(*name) >= A_PATTERN && !runs_for_long(name))
+        .filter(|name| lineup.failures_before(**name) >= A_PATTERN)
+        .map(|name| (*name, runs_for_long(name)))
+        .collect()
 }

@@ -11,6 +11,7 @@ mod preflight;
 mod spacing;
 mod stages;
 mod summary;
+mod updates;
 
 use std::time::Duration;
 
