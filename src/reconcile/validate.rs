@@ -112,9 +112,8 @@ pub struct ValidEnvironment {
     pub id: ResourceId,
     /// What it is made of; `None` for one that is registered already.
     pub definition: Option<EnvironmentDefinition>,
-    /// The manifest says something of it. Otherwise it is the operator's default, and another operator's default is no
-    /// change of the spec.
-    pub given: bool,
+    /// What the manifest says of it, as JSON: another default of the operator is no change of the spec.
+    pub written: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -383,6 +382,7 @@ fn environment(
             .child("environments", name)?
             .child("versions", version)
     };
+    let written = spec.map(|spec| serde_json::json!(spec).to_string());
     if let Some(Environment {
         name: Some(name),
         version: Some(version),
@@ -392,7 +392,7 @@ fn environment(
         return Ok(ValidEnvironment {
             id: version_id(name, version)?,
             definition: None,
-            given: true,
+            written,
         });
     }
     let definition = match spec {
@@ -424,7 +424,7 @@ fn environment(
     Ok(ValidEnvironment {
         id: version_id(ENVIRONMENT_NAME, &version)?,
         definition: Some(definition),
-        given: spec.is_some(),
+        written,
     })
 }
 

@@ -151,7 +151,9 @@ pub(super) fn goes(scene: &Scene<'_>, lineup: &Lineup) -> bool {
     let Occupant::Alive(head) = lineup.head else {
         return false;
     };
+    // A cluster that comes to rest lets its workers go in peace, and its head after them.
     scene.cluster.update_policy == UpdatePolicy::Recreate
+        && lineup.aim.rest.is_none()
         && !lineup.is_up_to_date(head)
         && !scene.observed.annotations.do_not_disrupt
 }

@@ -211,13 +211,13 @@ async fn clusters_on_one_pool_count_and_let_go_their_own_jobs_only() {
         );
         manifest
     };
-    line.apply(&guest("one", 2)).await;
+    line.apply(&guest("one", 1)).await;
     line.apply(&guest("two", 1)).await;
     let one = line.wait_until_ready("one").await;
     let two = line.wait_until_ready("two").await;
     let replicas =
         |cluster: &DaskCluster| cluster.status.as_ref().and_then(|status| status.replicas);
-    assert_eq!((replicas(&one), replicas(&two)), (Some(2), Some(1)));
+    assert_eq!((replicas(&one), replicas(&two)), (Some(1), Some(1)));
     line.forget_requests();
 
     line.apply(&guest("one", 0)).await;

@@ -31,13 +31,20 @@ pub(crate) fn outdated(
     cluster: &ValidCluster,
     jobs: &BTreeMap<JobName, JobFacts>,
 ) -> BTreeMap<JobName, Vec<&'static str>> {
+    // All workers have the same.
+    let of_head: Vec<_> = fields(cluster, Slot::Head).collect();
+    let of_worker: Vec<_> = fields(cluster, Slot::Worker(0)).collect();
+    let fields = |slot| match slot {
+        Slot::Head => &of_head,
+        Slot::Worker(_) => &of_worker,
+    };
     jobs.iter()
-        .map(|(name, facts)| (*name, changed(cluster, name.slot, facts)))
+        .map(|(name, facts)| (*name, changed(fields(name.slot), facts)))
         .filter(|(_, fields)| !fields.is_empty())
         .collect()
 }
 
-fn changed(cluster: &ValidCluster, slot: Slot, facts: &JobFacts) -> Vec<&'static str> {
+fn changed(wanted: &[(&'static str, String)], facts: &JobFacts) -> Vec<&'static str> {
     let Some(told) = facts.tags.get(SPEC_TAG) else {
         return Vec::new();
     };
@@ -45,9 +52,12 @@ fn changed(cluster: &ValidCluster, slot: Slot, facts: &JobFacts) -> Vec<&'static
         .split(',')
         .filter_map(|pair| pair.split_once('='))
         .collect();
-    fields(cluster, slot)
-        .filter(|(field, hash)| told.get(field).is_some_and(|told| told != hash))
-        .map(|(field, _)| field)
+    let differs =
+        |(field, hash): &&(&'static str, String)| told.get(field).is_some_and(|told| told != hash);
+    wanted
+        .iter()
+        .filter(differs)
+        .map(|(field, _)| *field)
         .collect()
 }
 
@@ -56,8 +66,7 @@ fn fields(cluster: &ValidCluster, slot: Slot) -> impl Iterator<Item = (&'static 
     let is_head = slot == Slot::Head;
     // The head's own worker has the settings of the others.
     let has_worker = !is_head || cluster.scheduler.run_worker;
-    let environment = cluster.environment.given.then_some(&cluster.environment.id);
-    let datasets: Vec<_> = cluster
+    let mut datasets: Vec<_> = cluster
         .datasets
         .iter()
         .map(|dataset| {
@@ -74,13 +83,11 @@ fn fields(cluster: &ValidCluster, slot: Slot) -> impl Iterator<Item = (&'static 
             ])
         })
         .collect();
+    // Their order in the manifest means nothing.
+    datasets.sort_by_key(ToString::to_string);
     let (scheduler, worker) = (&cluster.scheduler, &cluster.worker);
     let all = [
-        (
-            true,
-            "environment",
-            json!(environment.map(ToString::to_string)),
-        ),
+        (true, "environment", json!(cluster.environment.written)),
         (true, "datasets", json!(datasets)),
         (true, "tags", json!(cluster.user_tags)),
         (true, "experimentName", json!(cluster.experiment_name)),

@@ -8,6 +8,7 @@ mod owning;
 mod peerings;
 mod policy;
 mod trouble;
+mod updates;
 
 use std::path::Path;
 

@@ -57,7 +57,7 @@ fn what_neither_schema_nor_cel_can_say_is_refused_by_its_field() {
         ),
         (
             Box::new(|spec| spec["worker"]["memoryLimit"] = json!("much")),
-            "spec.worker.memoryLimit: 'much' is no quantity of bytes, as '8Gi' is one",
+            "spec.worker.memoryLimit: 'much' is no quantity, as '8Gi' and '12.5' are",
         ),
         (
             Box::new(conda("a: [")),
