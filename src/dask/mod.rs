@@ -8,5 +8,7 @@ mod wire;
 
 pub use client::DaskClient;
 pub use error::Error;
-pub use poller::{Poller, Retirement, RetirementOutcome, SchedulerSight, Silence, Target};
+pub use poller::{
+    Poller, Retirement, RetirementOutcome, SchedulerSight, Silence, Target, WorkerSeen,
+};
 pub use wire::{Load, Retired, State, Worker};

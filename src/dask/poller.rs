@@ -1,6 +1,6 @@
 //! Asks every scheduler for its state, off the reconcile path: one that hangs delays no other cluster.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +59,20 @@ pub struct SchedulerSight {
     /// Why it does not answer now.
     pub silence: Option<Silence>,
     pub retirement: Option<Retirement>,
+    /// When it was first heard that this scheduler answers.
+    pub answers_since: Option<Timestamp>,
+    /// What was seen of its workers, by the id of their job.
+    pub seen: BTreeMap<String, WorkerSeen>,
+}
+
+/// What was seen of the worker of a job. May be lost with the process that saw it: what follows from it only waits
+/// longer then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerSeen {
+    /// When the scheduler held it last.
+    pub last: Timestamp,
+    /// Since when it is `closing_gracefully`, if it is.
+    pub leaving_since: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,6 +287,18 @@ fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestam
     match answer {
         Ok(state) => {
             sight.silence = None;
+            sight.answers_since.get_or_insert(now);
+            for worker in &state.workers {
+                let before = sight.seen.get(worker.job_id());
+                let leaving_since = worker
+                    .is_leaving()
+                    .then(|| before.and_then(|seen| seen.leaving_since).unwrap_or(now));
+                let seen = WorkerSeen {
+                    last: now,
+                    leaving_since,
+                };
+                sight.seen.insert(worker.job_id().to_owned(), seen);
+            }
             sight.state = Some(state);
         }
         Err(error) => {
@@ -414,6 +440,29 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn when_a_worker_was_seen_last_and_since_when_it_leaves_is_remembered() {
+        let mut sight = SchedulerSight::default();
+        let mut leaving = state(1);
+        leaving.workers[0].status = "closing_gracefully".into();
+        for (second, answer, last, leaving_since) in [
+            (1, state(1), 1, None),
+            (2, leaving.clone(), 2, Some(2)),
+            (3, leaving.clone(), 3, Some(2)),
+            (4, state(0), 3, Some(2)),
+            (5, state(1), 5, None),
+            (6, leaving, 6, Some(6)),
+        ] {
+            learn(&mut sight, Ok(answer), at(second));
+            let expected = WorkerSeen {
+                last: at(last),
+                leaving_since: leaving_since.map(at),
+            };
+            assert_eq!(sight.seen["j"], expected, "{second}");
+        }
+        assert_eq!(sight.answers_since, Some(at(1)));
     }
 
     fn target() -> Target {

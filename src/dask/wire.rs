@@ -68,6 +68,11 @@ impl Worker {
     pub fn is_running(&self) -> bool {
         self.status == "running"
     }
+
+    /// It has been told to go and takes no new task.
+    pub fn is_leaving(&self) -> bool {
+        self.status.starts_with("clos")
+    }
 }
 
 /// `POST /dask-azureml/v1/to-close`.

@@ -19,7 +19,7 @@ use super::validate::ValidCluster;
 use crate::api::{Annotations, Reason};
 use crate::azure::{ErrorBody, ResourceId};
 use crate::azure_resources::PoolNode;
-use crate::azure_resources::job::{JobFacts, Lineup};
+use crate::azure_resources::job::{JobFacts, Lineup, Updates};
 use crate::cluster::Place;
 use crate::dask::SchedulerSight;
 use crate::kubernetes_children::HeldConnection;
@@ -239,7 +239,8 @@ impl Observed {
     pub fn lineup_of(&self, cluster: &ValidCluster) -> Result<Lineup, Trouble> {
         let jobs = self.jobs(&cluster.place)?;
         let aim = scaling::aim(cluster, self, &jobs);
-        Ok(in_order(jobs, aim, &cluster.place))
+        let updates = scaling::updates(cluster, self, &aim, &jobs);
+        Ok(in_order(jobs, aim, updates, &cluster.place))
     }
 
     /// The jobs of this cluster, put in order for a head and `workers`.
@@ -247,7 +248,12 @@ impl Observed {
     /// # Errors
     /// The LIST's own trouble, that it has not been made, or that a job in it cannot be read.
     pub fn lineup(&self, place: &Place, workers: u32) -> Result<Lineup, Trouble> {
-        Ok(in_order(self.jobs(place)?, Aim::of(workers), place))
+        Ok(in_order(
+            self.jobs(place)?,
+            Aim::of(workers),
+            Updates::default(),
+            place,
+        ))
     }
 
     fn jobs(&self, place: &Place) -> Result<BTreeMap<JobName, JobFacts>, Trouble> {
@@ -279,8 +285,13 @@ impl Observed {
     }
 }
 
-fn in_order(jobs: BTreeMap<JobName, JobFacts>, aim: Aim, place: &Place) -> Lineup {
-    Lineup::of(jobs, aim, |name| place.identity.job_id(name))
+fn in_order(
+    jobs: BTreeMap<JobName, JobFacts>,
+    aim: Aim,
+    updates: Updates,
+    place: &Place,
+) -> Lineup {
+    Lineup::of(jobs, aim, updates, |name| place.identity.job_id(name))
 }
 
 const JOB_TYPE: &str = "Microsoft.MachineLearningServices/workspaces/jobs";

@@ -19,7 +19,7 @@ use crate::lookup::Lookup;
 use crate::names::Slot;
 use crate::quantity;
 use crate::scaling::rest::idle_since;
-use crate::scaling::{Aim, cost};
+use crate::scaling::{Aim, cost, pending_changes};
 
 /// What the summary needs to know of scheduler and workers.
 pub(super) struct Facts {
@@ -158,6 +158,7 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
                 status.rested_head = newest.map(|(_, head)| head.id.clone());
             }
         }
+        status.pending_changes = pending_changes(&scene, lineup, stage.answering(&scene));
         status.idle_since = idle_since(cluster, outcome.observed, &lineup.jobs).map(Time);
         if let Some(nodes) = &mut status.nodes {
             nodes.own = cost::own_nodes(&lineup.jobs);

@@ -27,6 +27,8 @@ pub struct Told {
     /// The id of the newest head job that ended with a rest.
     pub rested_head: Option<String>,
     pub cost: Option<CostStatus>,
+    /// `WorkersReady` says that data fits nowhere else.
+    pub data_held: bool,
 }
 
 impl Told {
@@ -62,6 +64,10 @@ impl Told {
         told.rest = status.rest.clone();
         told.rested_head = status.rested_head.clone();
         told.cost = status.cost.clone();
+        told.data_held = status.conditions.iter().any(|condition| {
+            condition.type_ == ConditionType::WorkersReady.as_str()
+                && condition.reason == Reason::DataHeld.as_str()
+        });
         told.adopting = ConditionType::ALL
             .into_iter()
             .filter(|stage| {

@@ -112,6 +112,8 @@ pub struct ValidEnvironment {
     pub id: ResourceId,
     /// What it is made of; `None` for one that is registered already.
     pub definition: Option<EnvironmentDefinition>,
+    /// What the manifest says of it, as JSON: another default of the operator is no change of the spec.
+    pub written: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -380,6 +382,7 @@ fn environment(
             .child("environments", name)?
             .child("versions", version)
     };
+    let written = spec.map(|spec| serde_json::json!(spec).to_string());
     if let Some(Environment {
         name: Some(name),
         version: Some(version),
@@ -389,6 +392,7 @@ fn environment(
         return Ok(ValidEnvironment {
             id: version_id(name, version)?,
             definition: None,
+            written,
         });
     }
     let definition = match spec {
@@ -420,6 +424,7 @@ fn environment(
     Ok(ValidEnvironment {
         id: version_id(ENVIRONMENT_NAME, &version)?,
         definition: Some(definition),
+        written,
     })
 }
 

@@ -4,16 +4,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::rollout::{self, Rollout, rollout};
+use crate::api::Reason;
 use crate::azure_resources::Scene;
-use crate::azure_resources::job::{JobFacts, Lineup};
+use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
 use crate::azure_resources::ownership::owner_uid;
-use crate::dask::{Retirement, RetirementOutcome};
-use crate::names::JobName;
+use crate::dask::{Retirement, RetirementOutcome, State, Worker};
+use crate::names::{JobName, Slot};
 use crate::reconcile::SchedulerStage;
 
 /// How long a retired worker's job may take to end by itself before it is cancelled: Dask closes within seconds, a
@@ -21,6 +22,8 @@ use crate::reconcile::SchedulerStage;
 const RETIRED_JOB_ENDS_WITHIN: Duration = Duration::from_secs(600);
 /// Two refused attempts in quick succession wedge a worker (dask-protocol section 0, 4).
 const BETWEEN_RETIREMENTS: Duration = Duration::from_secs(10);
+/// A worker that has been told to go, has no task left and is still there after that will not go by itself.
+const LEAVES_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
 /// Who goes now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,10 +31,10 @@ pub struct LettingGo {
     pub cancel: Vec<Cancelled>,
     /// So many are to be retired, chosen by the scheduler.
     pub retire: u32,
-    /// Jobs whose workers go before all others.
+    /// Ids of the jobs whose workers go before others.
     pub first: Vec<String>,
     /// What is waited for, if workers are still to go.
-    pub waiting: Option<String>,
+    pub waiting: Option<Waiting>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,132 +43,396 @@ pub struct Cancelled {
     pub why: String,
 }
 
-/// Who has to go for the cluster to have its wanted number of workers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    pub reason: Reason,
+    pub message: String,
+}
+
+impl LettingGo {
+    fn wait(&mut self, reason: Reason, message: String) {
+        self.waiting = Some(Waiting { reason, message });
+    }
+
+    fn cancels(&mut self, job: JobName, why: impl Into<String>) {
+        let why = why.into();
+        self.cancel.push(Cancelled { job, why });
+    }
+}
+
+/// Who has to go for the cluster to have its wanted number of workers, with what the spec says.
 pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) -> LettingGo {
     let mut going = LettingGo::default();
     let uid = scene.cluster.owner.uid.as_str();
     let is_ours = |name: &&JobName| owner_uid(&lineup.jobs[*name].tags) == Some(uid);
     for name in lineup.stale_workers.iter().filter(is_ours) {
-        going.cancel.push(Cancelled {
-            job: *name,
-            why: "its scheduler is gone".into(),
-        });
+        going.cancels(*name, "its scheduler is gone");
     }
-    let wanted = usize::try_from(lineup.aim.workers).unwrap_or(usize::MAX);
-    let Some(mut surplus) = lineup
-        .alive_workers
-        .len()
-        .checked_sub(wanted)
-        .filter(|surplus| *surplus > 0)
-    else {
+    if rollout::goes(scene, lineup) {
+        if let Occupant::Alive(head) = &lineup.head
+            && is_ours(&head)
+        {
+            let fields = lineup.outdated[head].join(", ");
+            let why = format!("{fields} changed, and updatePolicy is Recreate");
+            going.cancels(*head, why);
+        }
         return going;
-    };
-    let not_started = lineup
+    }
+    let state = stage.answering(scene);
+    if let Some(state) = state {
+        cancel_who_is_late(scene, lineup, state, &mut going);
+    }
+    let is_late = |name: &JobName| going.cancel.iter().any(|cancelled| cancelled.job == *name);
+    let alive: Vec<JobName> = lineup
         .alive_workers
+        .iter()
+        .copied()
+        .filter(|name| !is_late(name))
+        .collect();
+    let wanted = usize::try_from(lineup.aim.workers + lineup.surge).unwrap_or(usize::MAX);
+    let surplus = alive.len().saturating_sub(wanted);
+    if surplus > 0 {
+        let surplus = cancel_not_started(lineup, &alive, surplus, is_ours, &mut going);
+        if surplus > 0 {
+            retire_surplus(scene, lineup, state, (&alive, wanted, surplus), &mut going);
+        }
+        return going;
+    }
+    replace_outdated(scene, lineup, state, &mut going);
+    if let (Some(state), None) = (state, &going.waiting) {
+        tell_wedged(scene, lineup, state, &mut going);
+    }
+    going
+}
+
+/// Those that have not started go first, the outdated before others and the highest slot before the rest. Returns how
+/// many are still to go.
+fn cancel_not_started(
+    lineup: &Lineup,
+    alive: &[JobName],
+    surplus: usize,
+    is_ours: impl Fn(&&JobName) -> bool,
+    going: &mut LettingGo,
+) -> usize {
+    let wanted = lineup.aim.workers;
+    let not_started = |name: &&JobName| lineup.jobs[*name].status.has_not_started();
+    let mut candidates: Vec<&JobName> = alive
         .iter()
         .rev()
-        .filter(|name| lineup.jobs[*name].status.has_not_started())
-        .filter(is_ours);
-    for name in not_started.take(surplus) {
-        surplus -= 1;
-        going.cancel.push(Cancelled {
-            job: *name,
-            why: format!("{wanted} workers are wanted, and it has not started"),
-        });
-    }
-    if surplus == 0 {
-        return going;
-    }
-    let Some(state) = stage.answering(scene) else {
-        going.waiting = Some(format!(
-            "{surplus} workers are to go, and only the scheduler can tell which may"
-        ));
-        return going;
-    };
-    let registered: BTreeSet<&str> = state
-        .workers
-        .iter()
-        .map(crate::dask::Worker::job_id)
+        .filter(not_started)
+        .filter(is_ours)
         .collect();
-    let worker_jobs = |facts: &&JobFacts| registered.contains(facts.id.as_str());
-    let registered_jobs = lineup
-        .alive_workers
-        .iter()
-        .map(|name| &lineup.jobs[name])
-        .filter(worker_jobs)
-        .count();
-    let to_retire = registered_jobs.saturating_sub(wanted).min(surplus);
-    let retirement = scene.observed.scheduler.retirement.as_ref();
-    if to_retire > 0 {
-        return retire(to_retire, retirement, scene.observed.seen_at, going);
+    candidates.sort_by_key(|name| lineup.is_up_to_date(**name));
+    candidates.truncate(surplus);
+    for name in &candidates {
+        let why = format!("{wanted} workers are wanted, and it has not started");
+        going.cancels(**name, why);
     }
-    // All that are to go have left the scheduler, or never came to it.
-    let overdue = lineup
-        .alive_workers
-        .iter()
-        .filter(|name| !registered.contains(lineup.jobs[*name].id.as_str()))
-        .filter(|name| is_overdue(scene, retirement, &lineup.jobs[*name]))
-        .filter(is_ours);
-    going
-        .cancel
-        .extend(overdue.take(surplus).map(|name| Cancelled {
-            job: *name,
-            why: "it holds no data and has not ended by itself".into(),
-        }));
-    going.waiting = Some(format!(
-        "{surplus} workers are to go that the scheduler does not hold: their jobs end by themselves, or are retired once they have registered"
-    ));
-    going
+    surplus - candidates.len()
 }
 
-/// A worker that the scheduler does not hold has had its time to end by itself, or to register.
-fn is_overdue(scene: &Scene<'_>, retirement: Option<&Retirement>, job: &JobFacts) -> bool {
-    let start_timeout = Duration::from_secs(scene.cluster.scheduler.start_timeout_seconds.into());
-    let retired = retired_at(retirement, &job.id).map(|at| (at, RETIRED_JOB_ENDS_WITHIN));
-    let never_registered = job
-        .started_at
-        .map(|at| (at, start_timeout + RETIRED_JOB_ENDS_WITHIN));
-    retired.or(never_registered).is_some_and(|(since, within)| {
-        scene.observed.seen_at.duration_since(since)
-            > jiff::SignedDuration::try_from(within).unwrap_or(jiff::SignedDuration::MAX)
-    })
-}
-
-fn retire(
-    count: usize,
-    retirement: Option<&Retirement>,
-    now: Timestamp,
-    mut going: LettingGo,
-) -> LettingGo {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let waits = match retirement.map(|retirement| &retirement.outcome) {
-        None => None,
-        Some(RetirementOutcome::UnderWay) => Some("they hand over their data".to_owned()),
-        Some(RetirementOutcome::Answered { at, retired }) if too_soon(*at, now) => Some(
-            if retired.refused.is_empty() && !retired.retired.is_empty() {
-                "some have left".to_owned()
-            } else {
-                "the others cannot hold their data now".to_owned()
-            },
-        ),
-        Some(RetirementOutcome::Failed { at, message }) if too_soon(*at, now) => {
-            Some(message.clone())
-        }
-        Some(RetirementOutcome::Answered { .. } | RetirementOutcome::Failed { .. }) => None,
+fn retire_surplus(
+    scene: &Scene<'_>,
+    lineup: &Lineup,
+    state: Option<&State>,
+    (alive, wanted, surplus): (&[JobName], usize, usize),
+    going: &mut LettingGo,
+) {
+    let Some(state) = state else {
+        let message =
+            format!("{surplus} workers are to go, and only the scheduler can tell which may");
+        return going.wait(Reason::Retiring, message);
     };
-    let why = waits
-        .clone()
-        .unwrap_or_else(|| "they are asked to hand over their data".into());
-    going.waiting = Some(format!("{count} workers are to go: {why}"));
-    if waits.is_none() {
-        going.retire = count;
+    let staying = registered(state, lineup, alive, |worker| !worker.is_leaving());
+    let to_retire = staying.len().saturating_sub(wanted).min(surplus);
+    if to_retire > 0 {
+        going.first = ids(lineup, &rollout::outdated_workers(scene, lineup));
+        return Retiring {
+            scene,
+            lineup,
+            candidates: staying,
+            count: to_retire,
+            reason: Reason::Retiring,
+        }
+        .ask(going);
     }
-    going
+    let leaving = registered(state, lineup, alive, Worker::is_leaving).len();
+    let message = if leaving > 0 {
+        format!("{surplus} workers are to go: they hand over their data and finish their tasks")
+    } else {
+        // All that are to go have left the scheduler, or never came to it.
+        format!(
+            "{surplus} workers are to go that the scheduler does not hold: their jobs end by themselves, or are retired once they have registered"
+        )
+    };
+    going.wait(Reason::Retiring, message);
+}
+
+fn replace_outdated(
+    scene: &Scene<'_>,
+    lineup: &Lineup,
+    state: Option<&State>,
+    going: &mut LettingGo,
+) {
+    let outdated = rollout::outdated_workers(scene, lineup);
+    match rollout(scene, lineup, state) {
+        Rollout::Nothing => {}
+        Rollout::Cancel(names) => {
+            for name in names {
+                let fields = lineup.outdated[&name].join(", ");
+                let why = format!("{fields} changed, and it has not started");
+                going.cancels(name, why);
+            }
+        }
+        Rollout::Waits(why) => {
+            let message = format!("workers are replaced one by one: {why}");
+            going.wait(Reason::Updating, message);
+        }
+        Rollout::RetireOneOf(names) => {
+            let Some(state) = state else { return };
+            going.first = ids(lineup, &names);
+            Retiring {
+                scene,
+                lineup,
+                candidates: registered(state, lineup, &outdated, |_| true),
+                count: 1,
+                reason: Reason::Updating,
+            }
+            .ask(going);
+        }
+    }
+}
+
+fn ids(lineup: &Lineup, names: &[JobName]) -> Vec<String> {
+    names
+        .iter()
+        .map(|name| lineup.jobs[name].id.clone())
+        .collect()
+}
+
+/// Those of the jobs whose worker the scheduler holds, and is as asked for.
+fn registered<'a>(
+    state: &'a State,
+    lineup: &Lineup,
+    jobs: &[JobName],
+    is: impl Fn(&Worker) -> bool,
+) -> Vec<(JobName, &'a Worker)> {
+    jobs.iter()
+        .filter_map(|name| {
+            let id = lineup.jobs[name].id.as_str();
+            let worker = state.workers.iter().find(|worker| worker.job_id() == id)?;
+            is(worker).then_some((*name, worker))
+        })
+        .collect()
+}
+
+/// Cancels what will not come about by itself: a job whose worker has left and that does not end, one whose worker does
+/// not register, and one whose worker is wedged on its way out. None of them holds data.
+fn cancel_who_is_late(scene: &Scene<'_>, lineup: &Lineup, state: &State, going: &mut LettingGo) {
+    let uid = scene.cluster.owner.uid.as_str();
+    for name in &lineup.alive_workers {
+        let facts = &lineup.jobs[name];
+        let runs = !facts.status.has_not_started();
+        if !runs || owner_uid(&facts.tags) != Some(uid) {
+            continue;
+        }
+        let worker = state.workers.iter().find(|it| it.job_id() == facts.id);
+        match worker {
+            None => {
+                if let Some(why) = why_overdue(scene, facts) {
+                    going.cancels(*name, why);
+                }
+            }
+            Some(worker) if worker.nbytes == 0 && wedged_since(scene, worker).is_some() => {
+                let why = format!(
+                    "its worker is {}, holds nothing and does not go",
+                    worker.status
+                );
+                going.cancels(*name, why);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Since when a worker has been told to go, if that is long ago and no task keeps it.
+fn wedged_since(scene: &Scene<'_>, worker: &Worker) -> Option<Timestamp> {
+    let seen = scene.observed.scheduler.seen.get(worker.job_id())?;
+    let since = seen.leaving_since.filter(|_| worker.is_leaving())?;
+    let is_wedged = scene.observed.seen_at.duration_since(since) > LEAVES_WITHIN;
+    (is_wedged && worker.processing == 0).then_some(since)
+}
+
+fn tell_wedged(scene: &Scene<'_>, lineup: &Lineup, state: &State, going: &mut LettingGo) {
+    let held = registered(state, lineup, &lineup.alive_workers, Worker::is_leaving);
+    let wedged = held
+        .into_iter()
+        .find_map(|(name, worker)| Some((name, worker, wedged_since(scene, worker)?)))
+        .filter(|(_, worker, _)| worker.nbytes > 0);
+    if let Some((name, worker, since)) = wedged {
+        let message = format!(
+            "the worker of job {} is {} since {}, does not go and takes no task: its job is cancelled once it holds nothing, and it holds {}",
+            lineup.jobs[&name].id,
+            worker.status,
+            since.strftime("%H:%M:%S UTC"),
+            about(worker.nbytes)
+        );
+        going.wait(Reason::Retiring, message);
+    }
+}
+
+/// Why a job goes whose worker the scheduler does not hold: it has had its time to end by itself, or to register.
+fn why_overdue(scene: &Scene<'_>, job: &JobFacts) -> Option<&'static str> {
+    let sight = &scene.observed.scheduler;
+    let is_over = |since: Timestamp, within: SignedDuration| {
+        scene.observed.seen_at.duration_since(since) > within
+    };
+    if let Some(at) = retired_at(sight.retirement.as_ref(), &job.id) {
+        let within = SignedDuration::try_from(RETIRED_JOB_ENDS_WITHIN).ok()?;
+        return is_over(at, within).then_some("it holds no data and has not ended by itself");
+    }
+    let missing_since = match sight.seen.get(&job.id) {
+        Some(seen) => seen.last,
+        // Before this process asked it nobody knows.
+        None => job
+            .started_at?
+            .max(sight.answers_since.unwrap_or(Timestamp::MIN)),
+    };
+    is_over(missing_since, scene.cluster.worker.start_timeout)
+        .then_some("its worker has not registered within worker.startTimeoutSeconds")
+}
+
+/// A retirement that is wanted.
+struct Retiring<'a> {
+    scene: &'a Scene<'a>,
+    lineup: &'a Lineup,
+    /// Who may go.
+    candidates: Vec<(JobName, &'a Worker)>,
+    count: usize,
+    /// What is told while all goes well.
+    reason: Reason,
+}
+
+impl Retiring<'_> {
+    /// Asks for it unless the last one is too fresh, and says what is waited for.
+    fn ask(self, going: &mut LettingGo) {
+        let now = self.scene.observed.seen_at;
+        let retirement = self.scene.observed.scheduler.retirement.as_ref();
+        let count = self.count;
+        let (why, is_held, asks) = match retirement.map(|retirement| &retirement.outcome) {
+            Some(RetirementOutcome::UnderWay) => {
+                ("they hand over their data".to_owned(), false, false)
+            }
+            Some(RetirementOutcome::Answered { at, retired }) if too_soon(*at, now) => {
+                if !retired.leaving.is_empty() {
+                    ("they finish their tasks".to_owned(), false, false)
+                } else if retired.refused.is_empty() && !retired.retired.is_empty() {
+                    ("some have left".to_owned(), false, false)
+                } else {
+                    (String::new(), true, false)
+                }
+            }
+            Some(RetirementOutcome::Failed { at, message }) if too_soon(*at, now) => {
+                (message.clone(), false, false)
+            }
+            _ => (
+                "they are asked to hand over their data".to_owned(),
+                false,
+                true,
+            ),
+        };
+        if asks {
+            going.retire = u32::try_from(count).unwrap_or(u32::MAX);
+        } else {
+            going.first = Vec::new();
+        }
+        // What is tried again in between is no news.
+        let was_held =
+            self.scene.observed.told.data_held && (asks || why == "they hand over their data");
+        if is_held || was_held {
+            return self.hold(is_held, going);
+        }
+        let message = match self.reason {
+            Reason::Updating => format!("workers are replaced one by one: {why}"),
+            _ => format!("{count} workers are to go: {why}"),
+        };
+        going.wait(self.reason, message);
+    }
+
+    /// What they hold fits nowhere else. It is lost only when the user's grace for a lowered number has passed, one
+    /// worker at a time, and only after a refusal that knows of all losses before.
+    fn hold(mut self, is_refused: bool, going: &mut LettingGo) {
+        self.candidates
+            .sort_by_key(|(name, worker)| (worker.nbytes, *name));
+        let count = self.count;
+        let bytes = self
+            .candidates
+            .iter()
+            .take(count)
+            .map(|(_, worker)| worker.nbytes)
+            .sum();
+        let grace = self.scene.cluster.worker.scale_down_grace;
+        let since = self.scene.observed.told.last_scale_time;
+        let ends = grace.and_then(|grace| since?.checked_add(grace).ok());
+        let ends = ends.filter(|_| self.reason == Reason::Retiring);
+        let told = about(bytes);
+        let end = match ends {
+            Some(at) => format!(
+                "until {}, then they go all the same",
+                at.strftime("%Y-%m-%d %H:%M:%S UTC")
+            ),
+            None if self.reason == Reason::Updating => "until it does".to_owned(),
+            None => "until it does, as worker.scaleDownGraceSeconds is not set".to_owned(),
+        };
+        let message = format!(
+            "{count} workers are to go, and {told} that they hold fits nowhere else: free data or add workers; they are kept {end}"
+        );
+        going.wait(Reason::DataHeld, message);
+        let is_over = ends.is_some_and(|at| at <= self.scene.observed.seen_at);
+        if is_refused
+            && is_over
+            && self.nobody_is_going()
+            && let Some((name, worker)) = self.candidates.first()
+        {
+            let why = format!(
+                "it is to go, {} of it fit nowhere else, and worker.scaleDownGraceSeconds has passed",
+                about(worker.nbytes)
+            );
+            going.cancels(*name, why);
+        }
+    }
+
+    /// No worker is on its way out, and none has ended since the refusal: it speaks of those that are there.
+    fn nobody_is_going(&self) -> bool {
+        let retirement = self.scene.observed.scheduler.retirement.as_ref();
+        let Some(RetirementOutcome::Answered { at, .. }) =
+            retirement.map(|retirement| &retirement.outcome)
+        else {
+            return false;
+        };
+        let is_going = |(name, facts): (&JobName, &JobFacts)| {
+            name.slot != Slot::Head
+                && (facts.status.is_leaving() || facts.ended_at.is_some_and(|ended| ended >= *at))
+        };
+        !self.lineup.jobs.iter().any(is_going)
+    }
+}
+
+/// So many bytes, roughly: what is told of them does not follow each of them.
+pub(crate) fn about(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    units
+        .into_iter()
+        .find(|(_, bits)| bytes >> bits > 0)
+        .map_or_else(
+            || format!("{bytes} bytes"),
+            |(unit, bits)| format!("{:.1} {unit}", bytes as f64 / (1_u64 << bits) as f64),
+        )
 }
 
 fn too_soon(at: Timestamp, now: Timestamp) -> bool {
     now.duration_since(at)
-        < jiff::SignedDuration::try_from(BETWEEN_RETIREMENTS).unwrap_or(jiff::SignedDuration::ZERO)
+        < SignedDuration::try_from(BETWEEN_RETIREMENTS).unwrap_or(SignedDuration::ZERO)
 }
 
 fn retired_at(retirement: Option<&Retirement>, job: &str) -> Option<Timestamp> {

@@ -5,9 +5,12 @@ mod autoscale;
 pub(crate) mod cost;
 mod letting_go;
 pub(crate) mod rest;
+mod rollout;
 
 pub use aim::Aim;
 pub(crate) use aim::aim;
 pub use autoscale::{Decision, Recommendations, Useful};
-pub use letting_go::{LettingGo, letting_go};
+pub(crate) use letting_go::about;
+pub use letting_go::{LettingGo, Waiting, letting_go};
 pub use rest::end_all;
+pub(crate) use rollout::{pending_changes, updates};

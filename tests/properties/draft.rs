@@ -329,6 +329,51 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
         )
 }
 
+/// A cluster that has everything, whose head runs and whose scheduler answers; it has no worker yet.
+pub(crate) fn ready(replicas: u32) -> World {
+    let spec = Spec {
+        terms: Terms::EverythingIsOurs,
+        replicas,
+        policy: "Delete",
+        leaves: false,
+    };
+    let mut valid = valid_cluster(&spec);
+    valid.scheduler.run_worker = false;
+    let drawn = Cluster {
+        has_finalizer: true,
+        is_abandoned: false,
+        namespace_is_going: false,
+        holds_credentials: true,
+        credentials_are_going: false,
+        last_user: true,
+        credentials_are_refused: false,
+        worker_submission: WorkerSubmission::BesideHead,
+    };
+    let mut observed = observed(&valid, &drawn);
+    observed.passed = Some(Default::default());
+    put_resources(&valid, &[Found::AsWanted; 16], &mut observed);
+    let head = Job {
+        name: "head-1",
+        status: "Running",
+        ours: true,
+        has_started: true,
+        serves: "head-1",
+        has_published: true,
+    };
+    put_jobs(&valid, &[head], &mut observed);
+    put_children(&valid, [Child::AsWanted; 3], &mut observed);
+    observed.scheduler = sight(&Dask {
+        follows: Some("head-1"),
+        answers: Some(Vec::new()),
+        is_silent: false,
+        retirement: None,
+    });
+    World {
+        wanted: Wanted::Cluster(Box::new(valid)),
+        observed,
+    }
+}
+
 fn valid_cluster(spec: &Spec) -> ValidCluster {
     let story = include_str!("../../examples/noaa-isd/cluster.yaml");
     let mut manifest: Value = serde_saphyr::from_str(story).unwrap();
@@ -645,5 +690,6 @@ fn sight(drawn: &Dask) -> SchedulerSight {
                 }
             },
         }),
+        ..SchedulerSight::default()
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod draft;
+mod rollout;
 
 use std::collections::BTreeSet;
 
@@ -30,7 +31,7 @@ const CASES: u32 = 300;
 /// Longer than the longest way from nothing to everything: network, subnet, pool, jobs.
 const ROUNDS: usize = 12;
 
-fn config() -> ProptestConfig {
+pub(crate) fn config() -> ProptestConfig {
     ProptestConfig {
         rng_seed: RngSeed::Fixed(2026),
         failure_persistence: None,

@@ -208,6 +208,7 @@ fn observed(cluster: &ValidCluster, begins_at: Timestamp) -> Observed {
         connection: Lookup::Absent,
         scheduler: SchedulerSight {
             target: Some(Target {
+                watches_load: true,
                 head_run: HEAD.into(),
                 dashboard: DASHBOARD.into(),
                 token: token(),

@@ -14,6 +14,7 @@ use flate2::write::GzEncoder;
 use serde_json::json;
 
 use super::lineup::Lineup;
+use super::started_with::{SPEC_TAG, started_with};
 use super::wire::{HEAD_TAG, Input, JobIdentity, Resources, Want, WantProperties};
 use crate::api::DatasetMode;
 use crate::azure_resources::Scene;
@@ -48,6 +49,7 @@ pub(super) fn body(scene: &Scene<'_>, lineup: &Lineup, name: JobName) -> Want {
     let identity = &cluster.place.identity;
     let head = identity.job_id(lineup.head.name());
     let mut tags = cluster.owner.tags(&cluster.user_tags);
+    tags.insert(SPEC_TAG.into(), started_with(cluster, name.slot));
     let (display_name, mut environment_variables) = match name.slot {
         Slot::Head => (
             format!("{} head", identity.name),

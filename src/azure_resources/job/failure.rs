@@ -8,7 +8,9 @@ use crate::lookup::Trouble;
 /// A failure that another start would only repeat, by the last words of the job.
 pub fn lasting_failure(scene: &Scene<'_>, occupant: &Occupant) -> Option<Trouble> {
     let Occupant::Vacant {
-        last: Some(last), ..
+        last: Some(last),
+        failures: 1..,
+        ..
     } = occupant
     else {
         return None;
@@ -38,20 +40,20 @@ fn lasting_reason(error: Option<&str>, log: Option<&str>) -> Option<(Reason, &'s
     {
         return Some((
             Reason::ImageWithoutDask,
-            "make the DaskCluster anew with an environment whose python has dask and distributed",
+            "give spec.environment a python that has dask and distributed",
         ));
     }
     if log_has("dask_azureml: dataset") {
         return Some((
             Reason::DatasetUnmountable,
-            "make the DaskCluster anew with another path for the dataset that the log names, or without one",
+            "give the dataset that the log names another path, or none",
         ));
     }
     let mount =
         |text: &str| text.contains("mount") || text.contains("Mount") || text.contains("dataset_");
     error.is_some_and(mount).then_some((
         Reason::DatasetUnmountable,
-        "check that the dataset's uri exists and that its datastore or the pool's identity may read it, then make the DaskCluster anew",
+        "check that the dataset's uri exists and that its datastore or the pool's identity may read it, then change spec.datasets",
     ))
 }
 

@@ -59,8 +59,20 @@ pub struct Lineup {
     pub leaving: Vec<JobName>,
     /// Alive worker jobs of a head that is gone: their scheduler, and with it their data, no longer exists.
     pub stale_workers: Vec<JobName>,
+    /// Jobs that were started before a change of the spec, each with the fields that have changed; ended ones included.
+    pub outdated: BTreeMap<JobName, Vec<&'static str>>,
+    /// Worker jobs on top of those that are wanted, so that a new one can take the place of one that is outdated.
+    pub surge: u32,
     /// All of them, by name.
     pub jobs: BTreeMap<JobName, JobFacts>,
+}
+
+/// Which jobs lack a change of the spec, and how much room there is to replace workers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Updates {
+    pub outdated: BTreeMap<JobName, Vec<&'static str>>,
+    /// One more worker than wanted may run while one is replaced.
+    pub may_surge: bool,
 }
 
 impl Lineup {
@@ -68,9 +80,14 @@ impl Lineup {
     pub fn of(
         jobs: BTreeMap<JobName, JobFacts>,
         aim: Aim,
+        updates: Updates,
         head_id: impl Fn(JobName) -> String,
     ) -> Self {
-        let head = occupant(&jobs, Slot::Head, None, aim.heads_forgiven);
+        let Updates {
+            outdated,
+            may_surge,
+        } = updates;
+        let head = occupant(&jobs, &outdated, Slot::Head, None, aim.heads_forgiven);
         let serves = head_id(head.name());
         let serves = serves.as_str();
         let (mut alive_workers, mut stale_workers, mut leaving) =
@@ -88,14 +105,18 @@ impl Lineup {
                 stale_workers.push(*name);
             }
         }
-        let workers = fill(
-            &jobs,
-            &alive_workers,
-            &leaving,
-            &stale_workers,
-            aim.workers,
-            serves,
-        );
+        let has_started =
+            |name: &&JobName| outdated.contains_key(*name) && !jobs[*name].status.has_not_started();
+        let rolls = may_surge && aim.workers > 0 && alive_workers.iter().any(|it| has_started(&it));
+        let surge = u32::from(rolls);
+        let taken: BTreeSet<Slot> = alive_workers
+            .iter()
+            .chain(&leaving)
+            .chain(&stale_workers)
+            .map(|name| name.slot)
+            .collect();
+        let fill_slot = |slot| occupant(&jobs, &outdated, slot, Some(serves), 0);
+        let workers = fill(&alive_workers, &taken, aim.workers + surge, fill_slot);
         Self {
             aim,
             head,
@@ -103,8 +124,15 @@ impl Lineup {
             alive_workers,
             leaving,
             stale_workers,
+            outdated,
+            surge,
             jobs,
         }
+    }
+
+    /// Runs with what the spec says now, as far as it tells.
+    pub fn is_up_to_date(&self, name: JobName) -> bool {
+        !self.outdated.contains_key(&name)
     }
 
     pub fn head_facts(&self) -> Option<&JobFacts> {
@@ -112,6 +140,30 @@ impl Lineup {
             Occupant::Alive(name) => self.jobs.get(name),
             Occupant::Vacant { .. } => None,
         }
+    }
+
+    /// Failures in a row of the slot of this worker before it, with what the spec says now and for the same head.
+    pub(crate) fn failures_before(&self, name: JobName) -> u32 {
+        let head = self.jobs.get(&name).and_then(JobFacts::head);
+        let mut failures = 0;
+        for incarnation in (1..name.incarnation).rev() {
+            let before = JobName {
+                incarnation,
+                ..name
+            };
+            let Some(facts) = self.jobs.get(&before) else {
+                break;
+            };
+            if facts.was_cancelled_before_it_started() {
+                continue;
+            }
+            if !facts.has_failed_as_worker() || facts.head() != head || !self.is_up_to_date(before)
+            {
+                break;
+            }
+            failures += 1;
+        }
+        failures
     }
 
     /// Worker jobs that have not ended: what `status.replicas` counts.
@@ -150,14 +202,12 @@ impl Lineup {
     }
 }
 
-/// Keeps who is there and fills the lowest free slots up to `replicas`.
+/// Keeps who is there and fills the lowest slots that are not taken up to `replicas`.
 fn fill(
-    jobs: &BTreeMap<JobName, JobFacts>,
     alive: &[JobName],
-    leaving: &[JobName],
-    stale: &[JobName],
+    taken: &BTreeSet<Slot>,
     replicas: u32,
-    serves: &str,
+    occupant: impl Fn(Slot) -> Occupant,
 ) -> Vec<Occupant> {
     let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);
     let mut workers: Vec<Occupant> = alive
@@ -166,27 +216,21 @@ fn fill(
         .take(wanted)
         .map(Occupant::Alive)
         .collect();
-    let taken: BTreeSet<Slot> = alive
-        .iter()
-        .chain(leaving)
-        .chain(stale)
-        .map(|name| name.slot)
-        .collect();
     let free = (0..=u16::MAX)
         .map(Slot::Worker)
         .filter(|slot| !taken.contains(slot));
     let missing = wanted.saturating_sub(workers.len());
-    workers.extend(
-        free.take(missing)
-            .map(|slot| occupant(jobs, slot, Some(serves), 0)),
-    );
+    workers.extend(free.take(missing).map(occupant));
     workers
 }
 
 /// The newest incarnation of a slot, or what follows it. `serves` restricts the count of failures to one head's
-/// workers: that a head went down is no failure of theirs. Incarnations up to `forgiven` count as no failures.
+/// workers: that a head went down is no failure of theirs. What was `outdated` says nothing of what the spec asks for
+/// now: a change of the spec is a new chance, and a head that is replaced for one has not failed. Incarnations up to
+/// `forgiven` count as no failures.
 fn occupant(
     jobs: &BTreeMap<JobName, JobFacts>,
+    outdated: &BTreeMap<JobName, Vec<&'static str>>,
     slot: Slot,
     serves: Option<&str>,
     forgiven: u32,
@@ -214,8 +258,9 @@ fn occupant(
     if !facts.status.is_terminal() {
         return Occupant::Alive(*newest);
     }
-    let incarnations = || {
+    let up_to_date = || {
         incarnations()
+            .take_while(|(name, _)| !outdated.contains_key(name))
             .filter(|(name, _)| name.incarnation > forgiven)
             .map(|(_, facts)| facts)
     };
@@ -227,12 +272,15 @@ fn occupant(
         None => true,
         Some(serves) => facts.status != JobStatus::Completed && facts.head() == Some(serves),
     };
-    let failures = incarnations()
+    let failures = up_to_date()
         .filter(says_something)
         .take_while(failed)
         .count();
     let failures = u32::try_from(failures).unwrap_or(u32::MAX);
-    let last = incarnations().find(says_something).unwrap_or(facts);
+    let last = incarnations()
+        .map(|(_, facts)| facts)
+        .find(says_something)
+        .unwrap_or(facts);
     let not_before = restart_delay(failures)
         .and_then(|delay| last.ended_at.or(last.created_at)?.checked_add(delay).ok());
     Occupant::Vacant {
@@ -258,14 +306,33 @@ pub(super) fn delay_message(
     last: Option<&JobFacts>,
     scene: &Scene<'_>,
 ) -> String {
-    let last = last.map_or_else(String::new, |last| {
-        let failure = scene.observed.job_failures.get(&last.id);
-        let detail = failure.map_or_else(String::new, |failure| format!(": {failure}"));
-        format!("job {} ended {}{detail}; ", last.id, last.status)
-    });
     format!(
-        "{last}job {} starts at {}",
+        "{}job {} starts at {}",
+        last_words(last, scene),
         scene.cluster.place.identity.job_id(name),
         at.strftime("%H:%M:%S UTC")
     )
+}
+
+pub(super) fn trial_message(
+    name: JobName,
+    other: JobName,
+    last: Option<&JobFacts>,
+    scene: &Scene<'_>,
+) -> String {
+    let identity = &scene.cluster.place.identity;
+    format!(
+        "{}as several workers failed, job {} starts when {} has shown that workers start again",
+        last_words(last, scene),
+        identity.job_id(name),
+        identity.job_id(other),
+    )
+}
+
+fn last_words(last: Option<&JobFacts>, scene: &Scene<'_>) -> String {
+    last.map_or_else(String::new, |last| {
+        let failure = scene.observed.job_failures.get(&last.id);
+        let detail = failure.map_or_else(String::new, |failure| format!(": {failure}"));
+        format!("job {} ended {}{detail}; ", last.id, last.status)
+    })
 }

@@ -4,10 +4,13 @@
 mod body;
 mod failure;
 mod lineup;
+mod started_with;
+mod trial;
 mod wire;
 
 pub use failure::lasting_failure;
-pub use lineup::{Lineup, MAX_RESTART_DELAY, Occupant};
+pub use lineup::{Lineup, MAX_RESTART_DELAY, Occupant, Updates};
+pub(crate) use started_with::outdated;
 pub use wire::{JobFacts, JobStatus, tags, without_payload};
 
 use jiff::SignedDuration;
@@ -17,6 +20,7 @@ use super::ownership::Tags;
 use super::{AzureKind, Drift, Health, LeavingRule, Scene, Standing, Wanted};
 use crate::api::{ConditionType, Reason};
 use crate::azure::ResourceId;
+use crate::lookup::Trouble;
 use crate::names::{JobName, Slot};
 use crate::reconcile::CONNECTION;
 
@@ -88,14 +92,31 @@ fn want_occupant(scene: &Scene<'_>, lineup: &Lineup, occupant: &Occupant) -> Wan
                 message: trouble.message,
             }
         }
+        // What another start in one slot would repeat it would in the others.
+        Occupant::Vacant { failures: 1.., .. }
+            if let Some(trouble) = lasting_failure_of_a_worker(scene, lineup, name) =>
+        {
+            Standing::Later {
+                reason: trouble.reason,
+                message: trouble.message,
+            }
+        }
         Occupant::Vacant {
             not_before: Some(at),
             last,
             ..
         } if *at > scene.observed.seen_at => Standing::Later {
-            reason: later_reason(name),
+            reason: later_reason(scene, name, last.as_deref()),
             message: lineup::delay_message(name, *at, last.as_deref(), scene),
         },
+        Occupant::Vacant { last, .. }
+            if let Some(other) = trial::waits_for(scene, lineup, occupant) =>
+        {
+            Standing::Later {
+                reason: later_reason(scene, name, last.as_deref()),
+                message: lineup::trial_message(name, other, last.as_deref(), scene),
+            }
+        }
         Occupant::Vacant { .. } if lineup.worker_must_wait(name, scene) => Standing::Later {
             reason: Reason::WorkersStarting,
             message: if lasting_failure(scene, &lineup.head).is_some() {
@@ -112,9 +133,27 @@ fn want_occupant(scene: &Scene<'_>, lineup: &Lineup, occupant: &Occupant) -> Wan
     Wanted { id, standing }
 }
 
-fn later_reason(name: JobName) -> Reason {
+fn lasting_failure_of_a_worker(
+    scene: &Scene<'_>,
+    lineup: &Lineup,
+    name: JobName,
+) -> Option<Trouble> {
+    let mut workers = lineup.workers.iter().filter(|_| name.slot != Slot::Head);
+    workers.find_map(|worker| lasting_failure(scene, worker))
+}
+
+fn later_reason(scene: &Scene<'_>, name: JobName, last: Option<&JobFacts>) -> Reason {
+    let did_not_register = |last: &JobFacts| {
+        let ran = last.started_at.zip(last.ended_at);
+        last.status == JobStatus::Canceled
+            && ran.is_some_and(|(from, to)| {
+                to.duration_since(from) >= scene.cluster.worker.start_timeout
+                    && !scene.observed.scheduler.seen.contains_key(&last.id)
+            })
+    };
     match name.slot {
         Slot::Head => Reason::HeadFailed,
+        Slot::Worker(_) if last.is_some_and(did_not_register) => Reason::StartTimeout,
         Slot::Worker(_) => Reason::WorkersFailing,
     }
 }

@@ -209,6 +209,12 @@ impl JobFacts {
         self.status == JobStatus::Canceled && self.started_at.is_none()
     }
 
+    /// A worker that completes was retired, and one that was cancelled before it started was told to go.
+    pub fn has_failed_as_worker(&self) -> bool {
+        matches!(self.status, JobStatus::Failed | JobStatus::Canceled)
+            && !self.was_cancelled_before_it_started()
+    }
+
     /// The head job that this worker job serves.
     pub fn head(&self) -> Option<&str> {
         self.tags.get(HEAD_TAG).map(String::as_str)

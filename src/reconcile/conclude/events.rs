@@ -2,14 +2,19 @@
 
 use super::Outcome;
 use super::conditions::{Verdict, held};
-use crate::api::{ConditionType, DaskClusterStatus, DeletionPolicy, Reason, ReconcilePolicy};
+use crate::api::{
+    ConditionType, DaskClusterStatus, DeletionPolicy, Reason, ReconcilePolicy, UpdatePolicy,
+};
 use crate::azure_resources::KINDS;
 use crate::cluster::Place;
+use crate::dask::Target;
 use crate::kubernetes::ABANDON_ANNOTATION;
+use crate::names::Slot;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::{Action, Finding, Response, is_about_credentials};
 use crate::reconcile::status::scaled;
 use crate::reconcile::validate::Wanted;
+use crate::scaling::about;
 
 /// Something to tell once, as an event of `events.k8s.io`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +97,7 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
     }
     events.extend(rescaled(outcome.before, status));
     events.extend(locked_out(outcome, status));
+    events.extend(lost_head(outcome, status));
     if let Some(event) = unroutable(outcome, status) {
         events.push(event);
     }
@@ -115,9 +121,101 @@ pub(super) fn rescaled(before: &DaskClusterStatus, status: &DaskClusterStatus) -
     })
 }
 
-/// What somebody did in Azure and the operator undoes at once, so that no condition may come to show it. One event for
+/// What passes so soon that no condition may come to show it.
+pub(super) fn occurrences(outcome: &Outcome<'_>) -> Vec<Event> {
+    let mut events = undone(outcome.new_findings);
+    events.extend(lost_data(outcome));
+    events
+}
+
+/// The workers that were cancelled though they held data.
+fn lost_data(outcome: &Outcome<'_>) -> Option<Event> {
+    let Wanted::Cluster(cluster) = outcome.wanted else {
+        return None;
+    };
+    let identity = &cluster.place.identity;
+    let workers = &outcome.observed.scheduler.state.as_ref()?.workers;
+    let lost = outcome.acted.done().filter_map(|step| {
+        let Action::CancelJob { id, .. } = &step.action else {
+            return None;
+        };
+        let is_worker = matches!(identity.parse_job_id(id.name())?.slot, Slot::Worker(_));
+        let worker = workers.iter().find(|it| it.job_id() == id.name());
+        let bytes = worker.filter(|_| is_worker)?.nbytes;
+        (bytes > 0).then(|| {
+            let held = about(bytes);
+            format!("the worker of job {} held {held}: {}", id.name(), step.why)
+        })
+    });
+    let notes: Vec<_> = lost.collect();
+    (!notes.is_empty()).then(|| Event {
+        warning: true,
+        reason: Reason::DataLost,
+        action: "Cancel",
+        note: notes.join("; "),
+    })
+}
+
+/// Says once what went with a head that has ended.
+fn lost_head(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event> {
+    let Wanted::Cluster(cluster) = outcome.wanted else {
+        return None;
+    };
+    outcome.before.scheduler.as_ref()?;
+    let head = outcome.before.run.as_ref()?.name.as_deref()?;
+    let lineup = outcome.observed.lineup_of(cluster).ok()?;
+    let facts = lineup.jobs.values().find(|facts| facts.id == head)?;
+    let is_over = facts.status.is_leaving() || facts.status.is_terminal();
+    if !is_over || status.scheduler.is_some() || !lineup.aim.head {
+        return None;
+    }
+    let sight = &outcome.observed.scheduler;
+    let is_its = |target: &Target| target.head_run == head;
+    let state = sight
+        .state
+        .as_ref()
+        .filter(|_| sight.target.as_ref().is_some_and(is_its));
+    let held = state.map(|state| {
+        let of_workers = state.workers.iter().map(|worker| worker.nbytes).sum();
+        (state.load.nbytes.max(of_workers), state.load.clients)
+    });
+    let (is_lost, lost) = match held {
+        Some((0, clients)) => (
+            false,
+            format!("it held no data, and {clients} clients were connected"),
+        ),
+        Some((bytes, clients)) => (
+            true,
+            format!(
+                "{} of results are lost, and {clients} clients were connected",
+                about(bytes)
+            ),
+        ),
+        None => (false, "what it held is not known".to_owned()),
+    };
+    let name = cluster.place.identity.parse_job_id(head)?;
+    let is_replaced =
+        cluster.update_policy == UpdatePolicy::Recreate && !lineup.is_up_to_date(name);
+    let (reason, why) = match (is_lost, is_replaced) {
+        (_, true) => (Reason::Updating, "it is replaced for a change of the spec"),
+        (true, false) => (Reason::DataLost, "another one is started"),
+        (false, false) => (Reason::HeadFailed, "another one is started"),
+    };
+    Some(Event {
+        warning: reason.is_warning() || is_lost,
+        reason: if is_lost { Reason::DataLost } else { reason },
+        // Not that of a condition: Kubernetes counts events of one reason and action as one, and drops what they say.
+        action: "Replace",
+        note: format!(
+            "head job {head} is {}, and its scheduler is gone: {lost}; {why}",
+            facts.status
+        ),
+    })
+}
+
+/// What somebody did in Azure and the operator undoes at once. One event for
 /// all of a kind: Kubernetes counts further ones of the same reason, and drops what they say.
-pub(super) fn occurrences(findings: &[Finding]) -> Vec<Event> {
+fn undone(findings: &[Finding]) -> Vec<Event> {
     // Conditions show the other responses until somebody acts.
     let told = [
         (Response::SetBack, Reason::Drifted, "SetBack"),

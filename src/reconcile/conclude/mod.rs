@@ -33,7 +33,9 @@ use super::observed::Observed;
 use super::plan::{Finding, Plan, is_about_credentials};
 use super::status::{Facts, details};
 use super::validate::Wanted;
-use crate::api::{ConditionStatus, ConditionType, DaskClusterStatus, Phase, Reason};
+use crate::api::{
+    ConditionStatus, ConditionType, DO_NOT_DISRUPT, DaskClusterStatus, PendingChange, Phase, Reason,
+};
 use crate::lookup::Trouble;
 
 /// The outcome of one reconcile.
@@ -129,6 +131,7 @@ pub(super) fn acknowledge(
     let at_times = [
         ConditionType::CredentialsTrouble,
         ConditionType::Suspended,
+        ConditionType::ChangesPending,
         ConditionType::OverBudget,
     ];
     verdicts.extend(
@@ -164,6 +167,8 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
     verdicts.extend(credentials_trouble(outcome, &troubles, is_ready));
     let suspended = rest::suspended_verdict(outcome, &facts);
     verdicts.extend(suspended.map(|verdict| (ConditionType::Suspended, verdict)));
+    let details = details(outcome, &facts);
+    verdicts.extend(changes_pending(&details));
     let cost = money::cost(outcome, &facts);
     let over_budget = money::over_budget(outcome, &facts, cost.as_ref());
     verdicts.extend(over_budget.map(|verdict| (ConditionType::OverBudget, verdict)));
@@ -175,11 +180,11 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         last_handled_reconcile_at: request
             .clone()
             .or_else(|| outcome.before.last_handled_reconcile_at.clone()),
-        ..details(outcome, &facts)
+        ..details
     };
     status.cost = money::settled(cost, &status, outcome.before);
     let events = events(outcome, &status);
-    let mut occurrences = occurrences(outcome.new_findings);
+    let mut occurrences = occurrences(outcome);
     occurrences.extend(rest::loss(outcome, &facts));
     let next = next(outcome, &status);
     let look_again = rest::look_again(outcome, &facts);
@@ -246,6 +251,32 @@ pub(super) fn decided(
         next: Next::After(Duration::ZERO),
         look_again: None,
     })
+}
+
+/// Says what jobs lack of the spec that run, while they do.
+fn changes_pending(status: &DaskClusterStatus) -> Option<(ConditionType, Verdict)> {
+    let changes = &status.pending_changes;
+    let is_forbidden = |change: &PendingChange| change.waits_for.contains(DO_NOT_DISRUPT);
+    let reason = if changes.is_empty() {
+        return None;
+    } else if changes.iter().any(is_forbidden) {
+        Reason::DisruptionForbidden
+    } else if changes.iter().any(|change| change.component == "head") {
+        Reason::ChangesPending
+    } else {
+        Reason::Updating
+    };
+    let told = changes.iter().map(|change| {
+        let fields = change.fields.join(", ");
+        let (component, waits_for) = (&change.component, &change.waits_for);
+        format!("{component}: the change of {fields} waits for {waits_for}")
+    });
+    let verdict = Verdict {
+        status: ConditionStatus::True,
+        reason,
+        message: told.collect::<Vec<_>>().join("; "),
+    };
+    Some((ConditionType::ChangesPending, verdict))
 }
 
 /// What stands in the way: planned, or found while acting.

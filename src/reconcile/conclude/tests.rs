@@ -13,6 +13,7 @@ mod rest;
 mod spacing;
 mod stages;
 mod summary;
+mod updates;
 
 use std::time::Duration;
 

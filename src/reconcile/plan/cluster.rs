@@ -87,7 +87,15 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         }
     }
     if going.retire > 0 {
-        let why = format!("{} workers are wanted", lineup.aim.workers);
+        let updates = going
+            .waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.reason == Reason::Updating);
+        let why = if updates {
+            "the spec has changed what workers run with".to_owned()
+        } else {
+            format!("{} workers are wanted", lineup.aim.workers)
+        };
         plan.steps.push(Step::new(
             Action::RetireWorkers {
                 count: going.retire,

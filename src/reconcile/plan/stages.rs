@@ -371,8 +371,10 @@ fn plan_workers(
     plan: &mut Plan,
 ) {
     let desired = lineup.aim.dask_workers(scene.cluster);
-    if let Some(message) = &going.waiting {
-        plan.wait(WORKERS, Reason::Retiring, message.clone());
+    // What keeps workers from coming says more than who waits for them.
+    let waiting = going.waiting.as_ref();
+    if let Some(waiting) = waiting.filter(|waiting| waiting.reason != Reason::Updating) {
+        plan.wait(WORKERS, waiting.reason, waiting.message.clone());
         return;
     }
     let failing = lineup
@@ -401,6 +403,10 @@ fn plan_workers(
     let registered = stage
         .answering(scene)
         .map_or(0, |state| registered_workers(state, lineup));
+    if let Some(waiting) = waiting {
+        plan.wait(WORKERS, waiting.reason, waiting.message.clone());
+        return;
+    }
     if registered >= desired {
         return;
     }

@@ -9,6 +9,7 @@ mod peerings;
 mod policy;
 mod rest;
 mod trouble;
+mod updates;
 
 use std::path::Path;
 

@@ -15,7 +15,7 @@ use self::demand::Demand;
 use super::Aim;
 use crate::api::Autoscaling;
 use crate::azure_resources::Scene;
-use crate::azure_resources::job::{JobFacts, JobStatus, Lineup};
+use crate::azure_resources::job::{JobFacts, JobStatus, Lineup, Updates};
 use crate::lookup::Trouble;
 use crate::names::JobName;
 use crate::reconcile::{Observed, SchedulerStage, ValidCluster, pool_refusal};
@@ -79,7 +79,9 @@ pub(super) fn autoscale(
     jobs: &BTreeMap<JobName, JobFacts>,
 ) -> Decision {
     let identity = &cluster.place.identity;
-    let lineup = Lineup::of(jobs.clone(), Aim::of(0), |name| identity.job_id(name));
+    let lineup = Lineup::of(jobs.clone(), Aim::of(0), Updates::default(), |name| {
+        identity.job_id(name)
+    });
     let scene = Scene {
         cluster,
         observed,

@@ -3,11 +3,16 @@
 use serde_json::json;
 
 use super::*;
-use crate::dask::Retired;
+use crate::dask::{Retired, WorkerSeen};
+use crate::reconcile::Wanted;
 use crate::reconcile::fixtures::{World, seconds_after_noon};
 
 fn going(world: &World) -> LettingGo {
     world.scene(|scene, lineup| letting_go(scene, lineup, &SchedulerStage::of(scene, lineup)))
+}
+
+fn told(going: &LettingGo) -> Option<&str> {
+    Some(going.waiting.as_ref()?.message.as_str())
 }
 
 fn cancelled(going: &LettingGo) -> Vec<String> {
@@ -43,6 +48,18 @@ fn answered(world: World, at: i64, retired: &[&str], refused: &[&str]) -> World 
         retired: Retired {
             retired: workers(retired),
             refused: workers(refused),
+            ..Retired::default()
+        },
+    };
+    retirement(world, outcome)
+}
+
+/// The workers finish their tasks before they go.
+fn leaving(world: World, at: i64) -> World {
+    let outcome = RetirementOutcome::Answered {
+        at: seconds_after_noon(at),
+        retired: Retired {
+            leaving: vec!["noaa-isd-6f9619ff-w02-1.0a".into()],
             ..Retired::default()
         },
     };
@@ -136,7 +153,7 @@ fn who_runs_goes_only_as_far_as_the_scheduler_answers() {
         let going = going(&world);
         assert_eq!((going.retire, cancelled(&going)), (0, Vec::new()));
         assert_eq!(
-            going.waiting.as_deref(),
+            told(&going),
             Some("2 workers are to go, and only the scheduler can tell which may")
         );
     }
@@ -154,48 +171,56 @@ fn one_retirement_is_under_way_at_a_time_and_no_two_in_quick_succession() {
         message: "the scheduler answered 500".into(),
     };
     for (world, retire, why) in [
-        (running(), 2, "they are asked to hand over their data"),
+        (running(), 2, ": they are asked to hand over their data"),
         (
             retirement(running(), RetirementOutcome::UnderWay),
             0,
-            "they hand over their data",
+            ": they hand over their data",
         ),
+        (leaving(running(), -9), 0, ": they finish their tasks"),
         (
             answered(running(), -9, &["w05-1"], &[]),
             0,
-            "some have left",
+            ": some have left",
         ),
         (
             answered(running(), -9, &[], &["w02-1"]),
             0,
-            "the others cannot hold their data now",
+            ", and 0 bytes that they hold fits nowhere else",
         ),
         (
             answered(running(), -9, &["w05-1"], &["w02-1"]),
             0,
-            "the others cannot hold their data now",
+            ", and 0 bytes that they hold fits nowhere else",
         ),
         (
             retirement(running(), failed(-9)),
             0,
-            "the scheduler answered 500",
+            ": the scheduler answered 500",
         ),
         (
             answered(running(), -10, &[], &["w02-1"]),
             2,
-            "they are asked to hand over their data",
+            ": they are asked to hand over their data",
         ),
         (
             retirement(running(), failed(-10)),
             2,
-            "they are asked to hand over their data",
+            ": they are asked to hand over their data",
         ),
     ] {
         let going = going(&world);
         assert_eq!(going.retire, retire, "{why}");
         assert_eq!(cancelled(&going), [""; 0], "{why}");
-        let expected = format!("2 workers are to go: {why}");
-        assert_eq!(going.waiting, Some(expected));
+        let expected = format!("2 workers are to go{why}");
+        assert!(told(&going).unwrap().starts_with(&expected), "{going:?}");
+        let held = why.contains("fits nowhere");
+        let reason = if held {
+            Reason::DataHeld
+        } else {
+            Reason::Retiring
+        };
+        assert_eq!(going.waiting.unwrap().reason, reason);
     }
 }
 
@@ -219,25 +244,21 @@ fn a_retired_worker_whose_job_has_not_ended_in_ten_minutes_is_cancelled() {
     for (at, cancel) in [(0, vec![]), (-600, vec![]), (-601, vec!["w01-1"])] {
         let going = going(&leaving(at));
         assert_eq!(cancelled(&going), cancel, "{at}");
-        assert_eq!(
-            going.waiting.as_deref(),
-            Some(
-                "1 workers are to go that the scheduler does not hold: their jobs end by themselves, or are retired once they have registered"
-            )
-        );
+        let waits = "1 workers are to go that the scheduler does not hold: their jobs end by themselves, or are retired once they have registered";
+        assert_eq!(told(&going), cancel.is_empty().then_some(waits), "{at}");
     }
 }
 
 #[test]
-fn a_worker_that_never_registered_has_the_start_timeout_besides() {
+fn a_worker_that_never_registered_has_the_start_timeout() {
     let world = |seconds| {
         wanted(1, &["w00-1"])
             .job("w01-1", "Running", |_| {})
             .with(|observed| observed.seen_at = seconds_after_noon(seconds))
     };
     // It started ten minutes before noon, and startTimeoutSeconds is 1800.
-    assert_eq!(cancelled(&going(&world(1800))), [""; 0]);
-    assert_eq!(cancelled(&going(&world(1801))), ["w01-1"]);
+    assert_eq!(cancelled(&going(&world(1200))), [""; 0]);
+    assert_eq!(cancelled(&going(&world(1201))), ["w01-1"]);
     let unstarted = world(36_000).job("w01-1", "Running", |body| {
         body["properties"]["properties"]["StartTimeUtc"] = json!(null);
     });
@@ -277,13 +298,186 @@ fn a_job_that_does_not_carry_our_uid_is_not_cancelled() {
 }
 
 #[test]
-fn no_more_are_cancelled_than_have_to_go() {
+fn who_has_not_registered_in_time_goes_whether_it_is_wanted_or_not() {
     let late = |replicas| {
         wanted(replicas, &["w00-1"])
             .job("w01-1", "Running", |_| {})
             .job("w02-1", "Running", |_| {})
             .with(|observed| observed.seen_at = seconds_after_noon(36_000))
     };
-    assert_eq!(cancelled(&going(&late(2))), ["w01-1"]);
-    assert_eq!(cancelled(&going(&late(1))), ["w01-1", "w02-1"]);
+    let never_registered = ["w01-1", "w02-1"];
+    assert_eq!(
+        cancelled(&going(&late(2))),
+        never_registered,
+        "wanted or not"
+    );
+    assert_eq!(cancelled(&going(&late(1))), never_registered);
+}
+
+/// So many MiB are held by each of these jobs' workers.
+fn holding(world: World, held: &[(&str, u64)]) -> World {
+    let held: Vec<_> = held
+        .iter()
+        .map(|(job, mib)| (world.job_id(job), mib << 20))
+        .collect();
+    world.with(|observed| {
+        for worker in &mut observed.scheduler.state.as_mut().unwrap().workers {
+            let of_job = held.iter().find(|(job, _)| job == worker.job_id());
+            worker.nbytes = of_job.map_or(0, |(_, bytes)| *bytes);
+        }
+    })
+}
+
+/// Two of three are to go since a minute ago, and a refusal is so many seconds old.
+fn refused(grace: Option<i64>, seconds: i64) -> World {
+    let world = World::answering(1, &["head-1", "w00-1", "w01-1", "w02-1"]);
+    let mut world = holding(world, &[("w00-1", 30), ("w01-1", 10), ("w02-1", 20)]);
+    let Wanted::Cluster(cluster) = &mut world.wanted else {
+        unreachable!()
+    };
+    cluster.worker.scale_down_grace = grace.map(SignedDuration::from_secs);
+    answered(world, -seconds, &[], &["w02-1"]).with(|observed| {
+        observed.told.last_scale_time = Some(seconds_after_noon(-60));
+    })
+}
+
+#[test]
+fn data_that_fits_nowhere_is_held_until_the_grace_has_passed_and_then_the_least_is_lost_first() {
+    for (grace, cancel, until) in [
+        (
+            None,
+            vec![],
+            "until it does, as worker.scaleDownGraceSeconds is not set",
+        ),
+        (
+            Some(61),
+            vec![],
+            "until 2026-01-01 12:00:01 UTC, then they go all the same",
+        ),
+        (Some(60), vec!["w01-1"], "until 2026-01-01 12:00:00 UTC"),
+        (Some(0), vec!["w01-1"], "until 2026-01-01 11:59:00 UTC"),
+    ] {
+        let going = going(&refused(grace, 5));
+        assert_eq!(cancelled(&going), cancel, "{grace:?}");
+        assert_eq!(going.retire, 0);
+        let waiting = going.waiting.unwrap();
+        assert_eq!(waiting.reason, Reason::DataHeld);
+        assert!(waiting.message.contains("30.0 MiB"), "{}", waiting.message);
+        assert!(waiting.message.contains(until), "{}", waiting.message);
+    }
+}
+
+#[test]
+fn data_is_lost_one_worker_at_a_time_and_only_after_a_refusal_of_those_that_are_left() {
+    let losing = || refused(Some(0), 5);
+    assert_eq!(cancelled(&going(&losing())), ["w01-1"]);
+    let one_goes = losing().job("w05-1", "CancelRequested", |_| {});
+    assert_eq!(cancelled(&going(&one_goes)), [""; 0]);
+    let one_has_gone_since = losing().job("w05-1", "Canceled", |body| {
+        body["properties"]["properties"]["EndTimeUtc"] = json!("2026-01-01 11:59:58");
+    });
+    assert_eq!(cancelled(&going(&one_has_gone_since)), [""; 0]);
+    let old = going(&refused(Some(0), 10));
+    assert_eq!(
+        (cancelled(&old), old.retire),
+        (Vec::new(), 2),
+        "it is asked again first"
+    );
+    let nobody_answers = losing().silent("Unreachable");
+    assert_eq!(cancelled(&going(&nobody_answers)), [""; 0]);
+}
+
+#[test]
+fn that_data_is_held_is_told_on_while_it_is_tried_again() {
+    let tried =
+        |seconds, told| refused(None, seconds).with(|observed| observed.told.data_held = told);
+    let under_way = retirement(tried(5, true), RetirementOutcome::UnderWay);
+    for (world, reason) in [
+        (tried(20, true), Reason::DataHeld),
+        (under_way, Reason::DataHeld),
+        (tried(20, false), Reason::Retiring),
+    ] {
+        assert_eq!(going(&world).waiting.unwrap().reason, reason);
+    }
+}
+
+fn leaves_since(world: World, job: &str, processing: u32, minutes: i64) -> World {
+    let job = world.job_id(job);
+    world.with(|observed| {
+        let sight = &mut observed.scheduler;
+        let workers = &mut sight.state.as_mut().unwrap().workers;
+        let worker = workers
+            .iter_mut()
+            .find(|worker| worker.job_id() == job)
+            .unwrap();
+        worker.status = "closing_gracefully".into();
+        worker.processing = processing;
+        let seen = WorkerSeen {
+            last: observed.seen_at,
+            leaving_since: Some(seconds_after_noon(-60 * minutes)),
+        };
+        sight.seen.insert(job, seen);
+    })
+}
+
+#[test]
+fn a_worker_that_is_leaving_is_one_of_those_that_are_to_go() {
+    let world = leaves_since(wanted(1, &["w00-1", "w01-1"]), "w01-1", 1, 1);
+    let going = going(&world);
+    assert_eq!(
+        (going.retire, cancelled(&going)),
+        (0, Vec::new()),
+        "nobody else is asked to go"
+    );
+    assert_eq!(
+        told(&going),
+        Some("1 workers are to go: they hand over their data and finish their tasks")
+    );
+}
+
+#[test]
+fn a_worker_that_is_wedged_on_its_way_out_is_told_and_ended_once_it_holds_nothing() {
+    for (minutes, processing, mib, cancel, is_told) in [
+        (15, 0, 0, vec![], false),
+        (16, 0, 0, vec!["w01-1"], false),
+        (16, 1, 0, vec![], false),
+        (16, 0, 5, vec![], true),
+    ] {
+        let world = holding(wanted(2, &["w00-1", "w01-1"]), &[("w01-1", mib)]);
+        let going = going(&leaves_since(world, "w01-1", processing, minutes));
+        assert_eq!(cancelled(&going), cancel, "{minutes} {processing} {mib}");
+        let told = told(&going)
+            .is_some_and(|told| told.contains("is closing_gracefully since 11:44:00 UTC"));
+        assert_eq!(told, is_told, "{minutes} {processing} {mib}");
+    }
+}
+
+#[test]
+fn a_worker_that_the_scheduler_lost_has_the_start_timeout_to_come_back() {
+    let world = |lost_at: i64, answers_since: i64| {
+        let world = wanted(2, &["w00-1"])
+            .job("w01-1", "Running", |_| {})
+            .with(|observed| observed.seen_at = seconds_after_noon(36_000));
+        let job = world.job_id("w01-1");
+        world.with(|observed| {
+            observed.scheduler.answers_since = Some(seconds_after_noon(answers_since));
+            if lost_at > 0 {
+                let seen = WorkerSeen {
+                    last: seconds_after_noon(lost_at),
+                    leaving_since: None,
+                };
+                observed.scheduler.seen.insert(job, seen);
+            }
+        })
+    };
+    let late = 36_000 - 1801;
+    for (lost_at, answers_since, cancel) in [
+        (late, 0, vec!["w01-1"]),
+        (late + 1, 0, vec![]),
+        (0, late, vec!["w01-1"]),
+        (0, late + 1, vec![]),
+    ] {
+        let going = going(&world(lost_at, answers_since));
+        assert_eq!(cancelled(&going), cancel, "{lost_at} {answers_since}");
+    }
 }

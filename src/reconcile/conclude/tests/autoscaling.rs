@@ -265,7 +265,9 @@ fn an_autoscaled_cluster_is_at_rest_unless_time_alone_may_change_its_number() {
     let next = |world: World| {
         let before = Round::of(world.clone()).status();
         let conclusion = Round::of(world).after(before).conclude();
-        (conclusion.next, conclusion.look_again)
+        // The days that Azure gives a head are another matter.
+        let soon = |at: &jiff::Timestamp| *at < seconds_after_noon(3600);
+        (conclusion.next, conclusion.look_again.filter(soon))
     };
     assert_eq!(next(world(0, &[]).with(told(0))), (Next::AtRest, None));
     assert_eq!(

@@ -1,0 +1,153 @@
+//! What is told of changes that wait, of heads that end and of data that is lost.
+
+use serde_json::json;
+
+use super::{Round, condition, running, told, told_of_running};
+use crate::api::{ConditionType, DaskClusterStatus, Reason, UpdatePolicy};
+use crate::dask::{Load, Retired, Retirement, RetirementOutcome};
+use crate::reconcile::Wanted;
+use crate::reconcile::conclude::Event;
+use crate::reconcile::fixtures::{World, seconds_after_noon};
+
+const CHANGES: ConditionType = ConditionType::ChangesPending;
+
+fn old(world: World, job: &str, fields: &'static str) -> World {
+    let id = world.job_id(job);
+    world.with(|observed| {
+        let mut jobs = observed.resources.iter_mut();
+        let (_, found) = jobs.find(|(resource, _)| resource.name() == id).unwrap();
+        if let crate::lookup::Lookup::Present(body) = found {
+            body["properties"]["tags"]["dask-azureml-spec"] = json!(fields);
+        }
+    })
+}
+
+fn has_changes(status: &DaskClusterStatus) -> bool {
+    status
+        .conditions
+        .iter()
+        .any(|it| it.type_ == CHANGES.as_str())
+}
+
+#[test]
+fn a_change_that_waits_for_the_head_is_told_and_the_cluster_is_ready_all_the_same() {
+    assert!(!has_changes(&told_of_running()));
+    let round = Round::of(old(running(), "head-1", "scheduler.env=0")).after(told_of_running());
+    let status = round.status();
+    assert_eq!(told(&status, CHANGES), "True ChangesPending");
+    assert_eq!(
+        condition(&status, CHANGES).message,
+        "head: the change of scheduler.env waits for the head to end, or updatePolicy Recreate"
+    );
+    assert_eq!(told(&status, ConditionType::Ready), "True Ready");
+    let again = round.after(status.clone());
+    assert_eq!(again.status(), status, "it does not tick");
+    assert!(again.conclude().events.is_empty());
+}
+
+#[test]
+fn a_replacement_that_goes_on_and_one_that_is_forbidden_are_told_by_their_reasons() {
+    let rolling = old(running(), "w00-1", "worker.env=0");
+    let status = Round::of(rolling.clone()).status();
+    assert_eq!(told(&status, CHANGES), "True Updating");
+    assert_eq!(status.pending_changes[0].fields, ["worker.env"]);
+    let kept = rolling.with(|observed| observed.annotations.do_not_disrupt = true);
+    let status = Round::of(kept).status();
+    assert_eq!(told(&status, CHANGES), "True DisruptionForbidden");
+    assert_eq!(told(&status, ConditionType::Ready), "True Ready");
+}
+
+fn holding(world: World, job: &str, bytes: u64) -> World {
+    let id = world.job_id(job);
+    world.with(|observed| {
+        let state = observed.scheduler.state.as_mut().unwrap();
+        state.load = Load {
+            clients: 3,
+            ..Load::default()
+        };
+        let worker = state.workers.iter_mut().find(|it| it.job_id() == id);
+        worker.unwrap().nbytes = bytes;
+    })
+}
+
+fn replaced(round: &Round) -> Vec<Event> {
+    let events = round.conclude().events.into_iter();
+    events.filter(|event| event.action == "Replace").collect()
+}
+
+#[test]
+fn a_head_that_ends_is_told_once_with_what_was_lost_and_its_address_goes() {
+    for (bytes, status, reason, note) in [
+        (
+            5 << 20,
+            "Failed",
+            Reason::DataLost,
+            "head job noaa-isd-6f9619ff-head-1 is Failed, and its scheduler is gone: 5.0 MiB of results are lost, and 3 clients were connected; another one is started",
+        ),
+        (
+            0,
+            "CancelRequested",
+            Reason::HeadFailed,
+            "head job noaa-isd-6f9619ff-head-1 is CancelRequested, and its scheduler is gone: it held no data, and 3 clients were connected; another one is started",
+        ),
+    ] {
+        let ended = holding(running(), "w00-1", bytes).job("head-1", status, |_| {});
+        let round = Round::of(ended).after(told_of_running());
+        let told = replaced(&round);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!((told[0].reason, told[0].note.as_str()), (reason, note));
+        let status = round.status();
+        assert_eq!(status.scheduler, None, "nobody connects to what is gone");
+        assert_eq!(replaced(&round.after(status)), []);
+    }
+    let stays = Round::of(running()).after(told_of_running());
+    assert_eq!(replaced(&stays), []);
+}
+
+#[test]
+fn a_head_that_is_replaced_for_a_change_has_not_failed() {
+    let mut world = old(running(), "head-1", "scheduler.env=0");
+    let Wanted::Cluster(cluster) = &mut world.wanted else {
+        unreachable!()
+    };
+    cluster.update_policy = UpdatePolicy::Recreate;
+    let world = world.job("head-1", "CancelRequested", |body| {
+        body["properties"]["tags"]["dask-azureml-spec"] = json!("scheduler.env=0");
+    });
+    let told = replaced(&Round::of(world).after(told_of_running()));
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].reason, told[0].warning), (Reason::Updating, false));
+}
+
+#[test]
+fn a_worker_that_is_ended_though_it_holds_data_is_told_by_job_and_bytes() {
+    let world = |grace: Option<i64>| {
+        let world = World::answering(1, &["head-1", "w00-1", "w01-1"]);
+        let mut world = holding(holding(world, "w00-1", 9 << 20), "w01-1", 1 << 20);
+        let Wanted::Cluster(cluster) = &mut world.wanted else {
+            unreachable!()
+        };
+        cluster.worker.scale_down_grace = grace.map(jiff::SignedDuration::from_secs);
+        world.with(|observed| {
+            observed.told.last_scale_time = Some(seconds_after_noon(-60));
+            observed.scheduler.retirement = Some(Retirement {
+                asked_at: seconds_after_noon(-9),
+                outcome: RetirementOutcome::Answered {
+                    at: seconds_after_noon(-5),
+                    retired: Retired::default(),
+                },
+            });
+        })
+    };
+    let lost = |grace| {
+        let told = Round::of(world(grace)).conclude().occurrences;
+        told.into_iter()
+            .find(|event| event.reason == Reason::DataLost)
+    };
+    assert_eq!(lost(None), None);
+    assert_eq!(lost(Some(100)), None);
+    assert_eq!(
+        lost(Some(30)).unwrap().note,
+        "the worker of job noaa-isd-6f9619ff-w01-1 held 1.0 MiB: it is to go, 1.0 MiB of it fit nowhere else, and worker.scaleDownGraceSeconds has passed"
+    );
+}

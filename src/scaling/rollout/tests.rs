@@ -1,0 +1,308 @@
+//! Tables of changes on running clusters: who goes next, and what waits.
+
+use serde_json::{Value, json};
+
+use crate::dask::Worker;
+use crate::reconcile::fixtures::{World, seconds_after_noon};
+use crate::reconcile::{SchedulerStage, Wanted};
+use crate::scaling::{LettingGo, letting_go, pending_changes};
+
+const OLD: &str = "worker.env=00000000";
+const HEAD_OLD: &str = "scheduler.env=00000000";
+
+fn started_with(tag: &'static str) -> impl Fn(&mut Value) {
+    move |body| body["properties"]["tags"]["dask-azureml-spec"] = json!(tag)
+}
+
+/// A head and workers that are as the spec says, those of `old` but for `worker.env`. All are registered.
+fn world(replicas: u32, old: &[&str], new: &[&str]) -> World {
+    let all: Vec<&str> = ["head-1"].iter().chain(old).chain(new).copied().collect();
+    let world = World::answering(replicas, &all);
+    old.iter().fold(world, |world, job| {
+        world.job(job, "Running", started_with(OLD))
+    })
+}
+
+/// The pool grows to so many nodes, and no further.
+fn nodes(mut world: World, most: u32) -> World {
+    let Wanted::Cluster(cluster) = &mut world.wanted else {
+        unreachable!()
+    };
+    cluster.compute.max_nodes = most;
+    world.pool("Succeeded", |body| {
+        body["properties"]["properties"]["scaleSettings"]["maxNodeCount"] = json!(most);
+    })
+}
+
+fn recreate(mut world: World) -> World {
+    let Wanted::Cluster(cluster) = &mut world.wanted else {
+        unreachable!()
+    };
+    cluster.update_policy = crate::api::UpdatePolicy::Recreate;
+    world
+}
+
+fn going(world: &World) -> LettingGo {
+    world.scene(|scene, lineup| letting_go(scene, lineup, &SchedulerStage::of(scene, lineup)))
+}
+
+/// `retire <first>`, `cancel <jobs>`, `wait: <why>` or nothing.
+fn told(world: &World) -> String {
+    let going = going(world);
+    let prefix = world.job_id("");
+    let cancelled: Vec<_> = going.cancel.iter().map(|it| it.job.to_string()).collect();
+    let waiting = going.waiting.map_or_else(String::new, |it| it.message);
+    match (going.retire, cancelled.is_empty()) {
+        (0, true) if waiting.is_empty() => "nothing".to_owned(),
+        (0, true) => format!("wait: {}", waiting.replace(&prefix, "")),
+        (0, false) => format!("cancel {}", cancelled.join(" ")),
+        (1, true) => format!("retire {}", going.first.join(" ").replace(&prefix, "")),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn submits(world: &World) -> Vec<String> {
+    let steps = world.plan().steps;
+    let steps = steps.iter().map(|step| step.action.to_string());
+    let prefix = format!("PUT Job {}", world.job_id(""));
+    steps
+        .filter_map(|step| Some(step.strip_prefix(&prefix)?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn one_new_worker_is_there_before_an_old_one_goes() {
+    let surge_is_due = world(2, &["w00-1", "w01-1"], &[]);
+    assert_eq!(submits(&surge_is_due), ["w02-1"]);
+    assert_eq!(
+        told(&surge_is_due),
+        "wait: workers are replaced one by one: job w02-1 is to be submitted"
+    );
+    for status in ["Queued", "Preparing", "Running"] {
+        let comes = world(2, &["w00-1", "w01-1"], &[]).job("w02-1", status, |body| {
+            body["systemData"]["createdAt"] = json!("2026-01-01T11:59:00Z");
+        });
+        assert_eq!(submits(&comes), [""; 0], "{status}");
+        assert_eq!(
+            told(&comes),
+            "wait: workers are replaced one by one: the worker of job w02-1 is coming or going",
+            "{status}"
+        );
+    }
+    let is_there = world(2, &["w00-1", "w01-1"], &["w02-1"]);
+    assert_eq!(told(&is_there), "retire w00-1 w01-1");
+    let one_has_left = world(2, &["w01-1"], &["w02-1"]).job("w00-1", "Running", started_with(OLD));
+    assert_eq!(
+        told(&one_has_left),
+        "wait: workers are replaced one by one: the worker of job w00-1 is coming or going"
+    );
+    let next = world(2, &["w01-1"], &["w02-1"]).job("w00-1", "Completed", started_with(OLD));
+    assert_eq!(submits(&next), ["w00-2"]);
+    let last = world(2, &["w01-1"], &["w02-1", "w00-2"]);
+    assert_eq!(told(&last), "retire w01-1");
+    let done = world(2, &[], &["w02-1", "w00-2"]);
+    assert_eq!((told(&done), submits(&done)), ("nothing".into(), vec![]));
+}
+
+#[test]
+fn without_room_an_old_worker_goes_first_and_the_next_when_its_successor_is_there() {
+    let full = nodes(world(2, &["w00-1", "w01-1"], &[]), 3);
+    assert_eq!(
+        (told(&full), submits(&full)),
+        ("retire w00-1 w01-1".into(), vec![])
+    );
+    let vacant = world(2, &["w01-1"], &[]).job("w00-1", "Completed", started_with(OLD));
+    let vacant = nodes(vacant, 3);
+    assert_eq!(submits(&vacant), ["w00-2"]);
+    assert!(
+        told(&vacant).contains("w00-2 is to be submitted"),
+        "{}",
+        told(&vacant)
+    );
+    let half = nodes(world(2, &["w01-1"], &["w00-2"]), 3);
+    assert_eq!(told(&half), "retire w01-1");
+}
+
+#[test]
+fn a_new_worker_that_gets_no_node_is_given_the_one_of_an_old_worker() {
+    let queued = |created: &'static str| {
+        world(2, &["w00-1", "w01-1"], &[]).job("w02-1", "Queued", move |body| {
+            body["systemData"]["createdAt"] = json!(created);
+        })
+    };
+    assert_eq!(told(&queued("2026-01-01T11:49:59Z")), "retire w00-1 w01-1");
+    assert!(told(&queued("2026-01-01T11:50:01Z")).starts_with("wait"));
+    let refused = queued("2026-01-01T11:59:59Z").pool("Succeeded", |body| {
+        body["properties"]["properties"]["errors"] =
+            json!([{"error": {"code": "ClusterCoreQuotaReached", "message": "no cores"}}]);
+    });
+    assert_eq!(told(&refused), "retire w00-1 w01-1");
+}
+
+#[test]
+fn who_has_not_started_is_replaced_at_once() {
+    let world = world(3, &["w00-1"], &[])
+        .job("w01-1", "Queued", started_with(OLD))
+        .job("w02-1", "Preparing", started_with(OLD));
+    assert_eq!(told(&world), "cancel w01-1 w02-1");
+}
+
+#[test]
+fn a_new_worker_that_fails_keeps_all_old_ones() {
+    let failed = world(2, &["w00-1", "w01-1"], &[]).job("w02-1", "Failed", |_| {});
+    assert!(
+        told(&failed).contains("job w02-1 failed with the new settings"),
+        "{}",
+        told(&failed)
+    );
+    // Its successor has registered: it runs on trial.
+    let on_trial = world(2, &["w00-1", "w01-1"], &["w02-2"]).job("w02-1", "Failed", |_| {});
+    let at = |seconds| {
+        on_trial
+            .clone()
+            .with(|observed| observed.seen_at = seconds_after_noon(seconds))
+    };
+    let fresh = at(0).job("w02-2", "Running", |body| {
+        body["properties"]["properties"]["StartTimeUtc"] = json!("2026-01-01 11:55:01");
+    });
+    assert!(told(&fresh).contains("runs on trial"), "{}", told(&fresh));
+    assert_eq!(
+        told(&at(0)),
+        "retire w00-1 w01-1",
+        "it has run for ten minutes"
+    );
+    let failed_before =
+        world(2, &["w00-1", "w01-1"], &["w02-2"]).job("w02-1", "Failed", started_with(OLD));
+    assert_eq!(
+        told(&failed_before),
+        "retire w00-1 w01-1",
+        "that was with the old settings"
+    );
+}
+
+#[test]
+fn a_failure_with_other_settings_is_no_reason_to_wait() {
+    let failed = |tag| World::answering(1, &["head-1"]).job("w00-1", "Failed", started_with(tag));
+    assert_eq!(submits(&failed(OLD)), ["w00-2"]);
+    assert_eq!(submits(&failed("")), [""; 0]);
+}
+
+#[test]
+fn an_annotation_keeps_outdated_workers_and_the_head_and_says_so() {
+    let kept = recreate(world(2, &["w00-1", "w01-1"], &[]).published())
+        .job("w02-1", "Queued", started_with(OLD))
+        .with(|observed| observed.annotations.do_not_disrupt = true);
+    // What the spec asks for goes all the same.
+    assert_eq!(told(&kept), "cancel w02-1");
+    let kept = world(2, &["w00-1", "w01-1"], &[])
+        .with(|observed| observed.annotations.do_not_disrupt = true);
+    assert_eq!((told(&kept), submits(&kept)), ("nothing".into(), vec![]));
+    assert_eq!(
+        pending(&kept),
+        [(
+            "workers",
+            2,
+            "the annotation azureml.dask.dev/do-not-disrupt to be taken off"
+        )]
+        .map(owned)
+    );
+}
+
+fn owned((component, jobs, waits_for): (&str, u32, &str)) -> (String, u32, String) {
+    (component.into(), jobs, waits_for.into())
+}
+
+fn pending(world: &World) -> Vec<(String, u32, String)> {
+    let changes = world.scene(|scene, lineup| {
+        let state = SchedulerStage::of(scene, lineup).answering(scene);
+        pending_changes(scene, lineup, state)
+    });
+    changes
+        .into_iter()
+        .map(|change| (change.component, change.jobs, change.waits_for))
+        .collect()
+}
+
+fn with_old_head(world: World) -> World {
+    let spec = |body: &mut Value| {
+        started_with(HEAD_OLD)(body);
+        body["properties"]["tags"]["scheduler"] = json!("tcp://10.20.0.4:8786");
+        body["properties"]["tags"]["dashboard"] = json!("http://10.20.0.4:8787");
+    };
+    world.job("head-1", "Running", spec)
+}
+
+#[test]
+fn the_head_stays_and_says_what_it_waits_for_unless_it_is_to_be_recreated() {
+    let old_head = || with_old_head(world(2, &["w00-1"], &["w01-1"]));
+    assert_eq!(
+        pending(&old_head()),
+        [
+            ("head", 1, "the head to end, or updatePolicy Recreate"),
+            ("workers", 1, "workers to be replaced one by one"),
+        ]
+        .map(owned)
+    );
+    assert_eq!(submits(&old_head()), ["w02-1"], "workers go on without it");
+    let recreated = recreate(old_head());
+    assert_eq!(
+        (told(&recreated), submits(&recreated)),
+        ("cancel head-1".into(), vec![])
+    );
+    assert_eq!(
+        pending(&recreated),
+        [
+            ("head", 1, "the head's job to end, which is cancelled"),
+            ("workers", 1, "the head to be replaced"),
+        ]
+        .map(owned)
+    );
+    let forbidden = recreated.with(|observed| observed.annotations.do_not_disrupt = true);
+    assert_eq!(told(&forbidden), "nothing");
+}
+
+#[test]
+fn a_head_that_was_replaced_for_a_change_has_not_failed() {
+    let cancelled = |tag| {
+        World::provisioned(|_| {})
+            .connected("head-1")
+            .job("head-1", "Canceled", started_with(tag))
+    };
+    let heads = |world: &World| {
+        let text = world.plan().to_string();
+        text.contains("starts at")
+    };
+    assert!(
+        !heads(&cancelled(HEAD_OLD)),
+        "{}",
+        cancelled(HEAD_OLD).plan()
+    );
+    assert!(heads(&cancelled("")), "somebody else cancelled it");
+}
+
+#[test]
+fn fewer_wanted_workers_are_the_outdated_ones_first() {
+    let going = going(&world(1, &["w02-1"], &["w00-1", "w01-1"]));
+    assert_eq!(going.retire, 1);
+    assert_eq!(going.first, [World::empty(|_| {}).job_id("w02-1")]);
+}
+
+#[test]
+fn nothing_rolls_while_nobody_is_wanted_or_the_scheduler_is_silent() {
+    let none = world(0, &["w00-1"], &[]);
+    assert_eq!(submits(&none), [""; 0]);
+    let silent = world(2, &["w00-1", "w01-1"], &["w02-1"]).silent("Unreachable");
+    assert_eq!(told(&silent), "nothing");
+    let paused = world(2, &["w00-1", "w01-1"], &["w02-1"]).with(|observed| {
+        let paused = |worker: &mut Worker| worker.status = "paused".into();
+        observed
+            .scheduler
+            .state
+            .as_mut()
+            .unwrap()
+            .workers
+            .iter_mut()
+            .for_each(paused);
+    });
+    assert_eq!(told(&paused), "retire w00-1 w01-1", "it is there");
+}
