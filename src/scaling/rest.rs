@@ -218,8 +218,8 @@ pub(crate) fn hand_over_ends(rest: &RestStatus, cluster: &ValidCluster) -> Optio
 
 /// The newest head job, if it has not ended.
 pub(crate) fn present_head(jobs: &BTreeMap<JobName, JobFacts>) -> Option<&JobFacts> {
-    let heads = jobs.iter().filter(|(name, _)| name.slot == Slot::Head);
-    let (_, newest) = heads.last()?;
+    let mut heads = jobs.iter().filter(|(name, _)| name.slot == Slot::Head);
+    let (_, newest) = heads.next_back()?;
     (!newest.status.is_terminal()).then_some(newest)
 }
 

@@ -101,7 +101,10 @@ fn kubectl_finds_it_by_its_short_name_and_shows_the_columns_of_a_cluster() {
             "Age"
         ]
     );
-    assert_eq!(named(true), ["Dashboard", "Run", "Reason"]);
+    assert_eq!(
+        named(true),
+        ["Dashboard", "Run", "Reason", "Rest", "Cost/h"]
+    );
 }
 
 #[test]

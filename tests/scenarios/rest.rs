@@ -5,6 +5,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
+use dask_azureml_operator::kubernetes_children::MANAGER;
+
 use crate::dask_client;
 use crate::harness::{Line, condition, is_ready, wait_for};
 
@@ -256,7 +258,8 @@ async fn a_rest_that_the_status_names_is_entered_by_whatever_operator_comes_and_
     let cluster = line.wait_until_ready("napper").await;
     line.kill_operator();
     // As an operator leaves it that is killed between its decision and the first step.
-    let rest = json!({
+    let mut left = json!(status(&cluster));
+    left["rest"] = json!({
         "reason": "Idle",
         "action": "Suspend",
         "since": status(&cluster).run.and_then(|run| run.start_time),
@@ -265,8 +268,12 @@ async fn a_rest_that_the_status_names_is_entered_by_whatever_operator_comes_and_
     line.clusters()
         .patch_status(
             "napper",
-            &PatchParams::default(),
-            &Patch::Merge(json!({"status": {"rest": rest}})),
+            &PatchParams::apply(MANAGER).force(),
+            &Patch::Apply(json!({
+                "apiVersion": "azureml.dask.dev/v1alpha1",
+                "kind": "DaskCluster",
+                "status": left,
+            })),
         )
         .await
         .expect("the API server takes a status");

@@ -11,7 +11,8 @@ fn desired_replicas(status: &DaskClusterStatus) -> Option<u32> {
 }
 
 /// When this status may be written. What people and tools wait for goes out at once; the first step of progress two
-/// seconds after the acknowledgement, further ones and mere numbers at most every five.
+/// seconds after the acknowledgement, further ones and mere numbers at most every five, and that a cluster is idle or busy
+/// again at most every thirty.
 pub(in crate::reconcile) fn write_not_before(
     before: &DaskClusterStatus,
     after: &DaskClusterStatus,
@@ -48,8 +49,17 @@ pub(in crate::reconcile) fn write_not_before(
     if key(before) != key(after) {
         return Some(Timestamp::MIN);
     }
+    let not_idle = |status: &DaskClusterStatus| DaskClusterStatus {
+        idle_since: None,
+        // Written along with it.
+        cost: None,
+        ..status.clone()
+    };
     let spacing = if before.phase == Some(Phase::Pending) {
         2
+    } else if not_idle(before) == not_idle(after) {
+        // Whoever works by hand is idle and busy in turn.
+        30
     } else {
         5
     };

@@ -1,9 +1,10 @@
 //! When a status is written.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Round, running, told_of_running};
-use crate::api::{DaskClusterStatus, Phase, WorkerCounts};
+use crate::api::{DaskClusterStatus, IdleAction, Phase, RestReason, RestStatus, WorkerCounts};
 use crate::reconcile::conclude::write_not_before;
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon};
 
@@ -96,4 +97,34 @@ fn an_operator_that_has_written_nothing_yet_waits_for_nothing() {
         write_not_before(&ready, &with_workers(&ready, 2), None),
         AT_ONCE
     );
+}
+
+#[test]
+fn a_rest_is_written_at_once_and_that_a_cluster_is_idle_or_busy_again_in_no_hurry() {
+    let ready = told_of_running();
+    let idle = DaskClusterStatus {
+        idle_since: Some(Time(noon())),
+        cost: None,
+        ..ready.clone()
+    };
+    let rest = DaskClusterStatus {
+        rest: Some(RestStatus {
+            reason: RestReason::Idle,
+            action: IdleAction::Suspend,
+            since: Time(noon()),
+            generation: 1,
+            wake: None,
+        }),
+        ..ready.clone()
+    };
+    let forgiven = DaskClusterStatus {
+        rested_head: Some("head-1".into()),
+        ..rest.clone()
+    };
+    let half_a_minute = Some(seconds_after_noon(30));
+    let at = |before, after| write_not_before(before, after, Some(noon()));
+    assert_eq!(at(&ready, &idle), half_a_minute);
+    assert_eq!(at(&idle, &ready), half_a_minute);
+    assert_eq!(at(&ready, &rest), AT_ONCE);
+    assert_eq!(at(&rest, &forgiven), AT_ONCE);
 }
