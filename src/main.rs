@@ -55,7 +55,13 @@ async fn plan(args: PlanArgs) -> anyhow::Result<ExitCode> {
     let manifest = read(&args.filename)
         .with_context(|| format!("{} cannot be read", args.filename.display()))?;
     let kubernetes = plan_command::kubernetes(args.namespace).await;
-    let planned = plan_command::plan(settings, &manifest, kubernetes, Clock::system()).await;
+    let planned = Box::pin(plan_command::plan(
+        settings,
+        &manifest,
+        kubernetes,
+        Clock::system(),
+    ))
+    .await;
     let planned = match planned {
         Err(PlanError::Invalid(problem)) => {
             eprintln!("the manifest is invalid: {problem}");
