@@ -341,6 +341,14 @@ impl Retiring<'_> {
                 true,
             ),
         };
+        // Nobody goes in the place of a worker that is named: where one of them could not go, fewer are wanted all the
+        // same.
+        let were_refused = retirement.is_some_and(|retirement| {
+            matches!(&retirement.outcome, RetirementOutcome::Answered { retired, .. } if retired.retired.is_empty())
+        });
+        if were_refused && self.reason == Reason::Retiring {
+            going.first = Vec::new();
+        }
         if asks {
             going.retire = u32::try_from(count).unwrap_or(u32::MAX);
         } else {

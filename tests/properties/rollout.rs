@@ -24,6 +24,8 @@ struct Simulation {
     wanted: Wanted,
     observed: Observed,
     replicas: u32,
+    /// The most that were ever wanted.
+    most: u32,
     /// Job ids of the workers that the scheduler holds.
     registered: BTreeSet<String>,
     retired: BTreeSet<String>,
@@ -38,6 +40,7 @@ impl Simulation {
             wanted: world.wanted,
             observed: world.observed,
             replicas,
+            most: replicas,
             registered: BTreeSet::new(),
             retired: BTreeSet::new(),
             asked: None,
@@ -112,7 +115,7 @@ impl Simulation {
             .iter()
             .filter(|(_, _, body)| !has_ended(body))
             .count();
-        prop_assert!(alive <= self.replicas as usize + 1, "{alive} jobs\n{plan}");
+        prop_assert!(alive <= self.most as usize + 1, "{alive} jobs\n{plan}");
         Ok(())
     }
 
@@ -209,6 +212,14 @@ impl Simulation {
         alive.len() == self.replicas as usize && alive == self.registered && self.is_up_to_date()
     }
 
+    fn scale(&mut self, replicas: u32) {
+        self.replicas = replicas;
+        self.most = self.most.max(replicas);
+        if let Wanted::Cluster(cluster) = &mut self.wanted {
+            cluster.worker.replicas = replicas;
+        }
+    }
+
     fn change(&mut self) {
         if let Wanted::Cluster(cluster) = &mut self.wanted {
             cluster.worker.env.insert("NEW".into(), "1".into());
@@ -255,7 +266,7 @@ fn settled(replicas: u32, has_room: bool) -> Simulation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..config() })]
+    #![proptest_config(ProptestConfig { cases: 25, ..config() })]
 
     #[test]
     fn a_change_replaces_every_worker_and_no_more_than_one_is_missing_for_it(
@@ -292,5 +303,29 @@ proptest! {
         let told = simulation.told();
         let reason = Reason::Updating.as_str();
         prop_assert!(!told.contains(reason), "{}", told);
+    }
+
+    #[test]
+    fn whatever_number_is_asked_for_on_the_way_nobody_goes_that_is_needed_and_it_settles(
+        changes in any::<bool>(),
+        chances in prop::collection::vec((any::<u8>(), prop::option::weighted(0.1, 0..6_u32)), 0..120),
+    ) {
+        let mut simulation = settled(3, true);
+        simulation.quiet()?;
+        let mut fewest = 3;
+        if changes {
+            simulation.change();
+        }
+        for (chance, asked) in chances {
+            if let Some(replicas) = asked {
+                simulation.scale(replicas);
+                fewest = fewest.min(replicas);
+            }
+            simulation.round(chance, false)?;
+            let there = u32::try_from(simulation.registered.len()).unwrap();
+            let missing = u32::from(changes);
+            prop_assert!(there + missing >= fewest, "{there} of {fewest}\n{}", simulation.told());
+        }
+        simulation.quiet()?;
     }
 }

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::wire::JobFacts;
 use crate::api::DatasetMode;
 use crate::azure_resources::data_asset::wire_type;
+use crate::azure_resources::ownership::Tags;
 use crate::names::{JobName, Slot};
 use crate::reconcile::ValidCluster;
 
@@ -42,6 +43,19 @@ pub(crate) fn outdated(
         .map(|(name, facts)| (*name, changed(fields(name.slot), facts)))
         .filter(|(_, fields)| !fields.is_empty())
         .collect()
+}
+
+/// Jobs with these tags were started with more than one value of a field.
+pub(crate) fn differ_in(field: &str, tags: &[Tags]) -> bool {
+    let hash = |tags: &Tags| {
+        let told = tags.get(SPEC_TAG)?;
+        let mut pairs = told.split(',').filter_map(|pair| pair.split_once('='));
+        pairs
+            .find(|(name, _)| *name == field)
+            .map(|(_, hash)| hash.to_owned())
+    };
+    let hashes: BTreeSet<String> = tags.iter().filter_map(hash).collect();
+    hashes.len() > 1
 }
 
 fn changed(wanted: &[(&'static str, String)], facts: &JobFacts) -> Vec<&'static str> {

@@ -6,6 +6,7 @@ use crate::api::{
     ConditionType, DaskClusterStatus, DeletionPolicy, Reason, ReconcilePolicy, UpdatePolicy,
 };
 use crate::azure_resources::KINDS;
+use crate::azure_resources::job::{self, differ_in};
 use crate::cluster::Place;
 use crate::dask::Target;
 use crate::kubernetes::ABANDON_ANNOTATION;
@@ -292,7 +293,9 @@ fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
             place.compute.name()
         ),
     };
-    let note = match registered_versions(outcome.before, place).as_slice() {
+    let mut versions = registered_versions(outcome.before, place);
+    versions.extend(earlier_versions(outcome.observed, place));
+    let note = match versions.as_slice() {
         [] => left,
         [only] => format!("{left}; {only} stays in the workspace, as it is shared"),
         [others @ .., last] => format!(
@@ -391,6 +394,19 @@ fn registered_versions(before: &DaskClusterStatus, place: &Place) -> Vec<String>
         versions.push("the environment version".to_owned());
     }
     versions
+}
+
+/// What jobs were started with before the spec was changed, which nobody knows the names of any more.
+fn earlier_versions(observed: &Observed, place: &Place) -> Option<String> {
+    let jobs = observed.resources.iter().filter_map(|(id, found)| {
+        place.identity.parse_job_id(id.name())?;
+        Some(job::tags(found.present()?))
+    });
+    let tags: Vec<_> = jobs.collect();
+    let of_datasets = !place.registered_datasets.is_empty() && differ_in("datasets", &tags);
+    let of_environment = place.registers_environment && differ_in("environment", &tags);
+    (of_datasets || of_environment)
+        .then(|| "what was registered before the spec was changed".to_owned())
 }
 
 /// Says once why the Service has no endpoint.

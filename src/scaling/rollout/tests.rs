@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dask::Worker;
+use crate::dask::{Retired, Retirement, RetirementOutcome, Worker};
 use crate::reconcile::fixtures::{World, seconds_after_noon};
 use crate::reconcile::{SchedulerStage, Wanted};
 use crate::scaling::{LettingGo, letting_go, pending_changes};
@@ -281,10 +281,22 @@ fn a_head_that_was_replaced_for_a_change_has_not_failed() {
 }
 
 #[test]
-fn fewer_wanted_workers_are_the_outdated_ones_first() {
-    let going = going(&world(1, &["w02-1"], &["w00-1", "w01-1"]));
-    assert_eq!(going.retire, 1);
-    assert_eq!(going.first, [World::empty(|_| {}).job_id("w02-1")]);
+fn fewer_wanted_workers_are_the_outdated_ones_first_unless_they_could_not_go() {
+    let world = world(1, &["w02-1"], &["w00-1", "w01-1"]);
+    let outdated = world.job_id("w02-1");
+    let asked = going(&world);
+    assert_eq!((asked.retire, asked.first), (1, vec![outdated]));
+    let refused = world.with(|observed| {
+        observed.scheduler.retirement = Some(Retirement {
+            asked_at: seconds_after_noon(-20),
+            outcome: RetirementOutcome::Answered {
+                at: seconds_after_noon(-20),
+                retired: Retired::default(),
+            },
+        });
+    });
+    let asked = going(&refused);
+    assert_eq!((asked.retire, asked.first), (1, Vec::new()));
 }
 
 #[test]

@@ -165,6 +165,20 @@ fn the_last_event_names_what_was_registered_and_stays() {
         farewell(all_gone(|_| {}), told),
         "nothing that costs money is left in Azure; data asset noaa-isd:1 and the environment version stay in the workspace, as they are shared"
     );
+    let started_with = |job: &str, world: World, hash: &'static str| {
+        world.job(job, "Completed", |body| {
+            body["properties"]["tags"]["dask-azureml-spec"] = json!(format!("datasets={hash}"));
+        })
+    };
+    let same = started_with("w00-1", started_with("w01-1", all_gone(|_| {}), "1"), "1");
+    let changed = started_with("w00-1", started_with("w01-1", all_gone(|_| {}), "1"), "2");
+    let names_earlier = |world| {
+        farewell(world, told_of_running()).contains(
+            "the environment version and what was registered before the spec was changed stay",
+        )
+    };
+    assert!(!names_earlier(same));
+    assert!(names_earlier(changed));
 }
 
 #[test]
