@@ -166,7 +166,6 @@ pub(crate) fn worker(slot: Option<usize>, threads: u32, processing: u32) -> Work
         memory_limit: 56 << 30,
         nbytes: 0,
         processing,
-        ..Worker::default()
     }
 }
 
