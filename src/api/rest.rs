@@ -14,7 +14,8 @@ pub enum IdleAction {
     /// Workers and head end, as with `suspend`.
     #[default]
     Suspend,
-    /// The workers end; head and scheduler stay, with what the head's own worker can hold.
+    /// The workers end; head and scheduler stay, with what the head's own worker can hold, and work brings the workers
+    /// back.
     ScaleToZero,
 }
 
@@ -45,7 +46,8 @@ pub struct Budget {
     ))]
     pub max_total: Option<Quantity>,
 
-    /// What happens beyond it: Warn says so in a condition; Suspend also lets workers and head end.
+    /// What happens beyond it: Warn says so in a condition; Suspend also suspends the cluster at maxTotal, and asks for
+    /// no more workers than maxPerHour pays for.
     #[serde(default)]
     pub action: BudgetAction,
 }
@@ -56,7 +58,8 @@ pub enum BudgetAction {
     /// The condition `OverBudget` says so.
     #[default]
     Warn,
-    /// The cluster is suspended, too, until the budget or the spec changes.
+    /// At `maxTotal` the cluster is suspended, too, until it is raised; no more workers are asked for than `maxPerHour`
+    /// pays for.
     Suspend,
 }
 

@@ -236,7 +236,8 @@ pub struct DaskClusterSpec {
     ))]
     pub idle_timeout_seconds: u32,
 
-    /// Suspend, the default, ends workers and head; ScaleToZero ends the workers and keeps the scheduler.
+    /// Suspend, the default, ends workers and head; ScaleToZero ends the workers and keeps the scheduler,
+    /// so that work brings them back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_action: Option<IdleAction>,
 

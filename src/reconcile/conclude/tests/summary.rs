@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Round, condition, running, throttled, told, told_of_running};
 use crate::api::{ConditionType, DaskClusterStatus, Reason};
 use crate::lookup::{Lookup, Trouble};
-use crate::reconcile::fixtures::World;
+use crate::reconcile::fixtures::{World, seconds_after_noon};
 use crate::reconcile::{SpecError, SpecErrors, Wanted};
 
 /// `Running: Ready True Ready, Reconciling False Ready, Stalled False Ready`.
@@ -210,4 +210,21 @@ fn a_cluster_that_leaves_is_never_stalled_and_says_what_is_still_there() {
         assert_eq!(summary(&status), deleting);
         assert_eq!(ready_message(&status), message);
     }
+}
+
+#[test]
+fn a_head_that_publishes_nothing_in_time_stalls_its_cluster_and_one_that_does_after_all_is_taken() {
+    let mute = World::provisioned(|spec| spec["worker"]["replicas"] = 0.into()).head("head-1");
+    let late = mute.with(|observed| observed.seen_at = seconds_after_noon(1201));
+    let stalled = Round::of(late.clone()).at(1201).status();
+    assert_eq!(
+        summary(&stalled),
+        "Stalled: Ready False HeadStartTimeout, Reconciling False HeadStartTimeout, Stalled True HeadStartTimeout"
+    );
+    let recovered = late.published().registered(&["head-1"]);
+    let status = Round::of(recovered).after(stalled).at(1300).status();
+    assert_eq!(
+        summary(&status),
+        "Running: Ready True Ready, Reconciling False Ready, Stalled False Ready"
+    );
 }
