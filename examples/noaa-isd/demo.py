@@ -3,8 +3,8 @@
     python demo.py --workers 3 --directory run/demo
 
 Starts a Kubernetes control plane, the simulator and the operator, applies `cluster.yaml`, runs
-`explore.py` on both datasets, deletes the DaskCluster and looks whether anything is left of it in
-Azure. Ends with exit code 0 only if every step did what it should.
+`explore.py` on both datasets, scales the cluster up and down under a client that works, deletes the
+DaskCluster and looks whether anything is left of it in Azure. Ends with exit code 0 only if every step did what it should.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import isd_data
 import simulated
+from breathe import breathe
 from evidence import Untrue, check_everything_is_there, check_nothing_is_left, check_status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +77,22 @@ class Kubernetes:
         print("   $ kubectl apply -f -", flush=True)
         command = ["kubectl", "apply", "-f", "-"]
         subprocess.run(command, env=self._environment, check=True, input=json.dumps(manifest), text=True)
+
+    def scale_to(self, replicas: int) -> None:
+        """Scales, and waits until so many workers have registered, the head's own beside them."""
+        self.show("scale", f"{KIND}/{CLUSTER}", f"--replicas={replicas}")
+        for field, value in [("replicas", replicas), ("workers.ready", replicas + 1)]:
+            wait = f"--for=jsonpath={{.status.{field}}}={value}"
+            self.show("wait", f"{KIND}/{CLUSTER}", wait, "--timeout=300s")
+        self.show("get", "adsk")
+
+    def cost(self) -> str:
+        cost = json.loads(self.read("get", KIND, CLUSTER, "-o", "jsonpath={.status.cost}"))
+        accrued = cost["accrued"]
+        return (
+            f"{cost['hourly']} {cost['currency']} an hour now, {accrued['amount']} so far"
+            f" (as of {accrued['asOf']}; an estimate from Azure's list prices)"
+        )
 
     @contextmanager
     def watched(self, kind: str):
@@ -157,6 +174,11 @@ def tell_the_story(steps: Steps, workers: int, rows_per_month: int, directory: P
         for dataset, folder in [("noaa-isd", real), (simulated.GENERATED["name"], generated)]:
             with steps.step(f"explore {dataset}", "depends on the data"):
                 explore(environment, dataset, folder, directory / f"{dataset}.png")
+
+        with steps.step("scale up and down while a client works", "3 minutes: nodes boot"):
+            address = cluster["status"]["scheduler"]["address"]
+            print(f"   {breathe(address, kubernetes.scale_to, [workers + 1, 1])}")
+            print(f"   cost: {kubernetes.cost()}")
 
         before = world(environment)
         with steps.step("delete the cluster", "3 to 10 minutes"):
