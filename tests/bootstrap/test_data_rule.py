@@ -88,20 +88,6 @@ def test_a_worker_without_a_limit_holds_any_data(retirements):
     on_cluster(test, [0, 100])
 
 
-def test_workers_of_named_jobs_go_before_others(retirements):
-    async def test(scheduler, workers, client):
-        scheduler.workers[workers[2].address].name = "late.2"
-        _held = await hold(client, workers[2], 1)
-        for first, names in [
-            ([], ["job.1", "late.2"]),
-            (["late"], ["late.2", "job.1"]),
-            (["gone", "head"], ["job.1", "late.2"]),
-        ]:
-            assert retirements.to_close(scheduler, 2, first) == names
-
-    on_cluster(test, [100, 100, 100])
-
-
 def test_busy_workers_go_last(retirements):
     async def test(scheduler, workers, client):
         held = await hold(client, workers[2], 1)
