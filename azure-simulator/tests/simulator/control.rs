@@ -4,7 +4,7 @@ use azure_simulator::{Fault, FaultAction, FaultAnswer, Place, Simulator, StartEr
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Azure, Reply};
+use crate::client::{Azure, Reply, until};
 use crate::fixtures::{network_body, pool_body};
 
 impl Azure {
@@ -41,11 +41,15 @@ async fn the_world_shows_everything_that_exists() {
             .text,
         "ok"
     );
-    let world = azure
-        .control(Method::GET, "/world", None)
-        .await
-        .expect(200)
-        .body;
+    // A job is Running before its first process is there, as in Azure.
+    let world = until("the job's process is there", async || {
+        let world = azure.control(Method::GET, "/world", None).await;
+        let world = world.expect(200).body;
+        let pids = world["jobs"][0]["pids"].as_array();
+        let is_there = pids.is_some_and(|pids| !pids.is_empty());
+        is_there.then_some(world)
+    })
+    .await;
     assert_eq!(world["networks"][0]["subnets"][0]["name"], "default");
     assert_eq!(world["computes"][0]["tags"], json!({"owner": "me"}));
     assert_eq!(world["computes"][0]["nodes"][0]["job"], "j1");
@@ -53,7 +57,6 @@ async fn the_world_shows_everything_that_exists() {
         world["jobs"][0]["id"],
         format!("{}/jobs/j1", azure.workspace)
     );
-    assert!(!world["jobs"][0]["pids"].as_array().unwrap().is_empty());
     assert_eq!(
         world["data"][0]["id"],
         format!("{}/data/d/versions/1", azure.workspace)
