@@ -21,6 +21,8 @@ pub struct Told {
     pub allowed_replacement: Option<String>,
     /// How many workers the autoscaler wanted last.
     pub desired_replicas: Option<u32>,
+    /// How many Dask workers were wanted last.
+    pub desired_workers: Option<u32>,
     pub last_scale_time: Option<Timestamp>,
     pub idle_since: Option<Timestamp>,
     pub rest: Option<RestStatus>,
@@ -59,6 +61,7 @@ impl Told {
         }
         let autoscaling = status.autoscaling.as_ref();
         told.desired_replicas = autoscaling.map(|autoscaling| autoscaling.desired_replicas);
+        told.desired_workers = status.workers.as_ref().map(|workers| workers.desired);
         told.last_scale_time = status.last_scale_time.as_ref().map(|at| at.0);
         told.idle_since = status.idle_since.as_ref().map(|since| since.0);
         told.rest = status.rest.clone();

@@ -71,6 +71,7 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
     if rollout::goes(scene, lineup) {
         if let Occupant::Alive(head) = &lineup.head
             && is_ours(&head)
+            && !lineup.leaving.contains(head)
         {
             let fields = lineup.outdated[head].join(", ");
             let why = format!("{fields} changed, and updatePolicy is Recreate");
@@ -92,7 +93,7 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
     let wanted = usize::try_from(lineup.aim.workers + lineup.surge).unwrap_or(usize::MAX);
     let surplus = alive.len().saturating_sub(wanted);
     if surplus > 0 {
-        let surplus = cancel_not_started(lineup, &alive, surplus, is_ours, &mut going);
+        let surplus = cancel_not_started(lineup, state, &alive, surplus, is_ours, &mut going);
         if surplus > 0 {
             retire_surplus(scene, lineup, state, (&alive, wanted, surplus), &mut going);
         }
@@ -109,13 +110,21 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
 /// many are still to go.
 fn cancel_not_started(
     lineup: &Lineup,
+    state: Option<&State>,
     alive: &[JobName],
     surplus: usize,
     is_ours: impl Fn(&&JobName) -> bool,
     going: &mut LettingGo,
 ) -> usize {
     let wanted = lineup.aim.workers;
-    let not_started = |name: &&JobName| lineup.jobs[*name].status.has_not_started();
+    // Azure tells later than the scheduler that a job runs.
+    let is_there = |job: &str| {
+        state.is_some_and(|state| state.workers.iter().any(|worker| worker.job_id() == job))
+    };
+    let not_started = |name: &&JobName| {
+        let job = &lineup.jobs[*name];
+        job.status.has_not_started() && !is_there(&job.id)
+    };
     let mut candidates: Vec<&JobName> = alive
         .iter()
         .rev()
@@ -382,14 +391,21 @@ impl Retiring<'_> {
         let grace = self.scene.cluster.worker.scale_down_grace;
         let since = self.scene.observed.told.last_scale_time;
         let ends = grace.and_then(|grace| since?.checked_add(grace).ok());
-        let ends = ends.filter(|_| self.reason == Reason::Retiring);
+        // It runs from when the number that is wanted now was told. Nobody asked for a number where a cluster rests.
+        let wanted = self.lineup.aim.dask_workers(self.scene.cluster);
+        let is_told = self.scene.observed.told.desired_workers == Some(wanted);
+        let ends = ends.filter(|_| {
+            self.reason == Reason::Retiring && is_told && self.lineup.aim.rest.is_none()
+        });
         let told = about(bytes);
         let end = match ends {
             Some(at) => format!(
                 "until {}, then they go all the same",
                 at.strftime("%Y-%m-%d %H:%M:%S UTC")
             ),
-            None if self.reason == Reason::Updating => "until it does".to_owned(),
+            None if grace.is_some() || self.reason == Reason::Updating => {
+                "until it does".to_owned()
+            }
             None => "until it does, as worker.scaleDownGraceSeconds is not set".to_owned(),
         };
         let message = format!(

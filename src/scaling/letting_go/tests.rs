@@ -336,7 +336,9 @@ fn refused(grace: Option<i64>, seconds: i64) -> World {
         unreachable!()
     };
     cluster.worker.scale_down_grace = grace.map(SignedDuration::from_secs);
+    let wanted = cluster.desired_dask_workers();
     answered(world, -seconds, &[], &["w02-1"]).with(|observed| {
+        observed.told.desired_workers = Some(wanted);
         observed.told.last_scale_time = Some(seconds_after_noon(-60));
     })
 }
@@ -365,6 +367,29 @@ fn data_that_fits_nowhere_is_held_until_the_grace_has_passed_and_then_the_least_
         assert!(waiting.message.contains("30.0 MiB"), "{}", waiting.message);
         assert!(waiting.message.contains(until), "{}", waiting.message);
     }
+}
+
+#[test]
+fn the_grace_of_a_number_begins_when_that_number_has_been_told() {
+    let another_was_told =
+        refused(Some(0), 5).with(|observed| observed.told.desired_workers = Some(4));
+    let going = going(&another_was_told);
+    assert_eq!(cancelled(&going), [""; 0]);
+    let waiting = going.waiting.unwrap();
+    assert_eq!(waiting.reason, Reason::DataHeld);
+    assert!(
+        waiting.message.ends_with("kept until it does"),
+        "{}",
+        waiting.message
+    );
+}
+
+#[test]
+fn a_worker_that_has_registered_is_retired_though_azure_still_calls_its_job_queued() {
+    let world = World::answering(1, &["head-1", "w00-1", "w01-1"]).job("w01-1", "Queued", |_| {});
+    let going = going(&world);
+    assert_eq!(cancelled(&going), [""; 0]);
+    assert_eq!(going.retire, 1);
 }
 
 #[test]

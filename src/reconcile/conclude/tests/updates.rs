@@ -129,6 +129,7 @@ fn a_worker_that_is_ended_though_it_holds_data_is_told_by_job_and_bytes() {
         };
         cluster.worker.scale_down_grace = grace.map(jiff::SignedDuration::from_secs);
         world.with(|observed| {
+            observed.told.desired_workers = Some(2);
             observed.told.last_scale_time = Some(seconds_after_noon(-60));
             observed.scheduler.retirement = Some(Retirement {
                 asked_at: seconds_after_noon(-9),

@@ -48,6 +48,7 @@ fn recreate_cancels_the_head_alone() {
 #[test]
 fn what_fits_nowhere_goes_after_the_grace() {
     let mut world = World::answering(1, &["head-1", "w00-1", "w01-1"]).with(|observed| {
+        observed.told.desired_workers = Some(2);
         observed.told.last_scale_time = Some(seconds_after_noon(-601));
         observed.scheduler.retirement = Some(Retirement {
             asked_at: seconds_after_noon(-4),
