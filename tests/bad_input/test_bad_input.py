@@ -85,9 +85,9 @@ WRONG = {
         dataset("unmapped", uri="https://weather.blob.core.windows.net/elsewhere/"),
         "DatasetUnmountable",
         True,
-        ["elsewhere", "uri exists", "anew"],
+        ["elsewhere", "uri exists", "change spec.datasets"],
     ),
-    "not-empty": (dataset("not-empty"), "DatasetUnmountable", True, ["directory not empty", "anew with another path"]),
+    "not-empty": (dataset("not-empty"), "DatasetUnmountable", True, ["directory not empty", "another path"]),
     "below-a-file": (dataset("below-a-file"), "DatasetUnmountable", True, ["file/isd cannot be made", "file exists"]),
     "no-dataset": (
         {"datasets": [{"name": "registered", "version": "3", "type": "UriFolder", "mode": "Mount"}]},
