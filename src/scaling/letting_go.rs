@@ -301,7 +301,8 @@ fn why_overdue(scene: &Scene<'_>, job: &JobFacts) -> Option<&'static str> {
         return is_over(at, within).then_some("it holds no data and has not ended by itself");
     }
     let missing_since = match sight.seen.get(&job.id) {
-        Some(seen) => seen.last,
+        // Azure may run a preempted job again after any time in the queue.
+        Some(seen) => seen.last.max(job.started_at.unwrap_or(seen.last)),
         // Before this process asked it nobody knows.
         None => job
             .started_at?

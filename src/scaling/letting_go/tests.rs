@@ -506,3 +506,26 @@ fn a_worker_that_the_scheduler_lost_has_the_start_timeout_to_come_back() {
         assert_eq!(cancelled(&going), cancel, "{lost_at} {answers_since}");
     }
 }
+
+#[test]
+fn a_preempted_job_that_runs_again_has_the_start_timeout_anew() {
+    let world = |started: &'static str| {
+        let world = wanted(2, &["w00-1"])
+            .job("w01-1", "Running", |body| {
+                body["properties"]["properties"]["StartTimeUtc"] = json!(started);
+            })
+            .with(|observed| observed.seen_at = seconds_after_noon(36_000));
+        let job = world.job_id("w01-1");
+        world.with(|observed| {
+            let seen = WorkerSeen {
+                last: seconds_after_noon(1000),
+                leaving_since: None,
+            };
+            observed.scheduler.seen.insert(job, seen);
+        })
+    };
+    let again = going(&world("2026-01-01 21:43:20"));
+    assert_eq!(cancelled(&again), [""; 0]);
+    let since_noon = going(&world("2026-01-01 12:00:00"));
+    assert_eq!(cancelled(&since_noon), ["w01-1"]);
+}
