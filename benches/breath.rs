@@ -1,7 +1,7 @@
 //! One cluster from 1 worker to 99 and back, on an Azure without delays whose limits of requests are enforced.
 //!
 //! Says how long it takes from the change of the manifest until the last job is submitted, and until the last worker has
-//! left in peace, beside what the buckets of requests demand. `make bench` writes `bench/results/breath.json`. Jobs only
+//! left in peace; the bucket of writes is full before each round. `make bench` writes `bench/results/breath.json`. Jobs only
 //! pretend: no data is moved.
 
 #![allow(
@@ -81,7 +81,6 @@ async fn main() {
         "rounds": ROUNDS,
         "up": {
             "last_job_submitted_seconds": median(|(up, _)| up.0),
-            "demanded_by_the_bucket_seconds": 0.0,
             "azure_writes": writes(|(up, _)| up.1),
         },
         "down": {
