@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use azure_simulator::{Simulator, World};
 use reqwest::{Certificate, Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) const ML: &str = "api-version=2025-12-01";
 pub(crate) const NETWORK: &str = "api-version=2024-03-01";
@@ -232,6 +232,15 @@ impl Azure {
         let world = self.simulator.world();
         let jobs = world["jobs"].as_array().unwrap();
         jobs.iter().find(|job| job["name"] == id).unwrap().clone()
+    }
+
+    /// The processes of a job, once it has any: it is Running before the first one is there, as in Azure.
+    pub(crate) async fn processes_of(&self, id: &str) -> Value {
+        until(&format!("job {id} has a process"), async || {
+            let pids = self.job_in_world(id)["pids"].clone();
+            (pids != json!([])).then_some(pids)
+        })
+        .await
     }
 
     pub(crate) fn nodes(&self) -> Vec<Value> {

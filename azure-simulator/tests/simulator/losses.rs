@@ -181,7 +181,7 @@ async fn a_broken_nodes_job_stops_responding_and_fails() {
 async fn a_silent_nodes_job_comes_back_with_its_processes() {
     let azure = running(World::default()).await;
     // The first one; what it starts itself may come at any moment.
-    let first = azure.job_in_world("j1")["pids"][0].clone();
+    let first = azure.processes_of("j1").await[0].clone();
     let body = json!({"returns_after_seconds": 60});
     azure.lose("fail", body).await.expect(204);
     assert_eq!(status(&azure.job("j1").await), "NotResponding");

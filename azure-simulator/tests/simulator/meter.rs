@@ -109,7 +109,7 @@ async fn a_reset_world_is_as_it_was_at_the_start() {
         .expect(200);
     azure.submit("j1", "sleep 1000").await;
     azure.job_is("j1", "Running").await;
-    let pids = azure.job_in_world("j1")["pids"].clone();
+    let pids = azure.processes_of("j1").await;
     azure
         .control(Method::POST, "/reset", None)
         .await
