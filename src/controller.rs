@@ -24,7 +24,7 @@ use crate::azure::{Budgets, HttpClientError, TokenSources, http_client};
 use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
-use crate::inventory::{Inventory, Regions};
+use crate::inventory::Inventory;
 use crate::kubernetes::{Caches, IN_USE_LABEL, NAMESPACE_CREDENTIALS, Sight, credentials_secret};
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::metrics::Metrics;
@@ -135,7 +135,6 @@ async fn operate(
     let context = Arc::new(Context {
         access: AccessPool::new(access, clock.clone(), client.clone()),
         inventory: Inventory::new(clock.clone(), wake.clone()),
-        regions: Regions::new(clock.clone()),
         poller: Poller::new(DaskClient::new()?, clock.clone(), wake),
         recorder: Recorder::new(client.clone(), Reporter::from(MANAGER)),
         metrics: metrics.clone(),

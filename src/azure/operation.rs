@@ -13,14 +13,14 @@ use super::endpoint::Endpoint;
 use super::error_body::ErrorBody;
 
 /// The link to an operation that Azure works on. It is signed, so nothing shows it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Operation {
     pub(super) url: Url,
     pub(super) link: Link,
 }
 
 /// How the answers of a link are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Link {
     /// `Azure-AsyncOperation`: always 200, the body tells the state.
     Status,

@@ -23,12 +23,12 @@ use self::pace::Allowance;
 use self::questions::{Answer, Question};
 use self::view::{View, lock};
 use crate::access::AzureAccess;
-use crate::azure::ResourceId;
+use crate::azure::{ErrorBody, Operation, ResourceId};
 use crate::azure_resources::PoolNode;
 use crate::clock::Clock;
 use crate::lookup::{Lookup, Trouble};
 use crate::names::ClusterIdentity;
-use crate::reconcile::JobFailure;
+use crate::reconcile::{JobFailure, Usage, VmSize};
 
 pub use pace::Pace;
 pub use regions::Regions;
@@ -44,6 +44,7 @@ type Payer = (Arc<str>, String);
 pub struct Inventory {
     clock: Clock,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
+    regions: Arc<Regions>,
     views: Mutex<Views>,
     allowances: Mutex<HashMap<Payer, Arc<Mutex<Allowance>>>>,
     workspaces: Mutex<HashMap<ResourceId, Followed>>,
@@ -79,6 +80,7 @@ impl Inventory {
     /// `wake` hears of every cluster that something has changed for.
     pub fn new(clock: Clock, wake: mpsc::UnboundedSender<ClusterIdentity>) -> Self {
         Self {
+            regions: Arc::new(Regions::new(clock.clone())),
             clock,
             wake,
             views: Mutex::default(),
@@ -116,8 +118,14 @@ impl Inventory {
         kept.view.follow(cluster, pace);
         AzureSight {
             cluster: cluster.clone(),
+            regions: Arc::clone(&self.regions),
             view: Arc::clone(&kept.view),
         }
+    }
+
+    /// What regions offer, whoever asks.
+    pub fn regions(&self) -> &Regions {
+        &self.regions
     }
 
     /// Looks no longer for these clusters.
@@ -165,6 +173,7 @@ impl Inventory {
 #[derive(Clone)]
 pub struct AzureSight {
     cluster: ClusterIdentity,
+    regions: Arc<Regions>,
     view: Arc<View>,
 }
 
@@ -203,10 +212,33 @@ impl AzureSight {
         match self.view.answer(&self.cluster, &question).await {
             Lookup::Present(Answer::Nodes(nodes)) => Lookup::Present(nodes),
             Lookup::Unavailable(trouble) => Lookup::Unavailable(trouble),
-            Lookup::Present(Answer::Failure(_)) | Lookup::Absent | Lookup::NotAsked => {
-                Lookup::NotAsked
-            }
+            Lookup::Present(Answer::Failure(_) | Answer::Operation(_))
+            | Lookup::Absent
+            | Lookup::NotAsked => Lookup::NotAsked,
         }
+    }
+
+    /// Why an operation failed, as far as Azure tells.
+    pub async fn operation_failure(&self, operation: &Operation) -> Option<ErrorBody> {
+        let question = Question::Operation(operation.clone());
+        match self.view.answer(&self.cluster, &question).await {
+            Lookup::Present(Answer::Operation(error)) => error,
+            _ => None,
+        }
+    }
+
+    /// The sizes of virtual machine that `location` offers.
+    pub async fn vm_sizes(&self, location: &str) -> Lookup<Arc<[VmSize]>> {
+        let (access, workspace) = self.view.eyes();
+        self.regions.vm_sizes(access, workspace, location).await
+    }
+
+    /// The quotas of the subscription in `location`, as they were `at_most_old` ago.
+    pub async fn usages(&self, location: &str, at_most_old: Duration) -> Lookup<Arc<[Usage]>> {
+        let (access, workspace) = self.view.eyes();
+        self.regions
+            .usages(access, workspace, location, at_most_old)
+            .await
     }
 
     /// Why a job failed, in Azure's and its own words, by the workspace's data plane.

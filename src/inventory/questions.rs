@@ -1,10 +1,11 @@
-//! What is asked once: the nodes of a pool when only they can say where a head runs, and why a job failed.
+//! What is asked once: the nodes of a pool when only they can say where a head runs, and why a job or an operation
+//! failed.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::access::AzureAccess;
-use crate::azure::{Error, ResourceId};
+use crate::azure::{Error, ErrorBody, Operation, OperationState, ResourceId};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, PoolNode, PoolNodes};
 use crate::lookup::{Lookup, Trouble};
 use crate::names::ClusterIdentity;
@@ -17,7 +18,7 @@ const LOG_TAIL: usize = 1024;
 /// How long a pool is not asked again for a node that it did not have.
 const NOT_FOUND_LASTS: Duration = Duration::from_secs(60);
 
-/// Something to ask about one job.
+/// Something to ask about one job or one write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Question {
     /// The nodes of this pool, once this head runs there and has published the address of this node, or none.
@@ -32,17 +33,21 @@ pub(super) enum Question {
         discovery_url: String,
         job: String,
     },
+    /// Why Azure did not carry this through: networks tell it nowhere else.
+    Operation(Operation),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
     Nodes(Vec<PoolNode>),
     Failure(JobFailure),
+    /// `None` where Azure does not call it failed.
+    Operation(Option<ErrorBody>),
 }
 
 impl Answer {
-    /// How long it is not asked for again, while somebody goes on asking. Why a job failed never changes, nor on which
-    /// node a head runs.
+    /// How long it is not asked for again, while somebody goes on asking. Why something failed never changes, nor on
+    /// which node a head runs.
     fn good_for(&self, question: &Question) -> Duration {
         let is_found = match (self, question) {
             (
@@ -172,6 +177,16 @@ impl Question {
                     nodes.map(|nodes| nodes.nodes).unwrap_or_default(),
                 ))
             }
+            Self::Operation(operation) => match access.client.poll(operation).await {
+                Ok(OperationState::Failed(error)) => Ok(Answer::Operation(Some(error))),
+                Ok(OperationState::InProgress { .. } | OperationState::Succeeded) => {
+                    Ok(Answer::Operation(None))
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "why an operation failed could not be read");
+                    Err(error)
+                }
+            },
             Self::Failure {
                 workspace,
                 discovery_url,

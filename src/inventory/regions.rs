@@ -1,4 +1,5 @@
-//! What a region offers and how much of its quota is used: one read serves all clusters of a principal there.
+//! What a region offers and how much of its quota is used: one read serves all clusters of a principal there. Who asks
+//! waits for what is new enough; the read itself goes on without him.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,8 @@ use tokio::sync::Mutex as Turn;
 
 use super::view::lock;
 use crate::access::AzureAccess;
-use crate::azure::{Collection, ResourceId};
+use crate::api::Reason;
+use crate::azure::{Collection, Errand, Lane, ResourceId};
 use crate::azure_resources::{AzureKind as _, ComputeCluster};
 use crate::clock::Clock;
 use crate::lookup::{Lookup, Trouble};
@@ -71,7 +73,7 @@ impl Regions {
     }
 
     /// One read at a time of each list; who comes meanwhile takes its answer.
-    async fn of<T: DeserializeOwned>(
+    async fn of<T: DeserializeOwned + Send + Sync + 'static>(
         &self,
         shared: &Shared<T>,
         (access, workspace, location): (&AzureAccess, &ResourceId, &str),
@@ -87,7 +89,7 @@ impl Regions {
             location.to_owned(),
         );
         let turn = Arc::clone(lock(shared).entry(region).or_default());
-        let mut told = turn.lock().await;
+        let mut told = turn.lock_owned().await;
         let now = self.clock.elapsed();
         let lasts = |told: &&Told<T>| {
             let age = now.saturating_sub(told.at);
@@ -99,19 +101,28 @@ impl Regions {
         if let Some(told) = told.as_ref().filter(lasts) {
             return told.lookup();
         }
-        let listed = access
-            .client
-            .list(&collection, ComputeCluster::API_VERSION, &[])
-            .await;
-        let what = match listed {
-            Ok(listed) => Ok(listed
-                .items
-                .into_iter()
-                .filter_map(|item| serde_json::from_value(item).ok())
-                .collect()),
-            Err(error) => Err(trouble::of_azure(&error)),
-        };
-        told.insert(Told { at: now, what }).lookup()
+        let client = access.client.on_errand(Errand {
+            lane: Lane::Poll,
+            cluster: None,
+        });
+        let read = tokio::spawn(async move {
+            let what = match client
+                .list(&collection, ComputeCluster::API_VERSION, &[])
+                .await
+            {
+                Ok(listed) => Ok(listed
+                    .items
+                    .into_iter()
+                    .filter_map(|item| serde_json::from_value(item).ok())
+                    .collect()),
+                Err(error) => Err(trouble::of_azure(&error)),
+            };
+            told.insert(Told { at: now, what }).lookup()
+        });
+        // A task ends early only with the whole process.
+        read.await.unwrap_or_else(|error| {
+            Lookup::Unavailable(Trouble::passing(Reason::AzureError, error.to_string()))
+        })
     }
 }
 

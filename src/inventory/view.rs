@@ -62,6 +62,11 @@ impl View {
         }
     }
 
+    /// Who looks, and at what.
+    pub(super) fn eyes(&self) -> (&AzureAccess, &ResourceId) {
+        (&self.access, &self.workspace)
+    }
+
     pub(super) fn follow(&self, cluster: &ClusterIdentity, pace: Pace) {
         self.picture().follow(cluster, pace);
     }

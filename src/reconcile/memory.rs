@@ -133,8 +133,6 @@ impl ClusterMemory {
 #[derive(Clone, Debug)]
 pub struct Begun {
     pub operation: Operation,
-    /// Whether it was asked why it failed.
-    pub was_asked: bool,
     /// Why it failed, as far as that was told.
     pub error: Option<ErrorBody>,
 }
@@ -149,7 +147,6 @@ impl ClusterMemory {
         let begun = begun.into_iter().map(|(id, operation)| {
             let begun = Begun {
                 operation,
-                was_asked: false,
                 error: None,
             };
             (id, begun)

@@ -59,7 +59,7 @@ use crate::api::{Annotations, DaskCluster, DeletionPolicy, ReconcilePolicy};
 use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
-use crate::inventory::{Inventory, Regions};
+use crate::inventory::Inventory;
 use crate::kubernetes::{ClusterWriter, Sight};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
@@ -71,7 +71,6 @@ pub struct Context {
     pub sight: Sight,
     pub access: AccessPool,
     pub inventory: Inventory,
-    pub regions: Regions,
     pub poller: Poller,
     pub recorder: Recorder,
     pub metrics: Metrics,

@@ -15,11 +15,11 @@ use super::told::Told;
 use super::validate::{ValidCluster, Wanted};
 use crate::access::{AzureAccess, Granted, Source};
 use crate::api::{Annotations, DaskCluster, Reason};
-use crate::azure::{ArmClient, OperationState, ResourceId};
+use crate::azure::{ArmClient, ResourceId};
 use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
 use crate::azure_resources::{AzureKind as _, ComputeCluster, KINDS, Scene, Subnet};
 use crate::cluster::Place;
-use crate::inventory::{AzureSight, Regions};
+use crate::inventory::AzureSight;
 use crate::kubernetes::{ABANDON_ANNOTATION, FINALIZER, NAMESPACE_CREDENTIALS};
 use crate::kubernetes_children::{HeldConnection, connection_secret_name, service_name};
 use crate::lookup::{Lookup, Trouble};
@@ -83,8 +83,6 @@ pub(super) async fn observe(
         azure.sight.doubt();
     }
     let reader = Reader {
-        regions: &context.regions,
-        access: &access,
         sight: &azure.sight,
         memory,
         doubts,
@@ -225,8 +223,6 @@ fn go_with_the_group<T>(found: &mut Lookup<T>) {
 
 /// Reads of Azure for one cluster, and nothing else.
 pub(super) struct Reader<'a> {
-    pub regions: &'a Regions,
-    pub access: &'a AzureAccess,
     pub sight: &'a AzureSight,
     pub memory: &'a mut ClusterMemory,
     /// Nothing that was read before counts.
@@ -311,10 +307,7 @@ impl Reader<'_> {
         let Some(location) = observed.location().map(str::to_owned) else {
             return;
         };
-        observed.vm_sizes = self
-            .regions
-            .vm_sizes(self.access, &place.workspace, &location)
-            .await;
+        observed.vm_sizes = self.sight.vm_sizes(&location).await;
         // The quota of somebody else's pool is theirs; what its nodes cost is told.
         if !place.compute_is_ours {
             return;
@@ -331,10 +324,7 @@ impl Reader<'_> {
             false if is_awaited => USAGES_LAST,
             false => (since_change / 4).clamp(QUOTA_IS_NEW, QUOTA_IS_OLD),
         };
-        observed.usages = self
-            .regions
-            .usages(self.access, &place.workspace, &location, at_most_old)
-            .await;
+        observed.usages = self.sight.usages(&location, at_most_old).await;
         if let Lookup::Present(usages) = &observed.usages {
             self.memory.setbacks.see_usages(usages);
             observed.setbacks = self.memory.setbacks.by_step().clone();
@@ -350,7 +340,7 @@ impl Reader<'_> {
         observed.resources.extend(found);
     }
 
-    /// Asks why Azure did not carry a write through, once an operation: networks tell it nowhere else.
+    /// Asks why Azure did not carry a write through.
     async fn look_at_failed_operations(&mut self, observed: &mut Observed) {
         for (id, begun) in &mut self.memory.operations {
             let has_failed = observed
@@ -360,14 +350,8 @@ impl Reader<'_> {
                 .is_some_and(|body| {
                     body.pointer("/properties/provisioningState") == Some(&"Failed".into())
                 });
-            if !has_failed || begun.was_asked {
-                continue;
-            }
-            begun.was_asked = true;
-            match self.access.client.poll(&begun.operation).await {
-                Ok(OperationState::Failed(error)) => begun.error = Some(error),
-                Ok(OperationState::InProgress { .. } | OperationState::Succeeded) => {}
-                Err(error) => tracing::warn!(%error, "why an operation failed could not be read"),
+            if has_failed && begun.error.is_none() {
+                begun.error = self.sight.operation_failure(&begun.operation).await;
             }
         }
         observed.operations = self.memory.operation_facts();

@@ -17,7 +17,7 @@ use crate::access::AzureAccess;
 use crate::api::{Annotations, DaskCluster};
 use crate::clock::Clock;
 use crate::dask::SchedulerSight;
-use crate::inventory::{Inventory, Pace, Regions};
+use crate::inventory::{Inventory, Pace};
 use crate::kubernetes::FINALIZER;
 use crate::kubernetes_children::HeldConnection;
 use crate::lookup::{Lookup, Trouble};
@@ -58,8 +58,6 @@ impl Preview {
         let sight = inventory.follow(&identity, &self.access, workspace, Pace::Settled);
         let mut observed = self.before_the_look(cluster, children);
         let reader = Reader {
-            regions: &Regions::new(self.clock.clone()),
-            access: &self.access,
             sight: &sight,
             memory: &mut ClusterMemory::new(self.clock.now()),
             doubts: false,

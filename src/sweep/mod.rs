@@ -185,7 +185,8 @@ impl Sweep<'_> {
             };
             let sizes = self
                 .context
-                .regions
+                .inventory
+                .regions()
                 .vm_sizes(self.access, self.workspace, &pool.location)
                 .await;
             let sizes = sizes.present().map(|sizes| &**sizes).unwrap_or_default();
