@@ -149,8 +149,9 @@ pub enum Reason {
     SecretNotOurs,
     /// The head's job ended in failure. The message holds the last lines of its log.
     HeadFailed,
-    /// The scheduler did not answer within `spec.scheduler.startTimeoutSeconds`. Look into the log
-    /// of the head's run, or raise the limit.
+    /// The head's job did not start, or its scheduler did not answer, within
+    /// `spec.scheduler.startTimeoutSeconds`. Look at the pool and into the log of the head's run, or
+    /// raise the limit.
     HeadStartTimeout,
     /// The scheduler published an address that the operator cannot reach. Open the network path
     /// (peering, firewall) to the address and port in the message.

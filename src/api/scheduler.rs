@@ -24,7 +24,7 @@ pub struct Scheduler {
     pub env: Vec<EnvVar>,
 
     /// How many seconds the head may take from the start of its job until the scheduler
-    /// answers.
+    /// answers, and before that from its submission until it starts.
     #[serde(default = "Scheduler::default_start_timeout_seconds")]
     #[schemars(range(min = 60, max = 86400))]
     pub start_timeout_seconds: u32,

@@ -19,7 +19,7 @@ use crate::lookup::Lookup;
 use crate::names::Slot;
 use crate::quantity;
 use crate::scaling::rest::idle_since;
-use crate::scaling::{Aim, cost, pending_changes};
+use crate::scaling::{Aim, cost, is_under_way, pending_changes};
 
 /// What the summary needs to know of scheduler and workers.
 pub(super) struct Facts {
@@ -27,6 +27,8 @@ pub(super) struct Facts {
     pub ready_workers: u32,
     /// What autoscaling moves the number of workers between, the head's own not counted.
     pub bounds: Option<Bounds>,
+    /// Jobs lack a change of the spec and are being replaced.
+    pub replaces_jobs: bool,
     /// The scheduler was there to be asked, or is known not to be.
     workers_were_seen: bool,
     pub(super) lineup: Option<Lineup>,
@@ -49,17 +51,21 @@ impl Facts {
                 desired_workers: 0,
                 ready_workers: 0,
                 bounds: None,
+                replaces_jobs: false,
                 workers_were_seen: false,
                 lineup: None,
             };
         };
         let lineup = outcome.observed.lineup_of(cluster).ok();
+        let scene = Scene {
+            cluster,
+            observed: outcome.observed,
+            lineup: lineup.as_ref(),
+        };
+        let replaces_jobs = lineup
+            .as_ref()
+            .is_some_and(|lineup| is_under_way(&scene, lineup));
         let state = lineup.as_ref().and_then(|lineup| {
-            let scene = Scene {
-                cluster,
-                observed: outcome.observed,
-                lineup: Some(lineup),
-            };
             SchedulerStage::of(&scene, lineup)
                 .answering(&scene)
                 .map(|state| registered_workers(state, lineup))
@@ -84,6 +90,7 @@ impl Facts {
             bounds: cluster
                 .autoscaling
                 .map(|autoscaling| Bounds::of(cluster, &autoscaling)),
+            replaces_jobs,
             workers_were_seen,
             lineup,
         }

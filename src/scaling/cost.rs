@@ -96,26 +96,40 @@ pub(crate) fn used_up_at(cluster: &ValidCluster, observed: &Observed) -> Option<
     told.accrued.as_of.0.checked_add(left).ok()
 }
 
-/// How many workers beside the head `budget.maxPerHour` pays for; `None` where it is not to be kept, or nobody knows.
-pub(crate) fn most_workers(cluster: &ValidCluster, observed: &Observed) -> Option<u32> {
+/// How many workers beside the head `budget.maxPerHour` pays for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Affordable {
+    /// It is not to be kept, or nodes have no price.
+    Any,
+    AtMost(u32),
+    /// It is to be kept, and nobody knows the price now.
+    Unknown,
+}
+
+pub(crate) fn most_workers(cluster: &ValidCluster, observed: &Observed) -> Affordable {
     let budget = cluster
         .budget
-        .filter(|budget| budget.action == BudgetAction::Suspend)?;
-    let most = budget.max_per_hour?;
-    let Known::Price(price) = price(cluster, observed) else {
-        return None;
+        .filter(|budget| budget.action == BudgetAction::Suspend);
+    let Some(most) = budget.and_then(|budget| budget.max_per_hour) else {
+        return Affordable::Any;
+    };
+    let price = match price(cluster, observed) {
+        Known::Price(price) => price,
+        Known::NoPrice => return Affordable::Any,
+        Known::NotNow => return Affordable::Unknown,
     };
     // An amount that is a whole number of prices pays for as many.
     let nodes = (most / price.amount + 1e-9).floor();
-    nodes.is_finite().then(|| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "bounded just before"
-        )]
-        let nodes = nodes.clamp(0.0, f64::from(u16::MAX)) as u32;
-        nodes.saturating_sub(1)
-    })
+    if !nodes.is_finite() {
+        return Affordable::Any;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded just before"
+    )]
+    let nodes = nodes.clamp(0.0, f64::from(u16::MAX)) as u32;
+    Affordable::AtMost(nodes.saturating_sub(1))
 }
 
 /// Nodes that run jobs of this cluster.

@@ -167,7 +167,10 @@ fn lost_head(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event>
     let lineup = outcome.observed.lineup_of(cluster).ok()?;
     let facts = lineup.jobs.values().find(|facts| facts.id == head)?;
     let is_over = facts.status.is_leaving() || facts.status.is_terminal();
-    if !is_over || status.scheduler.is_some() || !lineup.aim.head {
+    // A successor may have published before anybody could write that its predecessor was gone.
+    let run = status.run.as_ref().and_then(|run| run.name.as_deref());
+    let is_there = status.scheduler.is_some() && run == Some(head);
+    if !is_over || is_there || !lineup.aim.head {
         return None;
     }
     let sight = &outcome.observed.scheduler;

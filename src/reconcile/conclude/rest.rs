@@ -74,65 +74,87 @@ pub(super) fn suspended_verdict(outcome: &Outcome<'_>, facts: &Facts) -> Option<
             message,
         })
     };
-    if let Some(rest) = resting(outcome) {
-        let status = match rest.action {
-            IdleAction::Suspend => ConditionStatus::True,
-            IdleAction::ScaleToZero => ConditionStatus::False,
-        };
-        return verdict(status, reason(rest.reason), why(rest, cluster));
+    let resting = resting(outcome);
+    let verdict_of =
+        |rest: &RestStatus, status| verdict(status, reason(rest.reason), why(rest, cluster));
+    if let Some(rest) = resting.filter(|rest| rest.action == IdleAction::Suspend) {
+        return verdict_of(rest, ConditionStatus::True);
     }
+    // The scheduler is there, and what is to be known of its end is said before why no worker is.
+    let coming = end_that_comes(outcome, cluster, facts, resting);
+    match resting {
+        None => coming,
+        Some(rest) => coming.or_else(|| verdict_of(rest, ConditionStatus::False)),
+    }
+}
+
+/// What is to be known of a rest that comes or is forbidden, but for the one that the cluster is in.
+fn end_that_comes(
+    outcome: &Outcome<'_>,
+    cluster: &ValidCluster,
+    facts: &Facts,
+    resting: Option<&RestStatus>,
+) -> Option<Verdict> {
     let observed = outcome.observed;
     let Some(lineup) = &facts.lineup else {
         // Nobody can look: what was told of what comes still stands.
         let held = held(outcome.before, ConditionType::Suspended)?;
         return (held.status == "False").then(|| Verdict::of(held));
     };
+    let is_news = |cause: RestReason| resting.is_none_or(|rest| rest.reason != cause);
     let jobs = &lineup.jobs;
     let forbidden = rest::forbids(&observed.annotations);
     let now = observed.seen_at;
-    let (reason, first, rest) =
-        if forbidden && let Some((cause, _)) = rest::due(cluster, observed, jobs) {
-            let first = format!("the cluster would rest ({})", reason(cause));
-            let rest = if observed.annotations.do_not_disrupt {
-                format!("the annotation {DO_NOT_DISRUPT} keeps it from that: take it off")
-            } else {
-                "nothing is done, as another annotation says".to_owned()
-            };
-            (Reason::DisruptionForbidden, first, rest)
-        } else if let Some((at, action)) = idle_end(outcome, facts).filter(|_| !forbidden)
-            && now >= at.saturating_sub(idle_warning(cluster)).unwrap_or(at)
-        {
-            let goes = match action {
-                IdleAction::Suspend => "workers and head end",
-                IdleAction::ScaleToZero => "the workers end",
-            };
-            let first = format!(
-                "nothing has been to do for long, and {goes} at {}",
-                clock(at)
-            );
-            let rest = format!(
-                "{}: give it work, or raise spec.idleTimeoutSeconds",
-                data(rest::answer(observed, jobs))
-            );
-            (Reason::IdleSoon, first, rest)
+    let (reason, first, rest) = if forbidden
+        && let Some((cause, _)) = rest::due(cluster, observed, jobs)
+        && is_news(cause)
+    {
+        let first = format!("the cluster would rest ({})", reason(cause));
+        let rest = if observed.annotations.do_not_disrupt {
+            format!("the annotation {DO_NOT_DISRUPT} keeps it from that: take it off")
         } else {
-            let (at, lifetime, by) = head_end(cluster, lineup, forbidden)?;
-            if now < at.saturating_sub(lifetime_warning(lifetime)).unwrap_or(at) {
-                return None;
-            }
-            let rest = format!("{}: save what you need", data(rest::answer(observed, jobs)));
-            (
-                Reason::LifetimeEnding,
-                format!("the head ends at {}, {by}", clock(at)),
-                rest,
-            )
+            "nothing is done, as another annotation says".to_owned()
         };
+        (Reason::DisruptionForbidden, first, rest)
+    } else if let Some((at, action)) = idle_end(outcome, facts).filter(|_| !forbidden)
+        && resting.is_none()
+        && now >= at.saturating_sub(idle_warning(cluster)).unwrap_or(at)
+    {
+        let goes = match action {
+            IdleAction::Suspend => "workers and head end",
+            IdleAction::ScaleToZero => "the workers end",
+        };
+        let first = format!(
+            "nothing has been to do for long, and {goes} at {}",
+            clock(at)
+        );
+        let rest = format!(
+            "{}: give it work, or raise spec.idleTimeoutSeconds",
+            data(rest::answer(observed, jobs))
+        );
+        (Reason::IdleSoon, first, rest)
+    } else {
+        let (at, lifetime, by) = head_end(cluster, lineup, forbidden)?;
+        if now < at.saturating_sub(lifetime_warning(lifetime)).unwrap_or(at) {
+            return None;
+        }
+        let rest = format!("{}: save what you need", data(rest::answer(observed, jobs)));
+        (
+            Reason::LifetimeEnding,
+            format!("the head ends at {}, {by}", clock(at)),
+            rest,
+        )
+    };
     // What it holds changes with every look, and is told once.
     let same = held(outcome.before, ConditionType::Suspended).filter(|held| {
         held.reason == reason.as_str() && held.message.starts_with(&format!("{first};"))
     });
     let message = same.map_or_else(|| format!("{first}; {rest}"), |held| held.message.clone());
-    verdict(ConditionStatus::False, reason, message)
+    Some(Verdict {
+        status: ConditionStatus::False,
+        reason,
+        message,
+    })
 }
 
 pub(super) fn reason(reason: RestReason) -> Reason {
@@ -329,7 +351,8 @@ pub(super) fn look_again(outcome: &Outcome<'_>, facts: &Facts) -> Option<Timesta
     let times = ends.flat_map(|(at, before)| [at.saturating_sub(before).ok(), Some(at)]);
     let others = [
         hand_over,
-        cost::used_up_at(cluster, outcome.observed).filter(|_| resting.is_none()),
+        cost::used_up_at(cluster, outcome.observed)
+            .filter(|_| resting.is_none_or(|rest| rest.action == IdleAction::ScaleToZero)),
         aim.and_then(|aim| aim.decision.as_ref()?.look_again),
     ];
     times

@@ -15,6 +15,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::trouble;
 use crate::reconcile::validate::ValidCluster;
 use crate::scaling::LettingGo;
+use crate::scaling::cost::{self, Affordable};
 use crate::token::Token;
 
 /// What the head published as tags of its run.
@@ -270,7 +271,19 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
         }
         SchedulerStage::Job(status) if status.has_not_started() => {
             let (reason, message) = waiting_job(scene, &head, status);
-            plan.wait(SCHEDULER, reason, message);
+            match lineup.head_facts() {
+                Some(facts) if waits_too_long(scene, facts) => {
+                    let reason = match reason {
+                        Reason::Starting | Reason::WaitingForNodes => Reason::HeadStartTimeout,
+                        of_the_pool => of_the_pool,
+                    };
+                    let message = format!(
+                        "{message}, for more than scheduler.startTimeoutSeconds ({timeout} s): it goes on as soon as the job starts; if that is not to be expected, look at the job in the studio and at the pool"
+                    );
+                    plan.block(SCHEDULER, Trouble::lasting(reason, message));
+                }
+                _ => plan.wait(SCHEDULER, reason, message),
+            }
         }
         SchedulerStage::Job(status) => {
             let message = format!("job {head} is {status}; a new head follows when it has ended");
@@ -393,6 +406,19 @@ fn plan_workers(
     if plan.unseen.contains(&WORKERS) {
         return;
     }
+    if let Some(wanted) = lineup.aim.too_dear
+        && cost::most_workers(scene.cluster, scene.observed) == Affordable::Unknown
+    {
+        let why = match &scene.observed.vm_sizes {
+            Lookup::Unavailable(trouble) => &trouble.message,
+            _ => "its size could not be read",
+        };
+        let message = format!(
+            "{wanted} workers are wanted, and none is added while nobody knows what a node costs, as budget.maxPerHour is to be kept: {why}"
+        );
+        plan.wait(WORKERS, Reason::Pending, message);
+        return;
+    }
     if stage.believed().is_some() && scene.observed.scheduler.silence.is_some() {
         let message = format!(
             "the scheduler does not answer, so nobody knows how many of the {desired} workers are registered"
@@ -460,6 +486,14 @@ pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
         .filter(|worker| worker.is_running() && jobs.contains(worker.job_id()))
         .count();
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The head has been submitted for longer than it may take, and never ran. One that was preempted waits for a node for as
+/// long as that takes.
+fn waits_too_long(scene: &Scene<'_>, head: &JobFacts) -> bool {
+    let timeout = i64::from(scene.cluster.scheduler.start_timeout_seconds);
+    let waited = |since| scene.observed.seen_at.duration_since(since).as_secs();
+    head.started_at.is_none() && head.created_at.is_some_and(|since| waited(since) > timeout)
 }
 
 /// Why a job that has not started has not: the pool's own words where it has any.

@@ -1,9 +1,11 @@
 //! Tables of decisions: what the scheduler tells and what was seen before, and the number that follows.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::{Decision, LONGEST_WAIT, Useful};
+use crate::api::{IdleAction, RestReason, RestStatus};
 use crate::dask::{Load, Worker};
 use crate::lookup::Lookup;
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon};
@@ -570,4 +572,27 @@ fn the_example_of_the_documentation_is_what_is_decided() {
     let line = case.lasting(30).why();
     let page = include_str!("../../../docs/scaling.md");
     assert!(page.contains(&format!("    {line}\n")), "{line}");
+}
+
+#[test]
+fn a_cluster_that_was_suspended_begins_with_the_size_to_start_with() {
+    let rested = Case::new(9, quiet()).with(|observed| {
+        observed.told.rest = Some(RestStatus {
+            reason: RestReason::Suspended,
+            action: IdleAction::Suspend,
+            since: Time(noon()),
+            generation: 1,
+            wake: None,
+        });
+    });
+    let of = |world: World| {
+        let decision = Case(world).decide();
+        (decision.replicas, decision.why)
+    };
+    let resumed = of(rested.0.clone().job("head-1", "Canceled", |_| {}));
+    assert_eq!(resumed, (1, "want 1: the size to start with".to_owned()));
+    // Its head has not even gone.
+    assert_eq!(rested.decide().replicas, 9);
+    let failed = Case::new(9, quiet()).0.job("head-1", "Failed", |_| {});
+    assert_eq!(of(failed).0, 9, "another head is to have as many");
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::Reason;
+use crate::lookup::Trouble;
 use crate::reconcile::fixtures::{World, seconds_after_noon};
 
 fn world(nodes: u32) -> World {
@@ -122,11 +124,18 @@ fn the_budget_for_an_hour_pays_for_so_many_workers_beside_the_head() {
         world.scene(|scene, _| most_workers(scene.cluster, scene.observed))
     };
     let suspends = |amount: &str| json!({"maxPerHour": amount, "action": "Suspend"});
-    assert_eq!(most(suspends("7.41")), Some(9));
-    assert_eq!(most(suspends("7.4")), Some(8));
-    assert_eq!(most(suspends("0.5")), Some(0));
-    assert_eq!(most(json!({"maxPerHour": "7.41"})), None, "it only warns");
-    assert_eq!(most(json!({"maxTotal": "1", "action": "Suspend"})), None);
+    assert_eq!(most(suspends("7.41")), Affordable::AtMost(9));
+    assert_eq!(most(suspends("7.4")), Affordable::AtMost(8));
+    assert_eq!(most(suspends("0.5")), Affordable::AtMost(0));
+    assert_eq!(
+        most(json!({"maxPerHour": "7.41"})),
+        Affordable::Any,
+        "it only warns"
+    );
+    assert_eq!(
+        most(json!({"maxTotal": "1", "action": "Suspend"})),
+        Affordable::Any
+    );
 }
 
 #[test]
@@ -158,4 +167,32 @@ fn when_the_budget_will_be_used_up_follows_from_the_rate() {
     assert_eq!(at(&world), Some(seconds_after_noon(1801)));
     let still = told(world, "0", "9");
     assert_eq!(at(&still), None);
+}
+
+#[test]
+fn while_nobody_knows_the_price_a_budget_for_an_hour_adds_nobody_and_lets_nobody_go() {
+    let of = |replicas: u32, budget: Value| {
+        let world = World::provisioned(|spec| {
+            spec["worker"]["replicas"] = json!(replicas);
+            spec["budget"] = budget;
+        })
+        .head("head-1")
+        .published()
+        .registered(&["head-1", "w00-1", "w01-1", "w02-1"])
+        .with(|observed| {
+            let trouble = Trouble::passing(Reason::AzureError, "no answer");
+            observed.vm_sizes = Lookup::Unavailable(trouble);
+        });
+        let workers = world.scene(|_, lineup| lineup.aim.workers);
+        let plan = world.plan().to_string();
+        (workers, plan.contains("nobody knows what a node costs"))
+    };
+    let kept = || json!({"maxPerHour": "100", "action": "Suspend"});
+    assert_eq!(of(5, kept()), (3, true));
+    assert_eq!(of(2, kept()), (2, false));
+    assert_eq!(
+        of(5, json!({"maxPerHour": "100"})),
+        (5, false),
+        "it only warns"
+    );
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::dask::{Retired, Retirement, RetirementOutcome, Worker};
-use crate::reconcile::fixtures::{World, seconds_after_noon};
+use crate::reconcile::fixtures::{World, seconds_after_noon, valid_cluster};
 use crate::reconcile::{SchedulerStage, Wanted};
 use crate::scaling::{LettingGo, letting_go, pending_changes};
 
@@ -317,4 +317,53 @@ fn nothing_rolls_while_nobody_is_wanted_or_the_scheduler_is_silent() {
             .for_each(paused);
     });
     assert_eq!(told(&paused), "retire w00-1 w01-1", "it is there");
+}
+
+#[test]
+fn on_a_pool_that_gives_no_more_nodes_no_more_than_one_worker_is_missing() {
+    let without_nodes = |world: World| {
+        world.pool("Succeeded", |body| {
+            body["properties"]["properties"]["errors"] =
+                json!([{"error": {"code": "ClusterCoreQuotaReached", "message": "no cores"}}]);
+        })
+    };
+    let one_goes_without = world(2, &["w00-1", "w01-1"], &[]).job("w02-1", "Queued", |_| {});
+    assert_eq!(told(&without_nodes(one_goes_without)), "retire w00-1 w01-1");
+    let its_place_was_taken = world(2, &["w01-1"], &[])
+        .job("w00-1", "Completed", started_with(OLD))
+        .job("w00-2", "Queued", |_| {})
+        .job("w02-1", "Queued", |_| {});
+    assert_eq!(
+        told(&without_nodes(its_place_was_taken)),
+        "wait: workers are replaced one by one: the worker of job w02-1 is coming or going"
+    );
+    let without_a_surge = world(2, &["w01-1"], &[])
+        .job("w00-1", "Completed", started_with(OLD))
+        .job("w00-2", "Queued", |_| {});
+    assert_eq!(
+        told(&without_nodes(nodes(without_a_surge, 3))),
+        "wait: workers are replaced one by one: the worker of job w00-2 is coming or going"
+    );
+}
+
+#[test]
+fn a_worker_that_has_registered_is_not_cancelled_for_what_azure_still_says_of_its_job() {
+    let world = world(2, &["w00-1", "w01-1"], &["w02-1"]).job("w00-1", "Queued", started_with(OLD));
+    assert_eq!(told(&world), "retire w00-1 w01-1");
+}
+
+#[test]
+fn no_worker_is_added_for_a_rollout_that_the_budget_does_not_pay_for() {
+    let of_budget = |amount: &'static str| {
+        let mut world = world(2, &["w00-1", "w01-1"], &[]);
+        let Wanted::Cluster(cluster) = &mut world.wanted else {
+            unreachable!()
+        };
+        let budget = json!({"maxPerHour": amount, "action": "Suspend"});
+        cluster.budget = valid_cluster(|spec| spec["budget"] = budget).budget;
+        world
+    };
+    // A node costs 0.741 an hour.
+    assert_eq!(submits(&of_budget("2.97")), ["w02-1"]);
+    assert_eq!(told(&of_budget("2.96")), "retire w00-1 w01-1");
 }
