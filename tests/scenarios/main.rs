@@ -19,6 +19,7 @@
 //! | `weather.rs` | requests that Azure refuses, loses or forgets, and operations that fail or hang: how often each is written |
 //! | `preflight.rs` | what is found before the first spend, and nothing is written meanwhile |
 //! | `policy.rs` | annotations that keep the operator's hands off, and a look on request |
+//! | `turns.rs` | users who change their mind on the way: scale to nothing, delete, switch autoscaling on and off |
 //! | `updates.rs` | changes of the spec on running clusters, and clusters that share a pool |
 //! | `plan.rs` | the program's `plan` changes nothing |
 //! | `throttled.rs` | what an answer that there are too many requests does to all others |
@@ -56,5 +57,6 @@ mod rest;
 mod restart;
 mod scale;
 mod throttled;
+mod turns;
 mod updates;
 mod weather;
