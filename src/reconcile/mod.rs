@@ -52,7 +52,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
-use kube::runtime::events::Recorder;
 
 use crate::access::AccessPool;
 use crate::api::{Annotations, DaskCluster, DeletionPolicy, ReconcilePolicy};
@@ -60,7 +59,7 @@ use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
 use crate::inventory::Inventory;
-use crate::kubernetes::{ClusterWriter, Sight};
+use crate::kubernetes::{ClusterWriter, Recorder, Sight};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
 

@@ -116,7 +116,6 @@ pub(super) fn rescaled(before: &DaskClusterStatus, status: &DaskClusterStatus) -
     Some(Event {
         warning: false,
         reason: Reason::Scaled,
-        // Kubernetes counts further events of one reason and action as one, and drops what they say.
         action: if has > had { "ScaleUp" } else { "ScaleDown" },
         note: format!("from {had} to {has} workers: {why}"),
     })
@@ -208,7 +207,6 @@ fn lost_head(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event>
     Some(Event {
         warning: reason.is_warning() || is_lost,
         reason: if is_lost { Reason::DataLost } else { reason },
-        // Not that of a condition: Kubernetes counts events of one reason and action as one, and drops what they say.
         action: "Replace",
         note: format!(
             "head job {head} is {}, and its scheduler is gone: {lost}; {why}",
