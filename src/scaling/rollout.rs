@@ -56,7 +56,8 @@ fn has_room(cluster: &ValidCluster, observed: &Observed, aim: &Aim) -> bool {
     let max_replicas = cluster
         .autoscaling
         .map(|autoscaling| autoscaling.max_replicas);
-    with_one_more < max_nodes && max_replicas.is_none_or(|most| with_one_more <= most)
+    with_one_more.saturating_add(cluster.head_nodes()) <= max_nodes
+        && max_replicas.is_none_or(|most| with_one_more <= most)
 }
 
 fn pool(observed: &Observed, cluster: &ValidCluster) -> Option<ComputeHave> {
