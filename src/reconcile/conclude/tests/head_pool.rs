@@ -82,3 +82,34 @@ fn a_head_pool_that_resizes_is_looked_at_sooner() {
     assert_eq!(next("Steady"), Next::AtRest);
     assert_ne!(next("Resizing"), Next::AtRest);
 }
+
+#[test]
+fn the_last_event_names_both_pools_where_they_stay() {
+    let last = |change: fn(&mut Value), world: fn(World) -> World| {
+        let cluster = World::provisioned(|spec| {
+            spec["scheduler"]["compute"] = json!({"name": "heads"});
+            change(spec);
+        });
+        let before = told(cluster.clone(), None);
+        let round = Round::of(world(cluster.deleted())).after(before);
+        round.conclude().events.pop().unwrap().note
+    };
+    let abandoned = last(
+        |_| {},
+        |world| world.with(|observed| observed.is_abandoned = true),
+    );
+    assert!(abandoned.contains("/computes/ds13-cluster; pool "));
+    assert!(abandoned.contains("/computes/heads; network "));
+    let observed = last(
+        |_| {},
+        |world| {
+            world.with(|observed| {
+                observed.annotations.policy = crate::api::ReconcilePolicy::Observe;
+            })
+        },
+    );
+    assert!(
+        observed.contains("pool ds13-cluster, pool heads, its network and all jobs stay"),
+        "{observed}"
+    );
+}
