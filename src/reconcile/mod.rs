@@ -43,8 +43,8 @@ pub(crate) use report::as_long_as_kubernetes_takes;
 pub use setbacks::{Course, Setback, Setbacks, USAGES_LAST};
 pub use told::Told;
 pub use validate::{
-    Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
-    validate,
+    Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset,
+    ValidHeadCompute, Wanted, validate,
 };
 
 use std::collections::HashMap;

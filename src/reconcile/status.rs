@@ -12,6 +12,7 @@ use crate::api::{
     Autoscaling, AutoscalingStatus, ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus,
     GROUP, NodeCounts, ResourceStatus, RunStatus, SchedulerStatus, WorkerCounts,
 };
+use crate::azure::ResourceId;
 use crate::azure_resources::job::{JobFacts, Lineup};
 use crate::azure_resources::{ComputeHave, Gone, KINDS, Scene};
 use crate::kubernetes_children::service_name;
@@ -126,9 +127,25 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         return outcome.before.clone();
     };
     let mut status = outcome.before.clone();
-    if let Some((compute, nodes)) = compute(cluster, outcome.observed) {
+    let place = &cluster.place;
+    let (workers_pool, head_pool) = (
+        compute(outcome.observed, &place.compute),
+        place
+            .head_compute
+            .as_ref()
+            .map(|head| compute(outcome.observed, &head.id)),
+    );
+    let nodes = match (&workers_pool, &head_pool) {
+        (Some((_, nodes)), None) => Some(*nodes),
+        (Some((_, nodes)), Some(Some((_, of_head)))) => Some(together(*nodes, *of_head)),
+        _ => None,
+    };
+    status.nodes = nodes.or(status.nodes);
+    if let Some((compute, _)) = workers_pool {
         status.compute = Some(compute);
-        status.nodes = Some(nodes);
+    }
+    if let Some(Some((compute, _))) = head_pool {
+        status.head_compute = Some(compute);
     }
     status.datasets = cluster
         .datasets
@@ -148,7 +165,7 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
             lineup: Some(lineup),
         };
         let stage = SchedulerStage::of(&scene, lineup);
-        let deadline = deadline(cluster, lineup);
+        let deadline = deadline(cluster, outcome.observed, lineup);
         status.run = lineup.head_facts().map(|head| run(head, deadline));
         status.scheduler = scheduler(cluster, &stage);
         if facts.workers_were_seen || status.workers.is_none() {
@@ -259,14 +276,14 @@ fn resources(cluster: &ValidCluster, outcome: &Outcome<'_>) -> Vec<ResourceStatu
     .collect()
 }
 
-fn compute(cluster: &ValidCluster, observed: &Observed) -> Option<(ComputeStatus, NodeCounts)> {
-    let Lookup::Present(body) = observed.resource(&cluster.place.compute) else {
+fn compute(observed: &Observed, pool: &ResourceId) -> Option<(ComputeStatus, NodeCounts)> {
+    let Lookup::Present(body) = observed.resource(pool) else {
         return None;
     };
     let have: ComputeHave = serde_json::from_value(body.clone()).ok()?;
     let inner = have.properties.properties;
     let compute = ComputeStatus {
-        id: Some(cluster.place.compute.to_string()),
+        id: Some(pool.to_string()),
         provisioning_state: have.properties.provisioning_state,
         allocation_state: inner
             .as_ref()
@@ -298,6 +315,21 @@ fn compute(cluster: &ValidCluster, observed: &Observed) -> Option<(ComputeStatus
         own: 0,
     };
     Some((compute, nodes))
+}
+
+fn together(one: NodeCounts, other: NodeCounts) -> NodeCounts {
+    NodeCounts {
+        target: one.target + other.target,
+        current: one.current + other.current,
+        idle: one.idle + other.idle,
+        running: one.running + other.running,
+        preparing: one.preparing + other.preparing,
+        unusable: one.unusable + other.unusable,
+        leaving: one.leaving + other.leaving,
+        preempted: one.preempted + other.preempted,
+        max: one.max + other.max,
+        own: one.own + other.own,
+    }
 }
 
 fn run(head: &JobFacts, deadline: Option<Timestamp>) -> RunStatus {

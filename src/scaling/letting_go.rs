@@ -91,7 +91,10 @@ pub(crate) fn closing(cluster: &ValidCluster, observed: &Observed) -> Closing {
             jobs.remove(worker.job_id());
         }
     }
-    let of_pool = cluster.compute.max_nodes.saturating_sub(1);
+    let of_pool = cluster
+        .compute
+        .max_nodes
+        .saturating_sub(cluster.head_nodes());
     let of_bounds = cluster
         .autoscaling
         .map_or(u32::MAX, |autoscaling| autoscaling.max_replicas);

@@ -62,7 +62,7 @@ fn has_room(cluster: &ValidCluster, observed: &Observed, aim: &Aim) -> bool {
         Affordable::AtMost(most) => most,
         Affordable::Unknown => 0,
     };
-    with_one_more < max_nodes
+    with_one_more.saturating_add(cluster.head_nodes()) <= max_nodes
         && max_replicas.is_none_or(|most| with_one_more <= most)
         && with_one_more <= affordable
 }

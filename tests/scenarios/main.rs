@@ -10,6 +10,7 @@
 //! | `scale.rs` | workers go by retirement with their data, and join |
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
+//! | `head_pool.rs` | a pool for the head alone: Azure takes the workers' nodes and not the scheduler |
 //! | `orphans.rs` | what nobody owns any more |
 //! | `owning.rs` | what is ours: drift, adoption, what is contested, what others have in it |
 //! | `peerings.rs` | both sides of a peering |
@@ -46,6 +47,7 @@ mod delete;
 mod elastic;
 mod endpoint_slice;
 mod existing;
+mod head_pool;
 mod loss;
 mod orphans;
 mod owning;

@@ -9,9 +9,11 @@ use crate::api::{
     ConditionStatus, ConditionType, DO_NOT_DISRUPT, IdleAction, Priority, Reason, RestReason,
     RestStatus, WAKE,
 };
+use crate::azure_resources::Machine;
 use crate::azure_resources::job::Lineup;
 use crate::dask::State;
 use crate::names::Slot;
+use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::Action;
 use crate::reconcile::status::Facts;
 use crate::reconcile::validate::{ValidCluster, Wanted};
@@ -134,7 +136,7 @@ fn end_that_comes(
         );
         (Reason::IdleSoon, first, rest)
     } else {
-        let (at, lifetime, by) = head_end(cluster, lineup, forbidden)?;
+        let (at, lifetime, by) = head_end(cluster, observed, lineup, forbidden)?;
         if now < at.saturating_sub(lifetime_warning(lifetime)).unwrap_or(at) {
             return None;
         }
@@ -220,9 +222,10 @@ fn lifetime_warning(lifetime: SignedDuration) -> SignedDuration {
     }
 }
 
-/// Azure ML ends every run after so long (architecture section 5).
-fn azure_limit(cluster: &ValidCluster) -> SignedDuration {
-    match cluster.compute.priority {
+/// Azure ML ends every run after so long (architecture section 5), by the priority of the pool that the head runs on.
+fn azure_limit(cluster: &ValidCluster, observed: &Observed) -> SignedDuration {
+    let pool = cluster.place.pool_of(Slot::Head);
+    match Machine::of(cluster, observed, pool).priority {
         Priority::Dedicated => SignedDuration::from_hours(21 * 24),
         Priority::LowPriority => SignedDuration::from_hours(7 * 24),
     }
@@ -231,12 +234,13 @@ fn azure_limit(cluster: &ValidCluster) -> SignedDuration {
 /// When the head ends at the latest, how long it will have lived, and by whose word.
 fn head_end(
     cluster: &ValidCluster,
+    observed: &Observed,
     lineup: &Lineup,
     policies_are_kept: bool,
 ) -> Option<(Timestamp, SignedDuration, &'static str)> {
     let started = lineup.head_facts()?.started_at?;
     let of_azure = (
-        azure_limit(cluster),
+        azure_limit(cluster, observed),
         "which is as long as Azure ML lets a job run",
     );
     let own = cluster.max_lifetime.filter(|_| !policies_are_kept);
@@ -248,8 +252,12 @@ fn head_end(
 }
 
 /// When the head ends at the latest: what `status.run.deadline` says.
-pub(in crate::reconcile) fn deadline(cluster: &ValidCluster, lineup: &Lineup) -> Option<Timestamp> {
-    head_end(cluster, lineup, false).map(|(at, ..)| at)
+pub(in crate::reconcile) fn deadline(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    lineup: &Lineup,
+) -> Option<Timestamp> {
+    head_end(cluster, observed, lineup, false).map(|(at, ..)| at)
 }
 
 /// What the end of the head took along, told with the cancel that ends it.
@@ -343,10 +351,10 @@ pub(super) fn look_again(outcome: &Outcome<'_>, facts: &Facts) -> Option<Timesta
     let idle = idle_end(outcome, facts)
         .map(|(at, _)| (at, idle_warning(cluster)))
         .filter(|_| resting.is_none());
-    let head =
-        head_end(cluster, lineup, false).map(|(at, lifetime, _)| (at, lifetime_warning(lifetime)));
-    let own_and_azures =
-        head_end(cluster, lineup, true).map(|(at, ..)| (at, WARNS_OF_LIFETIME_END));
+    let head = head_end(cluster, outcome.observed, lineup, false)
+        .map(|(at, lifetime, _)| (at, lifetime_warning(lifetime)));
+    let own_and_azures = head_end(cluster, outcome.observed, lineup, true)
+        .map(|(at, ..)| (at, WARNS_OF_LIFETIME_END));
     let ends = [idle, head, own_and_azures].into_iter().flatten();
     let times = ends.flat_map(|(at, before)| [at.saturating_sub(before).ok(), Some(at)]);
     let others = [

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::Plan;
 use crate::api::{ConditionType, Reason};
+use crate::azure::ResourceId;
 use crate::azure_resources::job::{JobFacts, JobStatus, Lineup, Occupant, lasting_failure};
 use crate::azure_resources::{AzureKind as _, ComputeHave, Job, Scene, overdue, told, verdict_of};
 use crate::dask::{Silence, State, Target};
@@ -13,7 +14,6 @@ use crate::lookup::{Lookup, Trouble};
 use crate::names::{JobName, Slot};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::trouble;
-use crate::reconcile::validate::ValidCluster;
 use crate::scaling::LettingGo;
 use crate::scaling::cost::{self, Affordable};
 use crate::token::Token;
@@ -270,7 +270,7 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
             }
         }
         SchedulerStage::Job(status) if status.has_not_started() => {
-            let (reason, message) = waiting_job(scene, &head, status);
+            let (reason, message) = waiting_job(scene, Slot::Head, &head, status);
             match lineup.head_facts() {
                 Some(facts) if waits_too_long(scene, facts) => {
                     let reason = match reason {
@@ -449,7 +449,7 @@ fn plan_workers(
         .find(|job| job.status.has_not_started());
     let (reason, message) = match queued {
         Some(job) => {
-            let (reason, why) = waiting_job(scene, &job.id, &job.status);
+            let (reason, why) = waiting_job(scene, Slot::Worker(0), &job.id, &job.status);
             (reason, format!("{told}; {why}"))
         }
         None if occupants > 0 => (
@@ -497,7 +497,7 @@ fn waits_too_long(scene: &Scene<'_>, head: &JobFacts) -> bool {
 }
 
 /// Why a job that has not started has not: the pool's own words where it has any.
-fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, String) {
+fn waiting_job(scene: &Scene<'_>, slot: Slot, job: &str, status: &JobStatus) -> (Reason, String) {
     if *status == JobStatus::Preparing {
         return (
             Reason::Starting,
@@ -506,7 +506,8 @@ fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, Str
             ),
         );
     }
-    let Some(trouble) = pool_refusal(scene.cluster, scene.observed) else {
+    let pool = scene.cluster.place.pool_of(slot);
+    let Some(trouble) = pool_refusal(scene.observed, pool) else {
         return (Reason::WaitingForNodes, format!("job {job} is {status}"));
     };
     (
@@ -518,9 +519,9 @@ fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, Str
     )
 }
 
-/// Why the pool gets no more nodes, in its own words.
-pub(crate) fn pool_refusal(cluster: &ValidCluster, observed: &Observed) -> Option<Trouble> {
-    let body = *observed.resource(&cluster.place.compute).present()?;
+/// Why a pool gets no more nodes, in its own words.
+pub(crate) fn pool_refusal(observed: &Observed, pool: &ResourceId) -> Option<Trouble> {
+    let body = *observed.resource(pool).present()?;
     let pool: ComputeHave = serde_json::from_value(body.clone()).ok()?;
     let errors = pool.properties.properties?.errors();
     let trouble = || trouble::of_verdict(verdict_of(&errors), &told(&errors));

@@ -142,7 +142,7 @@ fn start<'a>(cluster: &ValidCluster, observed: &Observed, lineup: &Lineup) -> (u
 fn refusal(cluster: &ValidCluster, observed: &Observed, lineup: &Lineup) -> Option<Trouble> {
     let waits = |name: &JobName| lineup.jobs[name].status.has_not_started();
     let somebody_waits = lineup.alive_workers.iter().any(waits);
-    pool_refusal(cluster, observed).filter(|_| somebody_waits)
+    pool_refusal(observed, &cluster.place.compute).filter(|_| somebody_waits)
 }
 
 /// A decision from an answer that makes sense.

@@ -166,6 +166,27 @@ fn threads_are_those_that_registered_then_those_asked_for_then_the_cores_of_the_
 }
 
 #[test]
+fn a_small_head_with_a_pool_of_its_own_says_nothing_of_the_workers_machines() {
+    let grow = |compute: Value| {
+        let case = Case::of(0, Load::default(), |spec| {
+            spec["scheduler"] = json!({"runWorker": true});
+            if !compute.is_null() {
+                spec["scheduler"]["compute"] = compute;
+            }
+        });
+        let case = Case(case.0.registered(&["head-1"])).workers(|worker| worker.threads = 2);
+        let case = case.with(|observed| {
+            observed.told.desired_replicas = Some(0);
+            observed.scheduler.state.as_mut().unwrap().load = queued(160, 30.0);
+        });
+        case.decide().useful.unwrap().grow
+    };
+    // 16 threads would do the work in time, and the head has two.
+    assert_eq!(grow(json!({})), 2, "of eight threads each");
+    assert_eq!(grow(Value::Null), 7, "as small as the head beside them");
+}
+
+#[test]
 fn the_heads_own_worker_is_there_to_be_used() {
     let with_own = |load| {
         let case = Case::of(0, load, |spec| {

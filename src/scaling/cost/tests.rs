@@ -196,3 +196,72 @@ fn while_nobody_knows_the_price_a_budget_for_an_hour_adds_nobody_and_lets_nobody
         "it only warns"
     );
 }
+
+/// Workers at low priority, and a head on a smaller machine of a pool of its own: 0.148 and 0.29 USD an hour.
+fn apart(creation_policy: &str, budget: Option<Value>) -> World {
+    let world = World::provisioned(|spec| {
+        spec["worker"]["replicas"] = json!(2);
+        spec["compute"]["priority"] = json!("LowPriority");
+        spec["scheduler"]["compute"] = if creation_policy == "Create" {
+            json!({"name": "heads", "vmSize": "STANDARD_DS3_V2"})
+        } else {
+            json!({"name": "heads", "creationPolicy": creation_policy})
+        };
+        if let Some(budget) = budget {
+            spec["budget"] = budget;
+        }
+    });
+    let small = json!({
+        "name": "Standard_DS3_v2", "vCPUs": 4,
+        "estimatedVMPrices": {"billingCurrency": "USD", "unitOfMeasure": "OneHour", "values": [
+            {"retailPrice": 0.29, "osType": "Linux", "vmTier": "Standard"},
+        ]},
+    });
+    world
+        .with(|observed| {
+            let small = serde_json::from_value(small).unwrap();
+            observed.vm_sizes = Lookup::Present([crate::reconcile::fixtures::ds13(), small].into());
+        })
+        .pool("Succeeded", |body| {
+            body["properties"]["properties"]["vmPriority"] = json!("LowPriority");
+            body["properties"]["properties"]["currentNodeCount"] = json!(4);
+        })
+        .head_pool("Succeeded", |body| {
+            body["properties"]["properties"]["vmSize"] = json!("STANDARD_DS3_V2");
+            body["properties"]["properties"]["currentNodeCount"] = json!(1);
+        })
+}
+
+#[test]
+fn the_nodes_of_each_pool_cost_what_their_own_size_and_priority_do() {
+    let own = told(apart("Create", None).head("head-1"), "0", "0");
+    assert_eq!(said(&own).0, "0.882", "four workers' nodes and the head's");
+    let theirs = |world: World| said(&told(world, "0", "0")).0;
+    let shared = apart("UseExisting", None);
+    assert_eq!(theirs(shared.clone()), "0.592", "no head runs there yet");
+    assert_eq!(theirs(shared.head("head-1")), "0.882");
+    // Ten minutes of the head and of a worker.
+    let lost = apart("Create", None)
+        .head("head-1")
+        .job("w00-1", "Running", |_| {});
+    assert_eq!(said(&lost).1, "0.073");
+    let unseen = told(apart("Create", None).head("head-1"), "5", "1").with(|observed| {
+        let pools = observed.resources.iter_mut();
+        for (_, found) in pools.filter(|(id, _)| id.name() == "heads") {
+            *found = Lookup::NotAsked;
+        }
+    });
+    assert_eq!(cost_of(&unseen), unseen.observed.told.cost);
+}
+
+#[test]
+fn the_budget_for_an_hour_pays_for_the_heads_node_first_and_for_workers_with_the_rest() {
+    let most = |amount: &str| {
+        let budget = json!({"maxPerHour": amount, "action": "Suspend"});
+        let world = apart("Create", Some(budget));
+        world.scene(|scene, _| most_workers(scene.cluster, scene.observed))
+    };
+    assert_eq!(most("0.882"), Affordable::AtMost(4));
+    assert_eq!(most("0.881"), Affordable::AtMost(3));
+    assert_eq!(most("0.2"), Affordable::AtMost(0));
+}

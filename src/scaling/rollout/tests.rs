@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::dask::{Retired, Retirement, RetirementOutcome, Worker};
 use crate::reconcile::fixtures::{World, seconds_after_noon, valid_cluster};
-use crate::reconcile::{SchedulerStage, Wanted};
+use crate::reconcile::{SchedulerStage, ValidHeadCompute, Wanted};
 use crate::scaling::{LettingGo, letting_go, pending_changes};
 
 const OLD: &str = "worker.env=00000000";
@@ -121,6 +121,21 @@ fn without_room_an_old_worker_goes_first_and_the_next_when_its_successor_is_ther
     );
     let half = nodes(world(2, &["w01-1"], &["w00-2"]), 3);
     assert_eq!(told(&half), "retire w01-1");
+}
+
+#[test]
+fn a_head_with_a_pool_of_its_own_leaves_its_node_to_the_workers() {
+    let mut apart = nodes(world(2, &["w00-1", "w01-1"], &[]), 3);
+    let Wanted::Cluster(cluster) = &mut apart.wanted else {
+        unreachable!()
+    };
+    cluster.scheduler.compute = Some(ValidHeadCompute { vm_size: None });
+    assert_eq!(submits(&apart), ["w02-1"]);
+    let full = nodes(apart, 2);
+    assert_eq!(
+        (told(&full), submits(&full)),
+        ("retire w00-1 w01-1".into(), vec![])
+    );
 }
 
 #[test]

@@ -256,8 +256,25 @@ fn the_end_of_a_head_is_a_deadline_that_is_warned_of_before() {
     let start = seconds_after_noon(-600);
     let after = |hours| Some(start + SignedDuration::from_hours(hours));
     assert_eq!(deadline(&world(|_| {})), after(21 * 24));
+    let of_low_priority = |world: World| {
+        world.pool("Succeeded", |body| {
+            body["properties"]["properties"]["vmPriority"] = json!("LowPriority");
+        })
+    };
     let low = world(|spec| spec["compute"]["priority"] = json!("LowPriority"));
-    assert_eq!(deadline(&low), after(7 * 24));
+    assert_eq!(deadline(&of_low_priority(low)), after(7 * 24));
+    // What an existing pool has is not in the spec.
+    let theirs = World::empty(|spec| {
+        spec.as_object_mut().unwrap().remove("network");
+        spec["compute"] = json!({"name": "theirs", "creationPolicy": "UseExisting"});
+    });
+    let theirs = of_low_priority(theirs).head("head-1");
+    assert_eq!(deadline(&theirs), after(7 * 24));
+    let apart = world(|spec| {
+        spec["compute"]["priority"] = json!("LowPriority");
+        spec["scheduler"]["compute"] = json!({});
+    });
+    assert_eq!(deadline(&of_low_priority(apart)), after(21 * 24));
     let own = world(|spec| spec["maxLifetimeSeconds"] = json!(3600));
     assert_eq!(deadline(&own), after(1));
     let longer = world(|spec| spec["maxLifetimeSeconds"] = json!(30 * 24 * 3600));
