@@ -87,6 +87,8 @@ generate: ## Write the generated files anew
 	$(cargo) run --quiet --locked -- crd > $(CRD).unfinished
 	mv $(CRD).unfinished $(CRD)
 	cp $(CRD) $(CHART_CRDS)
+	$(cargo) run --quiet --locked -- metrics > docs/metrics.md.unfinished
+	mv docs/metrics.md.unfinished docs/metrics.md
 
 .PHONY: bench
 bench: ## Run the benchmarks in release, results in bench/results

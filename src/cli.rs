@@ -26,6 +26,8 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Print the CustomResourceDefinition
     Crd,
+    /// Print the page that says what each metric means
+    Metrics,
 }
 
 #[derive(Debug, Args)]
@@ -36,6 +38,9 @@ pub struct RunArgs {
     /// Write the address of the metrics server to this file once it listens
     #[arg(long)]
     pub metrics_address_file: Option<PathBuf>,
+    /// Whether /metrics tells of each DaskCluster, at most 40 series each
+    #[arg(long, env = "CLUSTER_METRICS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub cluster_metrics: bool,
     /// Seconds that a cluster at rest goes unlooked at
     #[arg(long, env = "RESYNC_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
     pub resync_seconds: u64,

@@ -109,6 +109,9 @@ async fn operate(
     let alarms = Arc::new(Alarms::new(clock.clone(), wake.clone()));
     let caches = Caches::default();
     let (clusters, cluster_events) = watch_clusters(&client, &caches);
+    if settings.cluster_metrics {
+        metrics.show_clusters(clusters.clone(), clock.clone())?;
+    }
     let ours =
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
     let connections = watcher::Config::default().fields(&format!("type={SECRET_TYPE}"));

@@ -10,12 +10,16 @@ use dask_azureml_operator::cli::{Cli, Command, PlanArgs, PlanOutput, RunArgs};
 use dask_azureml_operator::clock::Clock;
 use dask_azureml_operator::plan_command::{self, PlanError};
 use dask_azureml_operator::settings::{PlanSettings, Settings};
-use dask_azureml_operator::{api, controller, telemetry};
+use dask_azureml_operator::{api, controller, metrics, telemetry};
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Crd => {
             print!("{}", api::crd_yaml()?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Metrics => {
+            print!("{}", metrics::page()?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Plan(args) => plan(*args),

@@ -17,6 +17,8 @@ const DEFAULT_CONDA_FILE: &str = include_str!("default_environment.yaml");
 pub struct Settings {
     pub metrics_listen: SocketAddr,
     pub metrics_address_file: Option<PathBuf>,
+    /// Whether each cluster has series of its own.
+    pub cluster_metrics: bool,
     pub instance: String,
     pub resync: Duration,
     pub sweep: SweepSettings,
@@ -57,6 +59,7 @@ impl Settings {
         let RunArgs {
             metrics_listen,
             metrics_address_file,
+            cluster_metrics,
             resync_seconds,
             sweep_seconds,
             orphans,
@@ -69,6 +72,7 @@ impl Settings {
         Ok(Self {
             metrics_listen,
             metrics_address_file,
+            cluster_metrics,
             instance: clusters.instance.clone(),
             resync: Duration::from_secs(resync_seconds),
             sweep: SweepSettings {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use dask_azureml_operator::api;
+use dask_azureml_operator::{api, metrics};
 
 #[test]
 fn the_crd_in_the_repository_is_the_one_that_the_operator_prints() {
@@ -15,6 +15,17 @@ fn the_crd_in_the_repository_is_the_one_that_the_operator_prints() {
         written == printed,
         "crds/daskclusters.azureml.dask.dev.yaml is out of date: run `make generate`, which is \
          `dask-azureml-operator crd > crds/daskclusters.azureml.dask.dev.yaml`"
+    );
+}
+
+#[test]
+fn the_page_of_metrics_is_the_one_that_the_operator_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    let printed = metrics::page().expect("no two metrics have one name");
+    assert!(
+        written == printed,
+        "docs/metrics.md is out of date: run `make generate`, which is `dask-azureml-operator metrics > docs/metrics.md`"
     );
 }
 

@@ -300,6 +300,7 @@ impl Line {
     fn settings(&self) -> Settings {
         let arm = self.azure.arm_url();
         Settings {
+            cluster_metrics: true,
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             metrics_address_file: Some(self.metrics_address_file()),
             instance: "tests/scenarios".to_owned(),

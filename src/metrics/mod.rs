@@ -1,5 +1,11 @@
 //! What the operator counts. One struct on a registry that is passed down; labels are bounded.
 
+mod clusters;
+mod page;
+
+pub use page::page;
+
+use kube::runtime::reflector::Store;
 use prometheus::core::Collector;
 use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
@@ -8,8 +14,10 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::api::Reason;
+use self::clusters::ClusterCollector;
+use crate::api::{DaskCluster, Reason};
 use crate::azure::{AdmittedRequest, Budgets, EndedRequest, Lane, OperationType, RequestObserver};
+use crate::clock::Clock;
 use crate::reconcile::Finding;
 
 /// Every metric of the operator.
@@ -126,24 +134,40 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 12] = [
-            Box::new(metrics.findings.clone()),
-            Box::new(metrics.reconciles.clone()),
-            Box::new(metrics.reconcile_seconds.clone()),
-            Box::new(metrics.status_writes.clone()),
-            Box::new(metrics.setbacks.clone()),
-            Box::new(metrics.orphans.clone()),
-            Box::new(metrics.orphans_hourly_cost.clone()),
-            Box::new(metrics.azure_requests.clone()),
-            Box::new(metrics.azure_request_seconds.clone()),
-            Box::new(metrics.azure_turns.clone()),
-            Box::new(metrics.azure_turn_seconds.clone()),
-            Box::new(metrics.azure_throttles.clone()),
-        ];
-        for collector in all {
+        for collector in metrics.collectors() {
             metrics.registry.register(collector)?;
         }
         Ok(metrics)
+    }
+
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.findings.clone()),
+            Box::new(self.reconciles.clone()),
+            Box::new(self.reconcile_seconds.clone()),
+            Box::new(self.status_writes.clone()),
+            Box::new(self.setbacks.clone()),
+            Box::new(self.orphans.clone()),
+            Box::new(self.orphans_hourly_cost.clone()),
+            Box::new(self.azure_requests.clone()),
+            Box::new(self.azure_request_seconds.clone()),
+            Box::new(self.azure_turns.clone()),
+            Box::new(self.azure_turn_seconds.clone()),
+            Box::new(self.azure_throttles.clone()),
+        ]
+    }
+
+    /// Shows what the objects in this cache say, as they are whenever the page is read.
+    ///
+    /// # Errors
+    /// When that is shown already.
+    pub fn show_clusters(
+        &self,
+        clusters: Store<DaskCluster>,
+        clock: Clock,
+    ) -> Result<(), prometheus::Error> {
+        let collector = ClusterCollector::new(clusters, clock)?;
+        self.registry.register(Box::new(collector))
     }
 
     pub fn count_setbacks(&self, reasons: &[Reason]) {
@@ -172,16 +196,7 @@ impl Metrics {
     /// # Errors
     /// When that is shown already.
     pub fn show_budgets(&self, budgets: Budgets) -> Result<(), prometheus::Error> {
-        self.registry.register(Box::new(BudgetGauge {
-            gauge: GaugeVec::new(
-                Opts::new(
-                    "dask_azureml_azure_budget_remaining",
-                    "Requests that Azure would take now, by type of operation; of the principal and subscription with the fewest",
-                ),
-                &["operation"],
-            )?,
-            budgets,
-        }))
+        self.registry.register(Box::new(budget_gauge(budgets)?))
     }
 
     /// Counts what somebody did in Azure, field by field. Tags have names of users' own, so they are one field.
@@ -211,6 +226,19 @@ impl Metrics {
     pub fn page(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+fn budget_gauge(budgets: Budgets) -> Result<BudgetGauge, prometheus::Error> {
+    Ok(BudgetGauge {
+        gauge: GaugeVec::new(
+            Opts::new(
+                "dask_azureml_azure_budget_remaining",
+                "Requests that Azure would take now, by type of operation; of the principal and subscription with the fewest",
+            ),
+            &["operation"],
+        )?,
+        budgets,
+    })
 }
 
 struct BudgetGauge {
@@ -277,7 +305,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::Clock;
 
     #[test]
     fn the_page_tells_of_the_budget_by_lane_and_type_of_operation_alone() {
