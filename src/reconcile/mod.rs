@@ -153,7 +153,7 @@ async fn pipeline(
     let planned_changes = annotations
         .dry_run
         .then(|| forecast(&wanted, &look.observed).to_string());
-    if let Some(decision) = plan.aim.as_ref().and_then(|aim| aim.decision.as_ref()) {
+    if let Some(decision) = plan.aim().and_then(|aim| aim.decision.as_ref()) {
         memory.recommendations.see(decision, look.observed.seen_at);
     }
     if let Some(decided) = conclude::decided(&before, &plan, context.clock.now()) {

@@ -57,7 +57,8 @@ impl Facts {
                 lineup: None,
             };
         };
-        let lineup = outcome.observed.lineup_of(cluster).ok();
+        let planned = outcome.plan.lineup.clone();
+        let lineup = planned.or_else(|| outcome.observed.lineup_of(cluster).ok());
         let scene = Scene {
             cluster,
             observed: outcome.observed,
@@ -218,7 +219,7 @@ pub(super) fn decided(
     plan: &Plan,
     now: Timestamp,
 ) -> Option<DaskClusterStatus> {
-    let aim = plan.aim.as_ref().filter(|_| plan.withheld_by.is_none())?;
+    let aim = plan.aim().filter(|_| plan.withheld_by.is_none())?;
     let autoscaling = autoscaling(aim, before);
     let status = DaskClusterStatus {
         autoscaling,

@@ -6,7 +6,7 @@ use crate::api::{
     ConditionType, DaskClusterStatus, DeletionPolicy, Reason, ReconcilePolicy, UpdatePolicy,
 };
 use crate::azure_resources::KINDS;
-use crate::azure_resources::job::{self, differ_in};
+use crate::azure_resources::job::{self, Lineup, differ_in};
 use crate::cluster::Place;
 use crate::dask::Target;
 use crate::kubernetes::ABANDON_ANNOTATION;
@@ -27,7 +27,11 @@ pub struct Event {
     pub note: String,
 }
 
-pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<Event> {
+pub(super) fn events(
+    outcome: &Outcome<'_>,
+    status: &DaskClusterStatus,
+    lineup: Option<&Lineup>,
+) -> Vec<Event> {
     let mut events = Vec::new();
     for condition in &status.conditions {
         let is = |kind: ConditionType| condition.type_ == kind.as_str();
@@ -98,7 +102,7 @@ pub(super) fn events(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Vec<E
     }
     events.extend(rescaled(outcome.before, status));
     events.extend(locked_out(outcome, status));
-    events.extend(lost_head(outcome, status));
+    events.extend(lost_head(outcome, status, lineup));
     if let Some(event) = unroutable(outcome, status) {
         events.push(event);
     }
@@ -157,13 +161,17 @@ fn lost_data(outcome: &Outcome<'_>) -> Option<Event> {
 }
 
 /// Says once what went with a head that has ended.
-fn lost_head(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event> {
+fn lost_head(
+    outcome: &Outcome<'_>,
+    status: &DaskClusterStatus,
+    lineup: Option<&Lineup>,
+) -> Option<Event> {
     let Wanted::Cluster(cluster) = outcome.wanted else {
         return None;
     };
     outcome.before.scheduler.as_ref()?;
     let head = outcome.before.run.as_ref()?.name.as_deref()?;
-    let lineup = outcome.observed.lineup_of(cluster).ok()?;
+    let lineup = lineup?;
     let facts = lineup.jobs.values().find(|facts| facts.id == head)?;
     let is_over = facts.status.is_leaving() || facts.status.is_terminal();
     // A successor may have published before anybody could write that its predecessor was gone.

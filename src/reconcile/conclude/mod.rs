@@ -183,7 +183,7 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         ..details
     };
     status.cost = money::settled(cost, &status, outcome.before);
-    let events = events(outcome, &status);
+    let events = events(outcome, &status, facts.lineup.as_ref());
     let mut occurrences = occurrences(outcome);
     occurrences.extend(rest::loss(outcome, &facts));
     let next = next(outcome, &status);

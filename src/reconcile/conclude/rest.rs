@@ -30,7 +30,7 @@ pub(super) fn resting<'a>(outcome: &'a Outcome<'_>) -> Option<&'a RestStatus> {
     if matches!(outcome.wanted, Wanted::Nothing(_)) {
         return None;
     }
-    match &outcome.plan.aim {
+    match outcome.plan.aim() {
         Some(aim) if outcome.plan.withheld_by.is_none() => aim.rest.as_ref(),
         Some(aim) => told.filter(|told| aim.rest.as_ref() == Some(told)),
         None => told,
@@ -45,7 +45,7 @@ pub(super) fn suspending<'a>(outcome: &'a Outcome<'_>) -> Option<&'a RestStatus>
 /// What scheduler and workers say of themselves while they are let go, and once they are gone.
 pub(super) fn stage_verdict(outcome: &Outcome<'_>, stage: ConditionType) -> Option<Verdict> {
     suspending(outcome)?;
-    let has_head = outcome.plan.aim.as_ref().is_some_and(|aim| aim.head);
+    let has_head = outcome.plan.aim().is_some_and(|aim| aim.head);
     let goes = match stage {
         ConditionType::WorkersReady => true,
         ConditionType::SchedulerReady => !has_head,
@@ -343,7 +343,7 @@ pub(super) fn look_again(outcome: &Outcome<'_>, facts: &Facts) -> Option<Timesta
         return None;
     };
     let lineup = facts.lineup.as_ref()?;
-    let aim = outcome.plan.aim.as_ref();
+    let aim = outcome.plan.aim();
     let resting = resting(outcome);
     let hand_over = resting
         .filter(|_| lineup.aim.head)

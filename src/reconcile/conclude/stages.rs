@@ -42,7 +42,7 @@ pub(super) fn stage_verdict(
             trouble.message.clone(),
         );
     }
-    if outcome.plan.aim.is_some()
+    if outcome.plan.lineup.is_some()
         && let Some(verdict) = rest::stage_verdict(outcome, stage)
     {
         return verdict;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::stages::{SchedulerStage, fallen_silent, plan_stages};
 use super::{Action, Blocked, Follow, Plan, Step, children};
 use crate::api::{ConditionType, Reason};
+use crate::azure_resources::job::Lineup;
 use crate::azure_resources::{AzureKind as _, Job, KINDS, LeavingRule, Scene};
 use crate::lookup::Trouble;
 use crate::names::Slot;
@@ -59,17 +60,24 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
         observed,
         lineup: lineup.as_ref(),
     };
-    let Some(lineup) = &lineup else {
+    let Some(ordered) = &lineup else {
         plan_kinds(&scene, &mut plan, false, stops);
         return plan;
     };
-    let stage = SchedulerStage::of(&scene, lineup);
-    let connected = children::plan(&scene, lineup, &stage, &mut plan);
-    plan_kinds(&scene, &mut plan, connected, stops);
+    plan_jobs(&scene, ordered, &mut plan, stops);
+    plan.lineup = lineup;
+    plan
+}
+
+fn plan_jobs(scene: &Scene<'_>, lineup: &Lineup, plan: &mut Plan, stops: bool) {
+    let cluster = scene.cluster;
+    let stage = SchedulerStage::of(scene, lineup);
+    let connected = children::plan(scene, lineup, &stage, plan);
+    plan_kinds(scene, plan, connected, stops);
     let going = if lineup.aim.head {
-        letting_go(&scene, lineup, &stage)
+        letting_go(scene, lineup, &stage)
     } else {
-        end_all(&scene, lineup)
+        end_all(scene, lineup)
     };
     for name in &going.cancel {
         let action = Action::CancelJob {
@@ -105,12 +113,10 @@ pub(super) fn plan(cluster: &ValidCluster, observed: &Observed) -> Plan {
             why,
         ));
     }
-    plan_stages(&scene, lineup, &stage, &going, &mut plan);
-    plan.aim = Some(lineup.aim.clone());
+    plan_stages(scene, lineup, &stage, &going, plan);
     plan.follow = stage
-        .target(&scene, lineup)
+        .target(scene, lineup)
         .map_or(Follow::Nobody, Follow::This);
-    plan
 }
 
 /// While Azure cannot be asked for the jobs, the scheduler still can: one that answers is there, one that fell silent

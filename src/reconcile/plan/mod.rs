@@ -24,6 +24,7 @@ use super::preflight::{Check, Obstacle, Preflight};
 use super::validate::Wanted;
 use crate::api::{ConditionType, RECONCILE_POLICY, Reason, ReconcilePolicy};
 use crate::azure::{ResourceId, Retry};
+use crate::azure_resources::job::Lineup;
 use crate::azure_resources::{Gone, KindPlan};
 use crate::dask::Target;
 use crate::lookup::Trouble;
@@ -47,8 +48,9 @@ pub struct Plan {
     /// What was found before the first spend; `None` where it was not looked for.
     pub preflight: Option<Preflight>,
     pub follow: Follow,
-    /// What the cluster is to have now; `None` while its jobs cannot be listed.
-    pub aim: Option<Aim>,
+    /// The jobs of the cluster, in order for what it is to have now; `None` while they cannot be listed, or nobody is to
+    /// touch them.
+    pub lineup: Option<Lineup>,
     /// What somebody did in Azure, and what is done about it. It stands in the way of nothing.
     pub findings: Vec<Finding>,
     /// What is as the spec asks for, with the fingerprint of what that is.
@@ -99,6 +101,11 @@ pub struct Blocked {
 }
 
 impl Plan {
+    /// What the cluster is to have now.
+    pub fn aim(&self) -> Option<&Aim> {
+        self.lineup.as_ref().map(|lineup| &lineup.aim)
+    }
+
     fn wait(&mut self, stage: ConditionType, reason: Reason, message: impl Into<String>) {
         self.waits.push(Wait {
             stage,

@@ -47,7 +47,7 @@ fn after(world: World, before: &DaskClusterStatus, now: Timestamp) -> World {
         observed.told = Told::by(&object);
         observed.seen_at = now;
     });
-    let decision = world.plan().aim.unwrap().decision.unwrap();
+    let decision = world.plan().lineup.unwrap().aim.decision.unwrap();
     world.with(|observed| {
         let begin = now - jiff::SignedDuration::from_secs(WINDOW);
         observed.recommendations.see(&decision, begin);
