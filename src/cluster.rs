@@ -1,8 +1,8 @@
 //! Where a cluster lies in Azure: known from its spec alone, valid or not, since deletion needs it too.
 
-use crate::api::{CreationPolicy, DaskCluster, DeletionPolicy, RemoteSide};
+use crate::api::{CreationPolicy, DaskCluster, DeletionPolicy, HeadComputePolicy, RemoteSide};
 use crate::azure::ResourceId;
-use crate::names::{ClusterIdentity, JobName};
+use crate::names::{ClusterIdentity, JobName, Slot};
 
 /// The ids of what a cluster has in Azure, and which of it is the cluster's own.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,11 +13,21 @@ pub struct Place {
     pub compute: ResourceId,
     /// `compute.creationPolicy` is `Create` or `Adopt`: it is the cluster's own, once it carries our tags.
     pub compute_is_ours: bool,
+    /// The pool of the head alone; without one the head runs on `compute` too.
+    pub head_compute: Option<HeadPlace>,
     pub deletion_policy: DeletionPolicy,
     /// Names of the datasets that are registered when they are not there. Their versions outlive the cluster, as does
     /// the environment's.
     pub registered_datasets: Vec<String>,
     pub registers_environment: bool,
+}
+
+/// The pool of the head alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadPlace {
+    pub id: ResourceId,
+    /// `scheduler.compute.creationPolicy` is `Create`: it is the cluster's own, once it carries our tags.
+    pub is_ours: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +141,16 @@ impl Place {
             .name
             .clone()
             .unwrap_or_else(|| identity.compute_name());
+        let head_compute = spec.scheduler.compute.as_ref().map(|compute| {
+            let derived = || identity.head_compute_name();
+            let name = compute.name.clone().unwrap_or_else(derived);
+            Ok(HeadPlace {
+                id: child("spec.scheduler.compute.name", &workspace, "computes", &name)?,
+                is_ours: compute.creation_policy == HeadComputePolicy::Create,
+            })
+        });
         Ok(Self {
+            head_compute: head_compute.transpose()?,
             compute: child("spec.compute.name", &workspace, "computes", &compute_name)?,
             compute_is_ours: spec.compute.creation_policy != CreationPolicy::UseExisting,
             deletion_policy: spec.deletion_policy,
@@ -154,6 +173,32 @@ impl Place {
     /// The network, where it is the cluster's to make and to remove.
     pub fn own_network(&self) -> Option<&NetworkPlace> {
         self.network.as_ref().filter(|network| network.is_ours)
+    }
+
+    /// The pool that jobs of this slot run on.
+    pub fn pool_of(&self, slot: Slot) -> &ResourceId {
+        match (slot, &self.head_compute) {
+            (Slot::Head, Some(head)) => &head.id,
+            (Slot::Head, None) | (Slot::Worker(_), _) => &self.compute,
+        }
+    }
+
+    /// All pools that jobs of the cluster run on, the workers' first.
+    pub fn pools(&self) -> impl Iterator<Item = &ResourceId> {
+        let head = self.head_compute.iter().map(|head| &head.id);
+        std::iter::once(&self.compute).chain(head)
+    }
+
+    /// Those of them that are the cluster's to make and to remove.
+    pub fn own_pools(&self) -> impl Iterator<Item = &ResourceId> {
+        self.pools().filter(|pool| self.is_own_pool(pool))
+    }
+
+    pub fn is_own_pool(&self, pool: &ResourceId) -> bool {
+        match &self.head_compute {
+            Some(head) if head.id == *pool => head.is_ours,
+            _ => self.compute_is_ours && *pool == self.compute,
+        }
     }
 
     /// The id of one of the cluster's jobs.

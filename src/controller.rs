@@ -10,7 +10,6 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Action, Config as ControllerConfig};
-use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, Predicate as _, WatchStreamExt as _, predicates, watcher};
 use kube::{Client, Resource, ResourceExt as _};
@@ -25,7 +24,9 @@ use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
 use crate::inventory::Inventory;
-use crate::kubernetes::{Caches, IN_USE_LABEL, NAMESPACE_CREDENTIALS, Sight, credentials_secret};
+use crate::kubernetes::{
+    Caches, IN_USE_LABEL, NAMESPACE_CREDENTIALS, Recorder, Sight, credentials_secret,
+};
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
@@ -136,7 +137,7 @@ async fn operate(
         access: AccessPool::new(access, clock.clone(), client.clone()),
         inventory: Inventory::new(clock.clone(), wake.clone()),
         poller: Poller::new(DaskClient::new()?, clock.clone(), wake),
-        recorder: Recorder::new(client.clone(), Reporter::from(MANAGER)),
+        recorder: Recorder::new(client.clone(), clock.clone(), MANAGER),
         metrics: metrics.clone(),
         defaults: Defaults {
             instance,

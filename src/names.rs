@@ -32,6 +32,11 @@ impl ClusterIdentity {
         format!("dask{}", self.short_uid())
     }
 
+    /// Name of the head's own pool when the manifest names none: exactly the 24 characters that Azure takes.
+    pub fn head_compute_name(&self) -> String {
+        format!("daskhead{}", self.short_uid())
+    }
+
     /// Name of both sides of the peering with another network. It proves whose they are, as peerings have no tags, and
     /// it is one of its own for each network, as one network has many.
     pub fn peering_name(&self, remote: &ResourceId) -> String {
@@ -150,10 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_compute_name_fits_azures_grammar() {
+    fn derived_names_of_pools_fit_azures_grammar_and_are_not_the_same() {
         let name = cluster().compute_name();
         assert_eq!(name, "dask6f9619ff8b86d011");
         assert!(name.len() <= 24 && !name.contains('-'));
+        let of_head = cluster().head_compute_name();
+        assert_eq!(of_head, "daskhead6f9619ff8b86d011");
+        assert!(of_head.len() <= 24 && !of_head.contains('-'));
     }
 
     #[test]

@@ -17,11 +17,12 @@ use super::rules::invalid;
 pub struct Autoscaling {
     /// How many worker nodes stay when there is no work.
     #[serde(default)]
-    #[schemars(range(max = 99))]
+    #[schemars(range(max = 100))]
     pub min_replicas: u32,
 
-    /// How many worker nodes there are at most. With the head they must fit into compute.maxNodes.
-    #[schemars(range(min = 1, max = 99))]
+    /// How many worker nodes there are at most. With the head, unless it has a pool of its own, they must fit into
+    /// compute.maxNodes.
+    #[schemars(range(min = 1, max = 100))]
     pub max_replicas: u32,
 
     /// In how many seconds the work that is there should be done: workers are asked for until it would be. A node costs

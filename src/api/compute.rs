@@ -1,4 +1,4 @@
-//! The pool of virtual machines: `spec.compute`.
+//! The pools of virtual machines: `spec.compute`, and `spec.scheduler.compute` for the head alone.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::CreationPolicy;
 use super::rules::{
-    forbidden, immutable, immutable_creation_policy, immutable_if_given, invalid, required,
+    forbidden, immutable, immutable_creation_policy, immutable_if_given, invalid, pool_name,
+    pool_name_end, required, vm_size,
 };
 
 /// The AmlCompute pool of a cluster.
@@ -54,26 +55,14 @@ pub struct Compute {
     /// DaskCluster. Required with creationPolicy UseExisting and Adopt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24))]
-    #[x_kube(
-        validation = (
-            "self.matches(r'^[a-zA-Z][a-zA-Z0-9-]{2,23}$')",
-            "compute.name must be 3 to 24 letters, digits and -, and start with a letter",
-        ),
-        validation = (
-            "!self.matches(r'-[0-9]+$')",
-            "compute.name must not end in - and digits, which Azure refuses: write ds13x1, not ds13-1",
-        ),
-    )]
+    #[x_kube(validation = pool_name(), validation = pool_name_end())]
     pub name: Option<String>,
 
     /// The size of each virtual machine, such as STANDARD_DS13_V2. Required with creationPolicy
     /// Create; with Adopt the pool must have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40))]
-    #[x_kube(validation = (
-        "self.matches(r'^[A-Za-z0-9][A-Za-z0-9_-]{2,39}$')",
-        "vmSize must be the name of a VM size, such as STANDARD_DS13_V2: 3 to 40 letters, digits, _ and -",
-    ))]
+    #[x_kube(validation = vm_size())]
     pub vm_size: Option<String>,
 
     /// Dedicated machines, or LowPriority ones, which are cheaper and which Azure may take back
@@ -91,7 +80,8 @@ pub struct Compute {
     #[schemars(range(max = 100))]
     pub min_nodes: u32,
 
-    /// How many nodes the pool grows to at most. The cluster takes 1 + worker.replicas of them.
+    /// How many nodes the pool grows to at most. The cluster takes 1 + worker.replicas of them, or one less where
+    /// scheduler.compute gives the head a pool of its own.
     #[serde(default = "Compute::default_max_nodes")]
     #[schemars(range(min = 1, max = 100))]
     pub max_nodes: u32,
@@ -115,6 +105,53 @@ impl Compute {
     fn default_idle_seconds_before_scale_down() -> u32 {
         120
     }
+}
+
+/// A pool for the head alone: Dedicated nodes, none or one of them, in the subnet of `spec.compute`'s pool and with its
+/// identities, so that Azure may take workers away and not the scheduler.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = required(
+        ".name",
+        "self.creationPolicy == 'Create' || has(self.name)",
+        "name is required with creationPolicy UseExisting: name the pool that the head is to run on",
+    ),
+    validation = forbidden(
+        ".vmSize",
+        "self.creationPolicy == 'Create' || !has(self.vmSize)",
+        "vmSize must be left out with creationPolicy UseExisting: the head's pool has its size already",
+    ),
+)]
+pub struct HeadCompute {
+    /// The pool's name in the workspace. Left out, it is derived from the UID of the DaskCluster. Required with
+    /// creationPolicy UseExisting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24))]
+    #[x_kube(validation = pool_name(), validation = pool_name_end())]
+    pub name: Option<String>,
+
+    /// The size of the head's virtual machine. Left out, that of spec.compute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40))]
+    #[x_kube(validation = vm_size())]
+    pub vm_size: Option<String>,
+
+    /// Create makes the pool and removes it with the cluster; UseExisting uses the pool of that name, which must be
+    /// Dedicated and lie in the workers' subnet, and never changes it.
+    #[serde(default)]
+    pub creation_policy: HeadComputePolicy,
+}
+
+/// Whether the head's pool is made by the operator or used as it is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HeadComputePolicy {
+    /// Made by the operator, and removed with the DaskCluster. One of that name that somebody
+    /// else made is refused.
+    #[default]
+    Create,
+    /// Must exist; it is never changed and never removed.
+    UseExisting,
 }
 
 /// The managed identities of a pool.

@@ -32,7 +32,7 @@ pub use annotations::{
     ReconcilePolicy, WAKE,
 };
 pub use autoscaling::Autoscaling;
-pub use compute::{Compute, ComputeIdentity, Priority};
+pub use compute::{Compute, ComputeIdentity, HeadCompute, HeadComputePolicy, Priority};
 pub use conditions::{ConditionStatus, ConditionType};
 pub use dataset::{Dataset, DatasetMode, DatasetType};
 pub use environment::Environment;

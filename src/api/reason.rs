@@ -123,6 +123,9 @@ pub enum Reason {
     /// The pool that `UseExisting` names does not exist. Mend `spec.compute.name`, or use
     /// `creationPolicy: Create`.
     PoolNotFound,
+    /// The pool that `scheduler.compute` names is LowPriority, lies in another subnet than the workers or lacks the identity
+    /// that reads the data. Do what the message says.
+    PoolUnfit,
     /// The virtual network or subnet that `UseExisting` names does not exist. Mend `spec.network`,
     /// or use `creationPolicy: Create`.
     NetworkNotFound,
@@ -149,8 +152,9 @@ pub enum Reason {
     SecretNotOurs,
     /// The head's job ended in failure. The message holds the last lines of its log.
     HeadFailed,
-    /// The scheduler did not answer within `spec.scheduler.startTimeoutSeconds`. Look into the log
-    /// of the head's run, or raise the limit.
+    /// The head's job did not start, or its scheduler did not answer, within
+    /// `spec.scheduler.startTimeoutSeconds`. Look at the pool and into the log of the head's run, or
+    /// raise the limit.
     HeadStartTimeout,
     /// The scheduler published an address that the operator cannot reach. Open the network path
     /// (peering, firewall) to the address and port in the message.
@@ -245,7 +249,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 77] = [
+    pub const ALL: [Self; 78] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
@@ -290,6 +294,7 @@ impl Reason {
         Self::OperationStuck,
         Self::CancelStuck,
         Self::PoolNotFound,
+        Self::PoolUnfit,
         Self::NetworkNotFound,
         Self::DatasetNotFound,
         Self::DatasetConflict,
@@ -372,6 +377,7 @@ impl Reason {
             Self::OperationStuck => "OperationStuck",
             Self::CancelStuck => "CancelStuck",
             Self::PoolNotFound => "PoolNotFound",
+            Self::PoolUnfit => "PoolUnfit",
             Self::NetworkNotFound => "NetworkNotFound",
             Self::DatasetNotFound => "DatasetNotFound",
             Self::DatasetConflict => "DatasetConflict",

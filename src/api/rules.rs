@@ -89,6 +89,30 @@ pub(super) fn resource_group_name() -> Rule {
     ))
 }
 
+/// The name of a pool, but for its end.
+pub(super) fn pool_name() -> Rule {
+    Rule::from((
+        "self.matches(r'^[a-zA-Z][a-zA-Z0-9-]{2,23}$')",
+        "compute.name must be 3 to 24 letters, digits and -, and start with a letter",
+    ))
+}
+
+/// The end of a pool's name.
+pub(super) fn pool_name_end() -> Rule {
+    Rule::from((
+        "!self.matches(r'-[0-9]+$')",
+        "compute.name must not end in - and digits, which Azure refuses: write ds13x1, not ds13-1",
+    ))
+}
+
+/// The name of a size of virtual machine; the region says whether there is one.
+pub(super) fn vm_size() -> Rule {
+    Rule::from((
+        "self.matches(r'^[A-Za-z0-9][A-Za-z0-9_-]{2,39}$')",
+        "vmSize must be the name of a VM size, such as STANDARD_DS13_V2: 3 to 40 letters, digits, _ and -",
+    ))
+}
+
 /// The name of a data asset, environment or experiment (Azure's pattern for all three).
 pub(super) fn asset_name(field: &str) -> Rule {
     Rule::new("self.matches(r'^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$')").message(

@@ -14,7 +14,7 @@ use super::{
     Scheduler, UpdatePolicy, Worker, tags,
 };
 
-/// What a DaskCluster asks for. `workspace`, `network`, and of `compute` its name, size, priority and
+/// What a DaskCluster asks for. `workspace`, `network`, `scheduler.compute`, and of `compute` its name, size, priority and
 /// identity cannot be changed later; `creationPolicy` can between Create and Adopt.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -135,8 +135,13 @@ use super::{
     ),
     validation = invalid(
         ".worker.replicas",
-        "1 + self.worker.replicas <= self.compute.maxNodes",
+        "has(self.scheduler.compute) || 1 + self.worker.replicas <= self.compute.maxNodes",
         "worker.replicas and the head take 1 + replicas nodes, which is more than compute.maxNodes: lower worker.replicas or raise compute.maxNodes",
+    ),
+    validation = invalid(
+        ".worker.replicas",
+        "!has(self.scheduler.compute) || self.worker.replicas <= self.compute.maxNodes",
+        "worker.replicas takes more nodes than compute.maxNodes allows, the head's own pool not counted: lower worker.replicas or raise compute.maxNodes",
     ),
     validation = invalid(
         ".network.subnet.addressPrefix",
@@ -144,9 +149,34 @@ use super::{
         "network.subnet.addressPrefix is too small for compute.maxNodes, as Azure keeps five addresses: /29 holds 3 nodes, /28 11, /27 27, /26 59, /25 and larger 100",
     ),
     validation = invalid(
+        ".network.subnet.addressPrefix",
+        "!has(self.scheduler.compute) || !has(self.network) || !has(self.network.subnet.addressPrefix) || !isCIDR(self.network.subnet.addressPrefix) || cidr(self.network.subnet.addressPrefix).ip().family() != 4 || cidr(self.network.subnet.addressPrefix).prefixLength() <= 25 || self.compute.maxNodes < {26: 59, 27: 27, 28: 11, 29: 3}[?cidr(self.network.subnet.addressPrefix).prefixLength()].orValue(0)",
+        "network.subnet.addressPrefix is too small for compute.maxNodes and the head's node, which scheduler.compute adds: /29 holds 3 nodes, /28 11, /27 27, /26 59, /25 and larger enough",
+    ),
+    validation = invalid(
         ".autoscaling.maxReplicas",
-        "!has(self.autoscaling) || 1 + self.autoscaling.maxReplicas <= self.compute.maxNodes",
+        "has(self.scheduler.compute) || !has(self.autoscaling) || 1 + self.autoscaling.maxReplicas <= self.compute.maxNodes",
         "autoscaling.maxReplicas and the head take 1 + maxReplicas nodes, which is more than compute.maxNodes: lower autoscaling.maxReplicas or raise compute.maxNodes",
+    ),
+    validation = invalid(
+        ".autoscaling.maxReplicas",
+        "!has(self.scheduler.compute) || !has(self.autoscaling) || self.autoscaling.maxReplicas <= self.compute.maxNodes",
+        "autoscaling.maxReplicas takes more nodes than compute.maxNodes allows, the head's own pool not counted: lower autoscaling.maxReplicas or raise compute.maxNodes",
+    ),
+    validation = required(
+        ".scheduler.compute.vmSize",
+        "!has(self.scheduler.compute) || self.scheduler.compute.creationPolicy != 'Create' || has(self.scheduler.compute.vmSize) || has(self.compute.vmSize)",
+        "scheduler.compute.vmSize is required where compute.vmSize is left out: give the size of the head's node",
+    ),
+    validation = invalid(
+        ".scheduler.compute.creationPolicy",
+        "!has(self.scheduler.compute) || self.compute.creationPolicy != 'UseExisting' || self.scheduler.compute.creationPolicy == 'UseExisting'",
+        "scheduler.compute.creationPolicy must be UseExisting with compute.creationPolicy UseExisting, as no network is named to make a pool in: name a Dedicated pool of the same subnet",
+    ),
+    validation = invalid(
+        ".scheduler.compute.name",
+        "!has(self.scheduler.compute) || !has(self.scheduler.compute.name) || !has(self.compute.name) || self.scheduler.compute.name.lowerAscii() != self.compute.name.lowerAscii()",
+        "scheduler.compute.name must be another pool than compute.name: leave scheduler.compute out to run the head beside the workers",
     ),
     validation = invalid(
         ".worker.replicas",
@@ -185,7 +215,8 @@ pub struct DaskClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
 
-    /// The pool of virtual machines (AmlCompute) that head and workers run on.
+    /// The pool of virtual machines (AmlCompute) that the workers run on, and the head where scheduler.compute gives it
+    /// none of its own.
     pub compute: Compute,
 
     /// What the containers of head and workers run in: either an image and a conda file, or a

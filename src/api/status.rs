@@ -38,7 +38,11 @@ pub struct DaskClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compute: Option<ComputeStatus>,
 
-    /// The nodes of the pool.
+    /// The head's pool, where `spec.scheduler.compute` gives it one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_compute: Option<ComputeStatus>,
+
+    /// The nodes of the pool, and of the head's where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodeCounts>,
 
@@ -213,7 +217,7 @@ pub struct ComputeStatus {
     pub allocation_state: Option<String>,
 }
 
-/// The nodes of the pool, as Azure counts them.
+/// The nodes of the cluster's pools, as Azure counts them.
 #[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeCounts {
@@ -241,7 +245,7 @@ pub struct NodeCounts {
     /// How many Azure has taken back.
     #[serde(default)]
     pub preempted: u32,
-    /// How many the pool may grow to.
+    /// How many the pools may grow to.
     #[serde(default)]
     pub max: u32,
     /// How many run jobs of this cluster; the others of a shared pool are somebody else's.

@@ -11,9 +11,10 @@ use super::schema::quantity;
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Worker {
-    /// How many worker nodes run beside the head, so that the cluster takes 1 + replicas nodes.
+    /// How many worker nodes run beside the head, so that the cluster takes 1 + replicas nodes. 100 only where the head has
+    /// a pool of its own.
     #[serde(default = "Worker::default_replicas")]
-    #[schemars(range(max = 99))]
+    #[schemars(range(max = 100))]
     pub replicas: u32,
 
     /// How many threads each worker runs. Left out, the node's cores.

@@ -208,7 +208,13 @@ fn plan_one<K: AzureKind>(
         }
     };
     match K::health(&decoded) {
-        Health::Ready => operations::holds::<K>(one, plan),
+        Health::Ready => {
+            if let Some((reason, message)) = K::misfit(one.scene, &one.id, &decoded) {
+                let message = format!("{what}: {message}");
+                return plan.block(stage, Trouble::lasting(reason, message));
+            }
+            operations::holds::<K>(one, plan);
+        }
         Health::Settling(message) => {
             return operations::settling::<K>(one, &standing, message, plan);
         }

@@ -15,7 +15,7 @@ mod virtual_network;
 mod virtual_network_peering;
 
 pub use compute_cluster::{
-    ComputeCluster, ComputeHave, NodeStateCounts, PoolNode, PoolNodes, Shortage,
+    ComputeCluster, ComputeHave, Machine, NodeStateCounts, PoolNode, PoolNodes, Shortage,
 };
 pub use data_asset::DataAsset;
 pub(crate) use engine::overdue;
@@ -104,6 +104,16 @@ pub trait AzureKind: 'static {
     fn drift(want: &Self::Want, have: &Self::Have) -> Drift;
 
     fn health(have: &Self::Have) -> Health;
+
+    /// Why one of somebody else's that is well does not fit this cluster, which waiting does not mend: the condition's
+    /// reason, and what to do.
+    fn misfit(
+        _scene: &Scene<'_>,
+        _id: &ResourceId,
+        _have: &Self::Have,
+    ) -> Option<(Reason, String)> {
+        None
+    }
 
     /// The PUT body for one whose last write Azure did not carry through.
     fn again(want: &Self::Want, _have: &Self::Have) -> Option<Value> {

@@ -13,6 +13,7 @@ use crate::reconcile::fixtures::{REMOTE, World};
 fn demanding() -> World {
     World::empty(|spec| {
         spec["tags"] = json!({"team": "climate"});
+        spec["scheduler"]["compute"] = json!({});
         spec["network"]["peerings"] = json!([{"remoteVirtualNetworkId": REMOTE}]);
         spec["datasets"] = json!([
             {"name": "folder", "type": "UriFolder", "uri": "abfss://c@a.dfs.core.windows.net/x/"},

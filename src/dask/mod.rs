@@ -11,4 +11,6 @@ pub use error::Error;
 pub use poller::{
     Poller, Retirement, RetirementOutcome, SchedulerSight, Silence, Target, WorkerSeen,
 };
+#[cfg(test)]
+pub(crate) use wire::HOLDS_DATA;
 pub use wire::{Load, Retired, State, Worker};

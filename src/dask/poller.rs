@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -23,6 +23,10 @@ const SLOW: Duration = Duration::from_secs(5);
 const BETWEEN_LOADS: Duration = Duration::from_secs(5);
 /// How many looks in a row must have found nothing new before the poller slows down step by step.
 const SLOWER_EACH: u32 = 2;
+/// Whoever could have come and gone in a silence of that length is not missing since before it.
+const LONG_SILENCE: SignedDuration = SignedDuration::from_secs(60);
+/// Whoever was not seen for so long is told of by nobody any more: the longest `worker.startTimeoutSeconds` is a day.
+const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(48);
 
 /// A scheduler to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub struct SchedulerSight {
     /// Why it does not answer now.
     pub silence: Option<Silence>,
     pub retirement: Option<Retirement>,
-    /// When it was first heard that this scheduler answers.
+    /// Since when this scheduler answers without a long silence.
     pub answers_since: Option<Timestamp>,
     /// What was seen of its workers, by the id of their job.
     pub seen: BTreeMap<String, WorkerSeen>,
@@ -286,8 +290,14 @@ fn interval(quiet: u32) -> Duration {
 fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestamp) {
     match answer {
         Ok(state) => {
-            sight.silence = None;
+            let silence = sight.silence.take();
+            if silence.is_some_and(|silence| now.duration_since(silence.since) >= LONG_SILENCE) {
+                sight.answers_since = None;
+            }
             sight.answers_since.get_or_insert(now);
+            sight
+                .seen
+                .retain(|_, seen| now.duration_since(seen.last) < FORGOTTEN_AFTER);
             for worker in &state.workers {
                 let before = sight.seen.get(worker.job_id());
                 let leaving_since = worker
@@ -463,6 +473,28 @@ mod tests {
             assert_eq!(sight.seen["j"], expected, "{second}");
         }
         assert_eq!(sight.answers_since, Some(at(1)));
+    }
+
+    #[test]
+    fn a_scheduler_answers_anew_after_a_long_silence_and_goes_on_after_a_short_one() {
+        for (silent, expected) in [(59, 1), (60, 100 + 60)] {
+            let mut sight = SchedulerSight::default();
+            learn(&mut sight, Ok(state(1)), at(1));
+            learn(&mut sight, Err(busy()), at(100));
+            learn(&mut sight, Err(busy()), at(110));
+            learn(&mut sight, Ok(state(1)), at(100 + silent));
+            assert_eq!(sight.answers_since, Some(at(expected)), "{silent}");
+        }
+    }
+
+    #[test]
+    fn who_was_not_seen_for_two_days_is_forgotten() {
+        let mut sight = SchedulerSight::default();
+        learn(&mut sight, Ok(state(1)), at(0));
+        learn(&mut sight, Ok(state(0)), at(48 * 3600 - 1));
+        assert!(sight.seen.contains_key("j"));
+        learn(&mut sight, Ok(state(0)), at(48 * 3600));
+        assert!(sight.seen.is_empty());
     }
 
     fn target() -> Target {

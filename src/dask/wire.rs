@@ -1,6 +1,6 @@
 //! What the routes of `src/bootstrap/dask_azureml.py` answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -82,6 +82,27 @@ pub(super) struct ToClose {
     /// Why others stay that would have gone.
     #[serde(default)]
     pub reasons: BTreeMap<String, String>,
+}
+
+/// The reasons of the bootstrap that speak of data which no other worker has room for.
+pub(crate) const HOLDS_DATA: [&str; 3] = [
+    "the other workers cannot hold the data twice over",
+    "the other workers cannot hold its data",
+    "no other worker takes its data",
+];
+
+impl Retired {
+    /// Somebody stays because of its data. An old bootstrap gives no reasons, and data is the first that comes to mind.
+    pub fn data_is_held(&self) -> bool {
+        let speaks_of_data = |why: &String| HOLDS_DATA.contains(&why.as_str());
+        self.reasons.is_empty() || self.reasons.values().any(speaks_of_data)
+    }
+
+    /// Why those stay that do, each reason once: `it is paused, it holds actors`.
+    pub fn why(&self) -> String {
+        let reasons: BTreeSet<&str> = self.reasons.values().map(String::as_str).collect();
+        reasons.into_iter().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// `POST /dask-azureml/v1/retire`.

@@ -2,11 +2,13 @@
 
 mod caches;
 mod recent;
+mod recorder;
 mod sight;
 mod writer;
 
 pub use caches::Caches;
 pub use recent::RecentWrites;
+pub use recorder::Recorder;
 pub use sight::{IN_USE_LABEL, Sight, credentials_secret};
 pub use writer::ClusterWriter;
 

@@ -252,6 +252,20 @@ impl World {
     }
 
     pub(crate) fn pool(self, state: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let id = self.place().compute.clone();
+        self.pool_at(id, state, change)
+    }
+
+    /// The head's own pool, of one node at most.
+    pub(crate) fn head_pool(self, state: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let head = self.place().head_compute.clone();
+        self.pool_at(head.unwrap().id, state, |body| {
+            body["properties"]["properties"]["scaleSettings"]["maxNodeCount"] = json!(1);
+            change(body);
+        })
+    }
+
+    fn pool_at(self, id: ResourceId, state: &str, change: impl FnOnce(&mut Value)) -> Self {
         let subnet = self.place().network.as_ref().map_or_else(
             || {
                 "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/theirs".into()
@@ -274,7 +288,6 @@ impl World {
             },
         });
         change(&mut body);
-        let id = self.place().compute.clone();
         self.found(id, body)
     }
 

@@ -15,7 +15,7 @@ pub use carry_out::carry_out;
 
 use super::observed::Observed;
 use super::plan::{Action, Blocked, Child, Step, Wait, plan};
-use super::preflight::{Node, Preflight, nodes_at_once};
+use super::preflight::{Node, Preflight, head_nodes_at_once, nodes_at_once};
 use super::validate::Wanted;
 use crate::api::{Annotations, Reason, ReconcilePolicy};
 use crate::azure::ResourceId;
@@ -71,7 +71,11 @@ pub enum Verb {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cost {
     pub node: Node,
-    /// Nodes that the pool keeps even when nothing runs.
+    /// The head's, where it has a pool of its own, which keeps none of its own accord and has one at most.
+    pub head: Option<Node>,
+    /// Whether there is to be one now.
+    pub head_now: bool,
+    /// Nodes that the workers' pool keeps even when nothing runs.
     pub least_nodes: u32,
     /// Nodes that head and workers take as the manifest is.
     pub nodes_now: u32,
@@ -144,6 +148,8 @@ fn cost(wanted: &Wanted, observed: &Observed, preflight: Option<&Preflight>) -> 
     };
     Some(Cost {
         node: preflight?.node.clone()?,
+        head: preflight?.head.clone(),
+        head_now: head_nodes_at_once(cluster, observed) > 0,
         least_nodes: cluster.compute.min_nodes,
         nodes_now: nodes_at_once(cluster, observed),
         most_nodes: cluster.compute.max_nodes,

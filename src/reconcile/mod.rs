@@ -43,8 +43,8 @@ pub(crate) use report::as_long_as_kubernetes_takes;
 pub use setbacks::{Course, Setback, Setbacks, USAGES_LAST};
 pub use told::Told;
 pub use validate::{
-    Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset, Wanted,
-    validate,
+    Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset,
+    ValidHeadCompute, Wanted, validate,
 };
 
 use std::collections::HashMap;
@@ -52,7 +52,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
-use kube::runtime::events::Recorder;
 
 use crate::access::AccessPool;
 use crate::api::{Annotations, DaskCluster, DeletionPolicy, ReconcilePolicy};
@@ -60,7 +59,7 @@ use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
 use crate::inventory::Inventory;
-use crate::kubernetes::{ClusterWriter, Sight};
+use crate::kubernetes::{ClusterWriter, Recorder, Sight};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
 

@@ -23,7 +23,7 @@ use crate::inventory::AzureSight;
 use crate::kubernetes::{ABANDON_ANNOTATION, FINALIZER, NAMESPACE_CREDENTIALS};
 use crate::kubernetes_children::{HeldConnection, connection_secret_name, service_name};
 use crate::lookup::{Lookup, Trouble};
-use crate::names::ClusterIdentity;
+use crate::names::{ClusterIdentity, Slot};
 use crate::token::Token;
 
 /// How old what is told of a quota may be: right after a change, and at most.
@@ -389,7 +389,7 @@ impl Reader<'_> {
                 _ => None,
             };
             let head = cluster.place.identity.job_id(lineup.head.name());
-            let pool = &cluster.place.compute;
+            let pool = cluster.place.pool_of(Slot::Head);
             observed.pool_nodes = self.sight.pool_nodes(pool, &head, published).await;
         }
     }

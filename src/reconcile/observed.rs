@@ -19,7 +19,7 @@ use super::validate::ValidCluster;
 use crate::api::{Annotations, Reason};
 use crate::azure::{ErrorBody, ResourceId};
 use crate::azure_resources::PoolNode;
-use crate::azure_resources::job::{JobFacts, Lineup, Updates};
+use crate::azure_resources::job::{Closing, JobFacts, Lineup, Updates};
 use crate::cluster::Place;
 use crate::dask::SchedulerSight;
 use crate::kubernetes_children::HeldConnection;
@@ -240,7 +240,8 @@ impl Observed {
         let jobs = self.jobs(&cluster.place)?;
         let aim = scaling::aim(cluster, self, &jobs);
         let updates = scaling::updates(cluster, self, &aim, &jobs);
-        Ok(in_order(jobs, aim, updates, &cluster.place))
+        let closing = scaling::closing(cluster, self);
+        Ok(in_order(jobs, aim, updates, &closing, &cluster.place))
     }
 
     /// The jobs of this cluster, put in order for a head and `workers`.
@@ -252,6 +253,7 @@ impl Observed {
             self.jobs(place)?,
             Aim::of(workers),
             Updates::default(),
+            &Closing::default(),
             place,
         ))
     }
@@ -289,9 +291,12 @@ fn in_order(
     jobs: BTreeMap<JobName, JobFacts>,
     aim: Aim,
     updates: Updates,
+    closing: &Closing,
     place: &Place,
 ) -> Lineup {
-    Lineup::of(jobs, aim, updates, |name| place.identity.job_id(name))
+    Lineup::of(jobs, aim, updates, closing, |name| {
+        place.identity.job_id(name)
+    })
 }
 
 const JOB_TYPE: &str = "Microsoft.MachineLearningServices/workspaces/jobs";

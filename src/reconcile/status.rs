@@ -12,6 +12,7 @@ use crate::api::{
     Autoscaling, AutoscalingStatus, ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus,
     GROUP, NodeCounts, ResourceStatus, RunStatus, SchedulerStatus, WorkerCounts,
 };
+use crate::azure::ResourceId;
 use crate::azure_resources::job::{JobFacts, Lineup};
 use crate::azure_resources::{ComputeHave, Gone, KINDS, Scene};
 use crate::kubernetes_children::service_name;
@@ -19,7 +20,7 @@ use crate::lookup::Lookup;
 use crate::names::Slot;
 use crate::quantity;
 use crate::scaling::rest::idle_since;
-use crate::scaling::{Aim, cost, pending_changes};
+use crate::scaling::{Aim, cost, is_under_way, pending_changes};
 
 /// What the summary needs to know of scheduler and workers.
 pub(super) struct Facts {
@@ -27,6 +28,8 @@ pub(super) struct Facts {
     pub ready_workers: u32,
     /// What autoscaling moves the number of workers between, the head's own not counted.
     pub bounds: Option<Bounds>,
+    /// Jobs lack a change of the spec and are being replaced.
+    pub replaces_jobs: bool,
     /// The scheduler was there to be asked, or is known not to be.
     workers_were_seen: bool,
     pub(super) lineup: Option<Lineup>,
@@ -49,17 +52,21 @@ impl Facts {
                 desired_workers: 0,
                 ready_workers: 0,
                 bounds: None,
+                replaces_jobs: false,
                 workers_were_seen: false,
                 lineup: None,
             };
         };
         let lineup = outcome.observed.lineup_of(cluster).ok();
+        let scene = Scene {
+            cluster,
+            observed: outcome.observed,
+            lineup: lineup.as_ref(),
+        };
+        let replaces_jobs = lineup
+            .as_ref()
+            .is_some_and(|lineup| is_under_way(&scene, lineup));
         let state = lineup.as_ref().and_then(|lineup| {
-            let scene = Scene {
-                cluster,
-                observed: outcome.observed,
-                lineup: Some(lineup),
-            };
             SchedulerStage::of(&scene, lineup)
                 .answering(&scene)
                 .map(|state| registered_workers(state, lineup))
@@ -84,6 +91,7 @@ impl Facts {
             bounds: cluster
                 .autoscaling
                 .map(|autoscaling| Bounds::of(cluster, &autoscaling)),
+            replaces_jobs,
             workers_were_seen,
             lineup,
         }
@@ -119,9 +127,25 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         return outcome.before.clone();
     };
     let mut status = outcome.before.clone();
-    if let Some((compute, nodes)) = compute(cluster, outcome.observed) {
+    let place = &cluster.place;
+    let (workers_pool, head_pool) = (
+        compute(outcome.observed, &place.compute),
+        place
+            .head_compute
+            .as_ref()
+            .map(|head| compute(outcome.observed, &head.id)),
+    );
+    let nodes = match (&workers_pool, &head_pool) {
+        (Some((_, nodes)), None) => Some(*nodes),
+        (Some((_, nodes)), Some(Some((_, of_head)))) => Some(together(*nodes, *of_head)),
+        _ => None,
+    };
+    status.nodes = nodes.or(status.nodes);
+    if let Some((compute, _)) = workers_pool {
         status.compute = Some(compute);
-        status.nodes = Some(nodes);
+    }
+    if let Some(Some((compute, _))) = head_pool {
+        status.head_compute = Some(compute);
     }
     status.datasets = cluster
         .datasets
@@ -141,7 +165,7 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
             lineup: Some(lineup),
         };
         let stage = SchedulerStage::of(&scene, lineup);
-        let deadline = deadline(cluster, lineup);
+        let deadline = deadline(cluster, outcome.observed, lineup);
         status.run = lineup.head_facts().map(|head| run(head, deadline));
         status.scheduler = scheduler(cluster, &stage);
         if facts.workers_were_seen || status.workers.is_none() {
@@ -252,14 +276,14 @@ fn resources(cluster: &ValidCluster, outcome: &Outcome<'_>) -> Vec<ResourceStatu
     .collect()
 }
 
-fn compute(cluster: &ValidCluster, observed: &Observed) -> Option<(ComputeStatus, NodeCounts)> {
-    let Lookup::Present(body) = observed.resource(&cluster.place.compute) else {
+fn compute(observed: &Observed, pool: &ResourceId) -> Option<(ComputeStatus, NodeCounts)> {
+    let Lookup::Present(body) = observed.resource(pool) else {
         return None;
     };
     let have: ComputeHave = serde_json::from_value(body.clone()).ok()?;
     let inner = have.properties.properties;
     let compute = ComputeStatus {
-        id: Some(cluster.place.compute.to_string()),
+        id: Some(pool.to_string()),
         provisioning_state: have.properties.provisioning_state,
         allocation_state: inner
             .as_ref()
@@ -291,6 +315,21 @@ fn compute(cluster: &ValidCluster, observed: &Observed) -> Option<(ComputeStatus
         own: 0,
     };
     Some((compute, nodes))
+}
+
+fn together(one: NodeCounts, other: NodeCounts) -> NodeCounts {
+    NodeCounts {
+        target: one.target + other.target,
+        current: one.current + other.current,
+        idle: one.idle + other.idle,
+        running: one.running + other.running,
+        preparing: one.preparing + other.preparing,
+        unusable: one.unusable + other.unusable,
+        leaving: one.leaving + other.leaving,
+        preempted: one.preempted + other.preempted,
+        max: one.max + other.max,
+        own: one.own + other.own,
+    }
 }
 
 fn run(head: &JobFacts, deadline: Option<Timestamp>) -> RunStatus {

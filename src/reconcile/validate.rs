@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::{
     Autoscaling, BudgetAction, CreationPolicy, DaskCluster, Dataset, DatasetMode, DatasetType,
-    DriftPolicy, EnvVar, Environment, IdleAction, Priority, UpdatePolicy,
+    DriftPolicy, EnvVar, Environment, HeadComputePolicy, IdleAction, Priority, UpdatePolicy,
 };
 use crate::azure::{InvalidResourceId, ResourceId};
 use crate::azure_resources::ownership::{Owner, Tags};
@@ -134,8 +134,16 @@ pub struct ValidDataset {
     pub path: Option<String>,
 }
 
+/// The pool of the head alone. Whose it is stands in [`Place::head_compute`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidHeadCompute {
+    /// Set where the pool is ours to make.
+    pub vm_size: Option<String>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidScheduler {
+    pub compute: Option<ValidHeadCompute>,
     pub run_worker: bool,
     pub jupyter: bool,
     pub env: BTreeMap<String, String>,
@@ -183,6 +191,11 @@ impl ValidCluster {
     /// Dask workers that the manifest asks for, the head's own among them.
     pub fn desired_dask_workers(&self) -> u32 {
         self.worker.replicas + u32::from(self.scheduler.run_worker)
+    }
+
+    /// Nodes of the workers' pool that the head takes.
+    pub fn head_nodes(&self) -> u32 {
+        u32::from(self.scheduler.compute.is_none())
     }
 }
 
@@ -300,6 +313,17 @@ pub fn validate(cluster: &DaskCluster, defaults: &Defaults) -> Result<ValidClust
         datasets,
         experiment_name: spec.experiment_name.clone(),
         scheduler: ValidScheduler {
+            compute: spec
+                .scheduler
+                .compute
+                .as_ref()
+                .map(|compute| ValidHeadCompute {
+                    vm_size: compute
+                        .vm_size
+                        .clone()
+                        .or_else(|| spec.compute.vm_size.clone())
+                        .filter(|_| compute.creation_policy == HeadComputePolicy::Create),
+                }),
             run_worker: spec.scheduler.run_worker,
             jupyter: spec.scheduler.jupyter,
             env: env(&spec.scheduler.env),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::autoscale::{Decision, autoscale};
-use super::cost;
+use super::cost::{self, Affordable};
 use super::rest::{is_recorded, may_hand_over, present_head, rest, runs};
 use crate::api::{IdleAction, RestStatus};
 use crate::azure_resources::job::JobFacts;
@@ -98,15 +98,16 @@ fn affordable(
     observed: &Observed,
     jobs: &BTreeMap<JobName, JobFacts>,
 ) -> u32 {
-    let Some(most) = cost::most_workers(cluster, observed) else {
-        return wanted;
-    };
-    let protected = if observed.annotations.do_not_disrupt {
-        as_it_is(jobs).1
-    } else {
-        0
-    };
-    wanted.min(most.max(protected))
+    let present = || as_it_is(jobs).1;
+    match cost::most_workers(cluster, observed) {
+        Affordable::Any => wanted,
+        Affordable::AtMost(most) if observed.annotations.do_not_disrupt => {
+            wanted.min(most.max(present()))
+        }
+        Affordable::AtMost(most) => wanted.min(most),
+        // Nobody is added whose price is not known, and nobody is let go for that.
+        Affordable::Unknown => wanted.min(present()),
+    }
 }
 
 /// The head, if there is one, and the workers that serve it.

@@ -11,11 +11,12 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::rest::whole_seconds;
-use crate::api::{AccruedCost, BudgetAction, CostStatus, Priority};
-use crate::azure_resources::ComputeHave;
+use crate::api::{AccruedCost, BudgetAction, CostStatus};
+use crate::azure::ResourceId;
 use crate::azure_resources::job::{JobFacts, JobStatus};
+use crate::azure_resources::{ComputeHave, Machine};
 use crate::lookup::Lookup;
-use crate::names::JobName;
+use crate::names::{JobName, Slot};
 use crate::quantity;
 use crate::reconcile::{Observed, Price, ValidCluster};
 
@@ -32,21 +33,18 @@ pub(crate) fn cost(
     jobs: &BTreeMap<JobName, JobFacts>,
 ) -> Option<CostStatus> {
     let told = observed.told.cost.as_ref();
-    let price = match price(cluster, observed) {
-        Known::Price(price) => price,
+    let rate = match rate(cluster, observed, jobs) {
+        Known::Price(rate) => rate,
         Known::NoPrice => return None,
         Known::NotNow => return told.cloned(),
     };
-    let Some(nodes) = nodes(cluster, observed, jobs) else {
-        return told.cloned();
-    };
-    let hourly = money(price.amount * f64::from(nodes));
+    let hourly = money(rate.amount);
     let now = whole_seconds(observed.seen_at);
     let amount = accrued(cluster, observed, jobs)?;
     let counts = told.is_none_or(|told| {
         let counted = number(&told.accrued.amount).unwrap_or(0.0);
         told.hourly != hourly
-            || told.currency != price.currency
+            || told.currency != rate.currency
             || told.accrued.as_of.0 > now
             || amount - counted >= COUNTED_FROM
     });
@@ -59,8 +57,28 @@ pub(crate) fn cost(
             amount: money(amount),
             as_of: Time(now),
         },
-        currency: price.currency,
+        currency: rate.currency,
     })
+}
+
+/// What all nodes cost in an hour, those of each pool by their own price.
+fn rate(cluster: &ValidCluster, observed: &Observed, jobs: &BTreeMap<JobName, JobFacts>) -> Known {
+    let mut rate: Option<Price> = None;
+    for pool in cluster.place.pools() {
+        let price = match price(cluster, observed, pool) {
+            Known::Price(price) => price,
+            unknown => return unknown,
+        };
+        let Some(nodes) = nodes(cluster, observed, jobs, pool) else {
+            return Known::NotNow;
+        };
+        let amount = price.amount * f64::from(nodes);
+        rate = Some(Price {
+            amount: amount + rate.map_or(0.0, |rate| rate.amount),
+            ..price
+        });
+    }
+    rate.map_or(Known::NotNow, Known::Price)
 }
 
 /// What has come together up to now: what was told, and what the nodes cost since. A status that was lost is made up
@@ -75,14 +93,20 @@ pub(crate) fn accrued(
         let since = now.duration_since(told.accrued.as_of.0);
         return Some(number(&told.accrued.amount)? + number(&told.hourly)? * hours(since));
     }
-    let Known::Price(price) = price(cluster, observed) else {
-        return None;
+    let hours_on = |pool: &ResourceId| {
+        let of_job = |(name, job): (&JobName, &JobFacts)| {
+            let started = job
+                .started_at
+                .filter(|_| cluster.place.pool_of(name.slot) == pool)?;
+            Some(hours(job.ended_at.unwrap_or(now).duration_since(started)))
+        };
+        jobs.iter().filter_map(of_job).sum::<f64>()
     };
-    let of_job = |job: &JobFacts| {
-        let started = job.started_at?;
-        Some(hours(job.ended_at.unwrap_or(now).duration_since(started)))
+    let of_pool = |pool| match price(cluster, observed, pool) {
+        Known::Price(price) => Some(price.amount * hours_on(pool)),
+        Known::NoPrice | Known::NotNow => None,
     };
-    Some(price.amount * jobs.values().filter_map(of_job).sum::<f64>())
+    cluster.place.pools().map(of_pool).sum()
 }
 
 /// When `budget.maxTotal` will be used up, at the present rate.
@@ -96,35 +120,55 @@ pub(crate) fn used_up_at(cluster: &ValidCluster, observed: &Observed) -> Option<
     told.accrued.as_of.0.checked_add(left).ok()
 }
 
-/// How many workers beside the head `budget.maxPerHour` pays for; `None` where it is not to be kept, or nobody knows.
-pub(crate) fn most_workers(cluster: &ValidCluster, observed: &Observed) -> Option<u32> {
+/// How many workers beside the head `budget.maxPerHour` pays for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Affordable {
+    /// It is not to be kept, or nodes have no price.
+    Any,
+    AtMost(u32),
+    /// It is to be kept, and nobody knows the price now.
+    Unknown,
+}
+
+pub(crate) fn most_workers(cluster: &ValidCluster, observed: &Observed) -> Affordable {
     let budget = cluster
         .budget
-        .filter(|budget| budget.action == BudgetAction::Suspend)?;
-    let most = budget.max_per_hour?;
-    let Known::Price(price) = price(cluster, observed) else {
-        return None;
+        .filter(|budget| budget.action == BudgetAction::Suspend);
+    let Some(most) = budget.and_then(|budget| budget.max_per_hour) else {
+        return Affordable::Any;
+    };
+    let of = |slot| price(cluster, observed, cluster.place.pool_of(slot));
+    let (head, worker) = match (of(Slot::Head), of(Slot::Worker(0))) {
+        (Known::NotNow, _) | (_, Known::NotNow) => return Affordable::Unknown,
+        (Known::NoPrice, _) | (_, Known::NoPrice) => return Affordable::Any,
+        (Known::Price(head), Known::Price(worker)) => (head.amount, worker.amount),
     };
     // An amount that is a whole number of prices pays for as many.
-    let nodes = (most / price.amount + 1e-9).floor();
-    nodes.is_finite().then(|| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "bounded just before"
-        )]
-        let nodes = nodes.clamp(0.0, f64::from(u16::MAX)) as u32;
-        nodes.saturating_sub(1)
-    })
+    let nodes = ((most - head) / worker + 1e-9).floor();
+    if !nodes.is_finite() {
+        return Affordable::Any;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded just before"
+    )]
+    let nodes = nodes.clamp(0.0, f64::from(u16::MAX)) as u32;
+    Affordable::AtMost(nodes)
 }
 
 /// Nodes that run jobs of this cluster.
 pub(crate) fn own_nodes(jobs: &BTreeMap<JobName, JobFacts>) -> u32 {
-    let has_a_node = |job: &&JobFacts| {
-        matches!(job.status, JobStatus::Running | JobStatus::NotResponding)
-            || job.status.is_leaving() && job.started_at.is_some()
+    nodes_with_jobs(jobs, |_| true)
+}
+
+fn nodes_with_jobs(jobs: &BTreeMap<JobName, JobFacts>, counts: impl Fn(Slot) -> bool) -> u32 {
+    let has_a_node = |(name, job): &(&JobName, &JobFacts)| {
+        let runs = matches!(job.status, JobStatus::Running | JobStatus::NotResponding)
+            || job.status.is_leaving() && job.started_at.is_some();
+        runs && counts(name.slot)
     };
-    u32::try_from(jobs.values().filter(has_a_node).count()).unwrap_or(u32::MAX)
+    u32::try_from(jobs.iter().filter(has_a_node).count()).unwrap_or(u32::MAX)
 }
 
 /// All nodes of a pool of our own; of another pool those that run our jobs. `None` while nobody can tell.
@@ -132,13 +176,16 @@ fn nodes(
     cluster: &ValidCluster,
     observed: &Observed,
     jobs: &BTreeMap<JobName, JobFacts>,
+    pool: &ResourceId,
 ) -> Option<u32> {
-    if !cluster.place.compute_is_ours {
-        return Some(own_nodes(jobs));
+    if !cluster.place.is_own_pool(pool) {
+        let runs_there = |slot| cluster.place.pool_of(slot) == pool;
+        return Some(nodes_with_jobs(jobs, runs_there));
     }
-    match observed.resource(&cluster.place.compute) {
-        Lookup::Present(_) => Some(
-            pool(cluster, observed)?
+    match observed.resource(pool) {
+        Lookup::Present(body) => Some(
+            serde_json::from_value::<ComputeHave>(body.clone())
+                .ok()?
                 .properties
                 .properties?
                 .current_node_count
@@ -149,11 +196,6 @@ fn nodes(
     }
 }
 
-fn pool(cluster: &ValidCluster, observed: &Observed) -> Option<ComputeHave> {
-    let body = observed.resource(&cluster.place.compute);
-    serde_json::from_value((*body.present()?).clone()).ok()
-}
-
 enum Known {
     Price(Price),
     /// The region tells none for this size.
@@ -162,27 +204,13 @@ enum Known {
     NotNow,
 }
 
-/// What a node costs in an hour, by the size that the pool has or is to have.
-fn price(cluster: &ValidCluster, observed: &Observed) -> Known {
+/// What a node of a pool costs in an hour, by the size that the pool has or is to have.
+fn price(cluster: &ValidCluster, observed: &Observed, pool: &ResourceId) -> Known {
     let Lookup::Present(sizes) = &observed.vm_sizes else {
         return Known::NotNow;
     };
-    let inner = pool(cluster, observed).and_then(|pool| pool.properties.properties);
-    let (size, priority) = match inner {
-        Some(inner) => {
-            let is_low = inner
-                .vm_priority
-                .is_some_and(|priority| priority.eq_ignore_ascii_case("LowPriority"));
-            let priority = if is_low {
-                Priority::LowPriority
-            } else {
-                Priority::Dedicated
-            };
-            (inner.vm_size, priority)
-        }
-        None => (cluster.compute.vm_size.clone(), cluster.compute.priority),
-    };
-    let Some(size) = size else {
+    let Machine { vm_size, priority } = Machine::of(cluster, observed, pool);
+    let Some(size) = vm_size else {
         return Known::NotNow;
     };
     sizes

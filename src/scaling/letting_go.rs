@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,17 +12,19 @@ use jiff::{SignedDuration, Timestamp};
 use super::rollout::{self, Rollout, rollout};
 use crate::api::Reason;
 use crate::azure_resources::Scene;
-use crate::azure_resources::job::{JobFacts, Lineup, Occupant};
+use crate::azure_resources::job::{Closing, JobFacts, Lineup, Occupant};
 use crate::azure_resources::ownership::owner_uid;
 use crate::dask::{Retirement, RetirementOutcome, State, Worker};
 use crate::names::{JobName, Slot};
-use crate::reconcile::SchedulerStage;
+use crate::reconcile::{Observed, SchedulerStage, ValidCluster};
 
 /// How long a retired worker's job may take to end by itself before it is cancelled: Dask closes within seconds, a
 /// running task is waited for.
 const RETIRED_JOB_ENDS_WITHIN: Duration = Duration::from_secs(600);
 /// Two refused attempts in quick succession wedge a worker (dask-protocol section 0, 4).
 const BETWEEN_RETIREMENTS: Duration = Duration::from_secs(10);
+/// Most workers that are told to go have gone after that; others are no longer counted on, and their place is filled.
+const MAKES_ROOM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// A worker that has been told to go, has no task left and is still there after that will not go by itself.
 const LEAVES_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
@@ -57,6 +60,47 @@ impl LettingGo {
     fn cancels(&mut self, job: JobName, why: impl Into<String>) {
         let why = why.into();
         self.cancel.push(Cancelled { job, why });
+    }
+}
+
+/// Whose workers have been told to go a while ago, by the scheduler or by us, and did not come back: they are busy or
+/// wedged, and nobody should wait for them who wants a worker.
+pub(crate) fn closing(cluster: &ValidCluster, observed: &Observed) -> Closing {
+    let sight = &observed.scheduler;
+    let now = observed.seen_at;
+    let is_slow = |since: Timestamp| now.duration_since(since) > MAKES_ROOM_WITHIN;
+    let leaving = sight.seen.iter().filter_map(|(job, seen)| {
+        let since = seen.leaving_since?;
+        is_slow(since).then(|| job.clone())
+    });
+    let mut jobs: BTreeSet<String> = leaving.collect();
+    if let Some(RetirementOutcome::Answered { at, retired }) = sight
+        .retirement
+        .as_ref()
+        .map(|retirement| &retirement.outcome)
+        && is_slow(*at)
+    {
+        let retired = retired
+            .retired
+            .iter()
+            .map(|worker| job_of(worker).to_owned());
+        jobs.extend(retired);
+    }
+    for worker in sight.state.iter().flat_map(|state| &state.workers) {
+        if !worker.is_leaving() {
+            jobs.remove(worker.job_id());
+        }
+    }
+    let of_pool = cluster
+        .compute
+        .max_nodes
+        .saturating_sub(cluster.head_nodes());
+    let of_bounds = cluster
+        .autoscaling
+        .map_or(u32::MAX, |autoscaling| autoscaling.max_replicas);
+    Closing {
+        jobs,
+        most: Some(of_pool.min(of_bounds)),
     }
 }
 
@@ -103,6 +147,14 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
     if let (Some(state), None) = (state, &going.waiting) {
         tell_wedged(scene, lineup, state, &mut going);
     }
+    let is_late = |name: &JobName| going.cancel.iter().any(|cancelled| cancelled.job == *name);
+    let closing = lineup.closing.iter().filter(|name| !is_late(name)).count();
+    if going.waiting.is_none() && alive.len() >= wanted && closing > 0 {
+        let message = format!(
+            "{closing} workers are to go: they hand over their data and finish their tasks"
+        );
+        going.wait(Reason::Retiring, message);
+    }
     going
 }
 
@@ -117,14 +169,7 @@ fn cancel_not_started(
     going: &mut LettingGo,
 ) -> usize {
     let wanted = lineup.aim.workers;
-    // Azure tells later than the scheduler that a job runs.
-    let is_there = |job: &str| {
-        state.is_some_and(|state| state.workers.iter().any(|worker| worker.job_id() == job))
-    };
-    let not_started = |name: &&JobName| {
-        let job = &lineup.jobs[*name];
-        job.status.has_not_started() && !is_there(&job.id)
-    };
+    let not_started = |name: &&JobName| rollout::has_not_started(lineup, state, **name);
     let mut candidates: Vec<&JobName> = alive
         .iter()
         .rev()
@@ -239,7 +284,7 @@ fn registered<'a>(
 /// not register, and one whose worker is wedged on its way out. None of them holds data.
 fn cancel_who_is_late(scene: &Scene<'_>, lineup: &Lineup, state: &State, going: &mut LettingGo) {
     let uid = scene.cluster.owner.uid.as_str();
-    for name in &lineup.alive_workers {
+    for name in lineup.alive_workers.iter().chain(&lineup.closing) {
         let facts = &lineup.jobs[name];
         let runs = !facts.status.has_not_started();
         if !runs || owner_uid(&facts.tags) != Some(uid) {
@@ -273,18 +318,17 @@ fn wedged_since(scene: &Scene<'_>, worker: &Worker) -> Option<Timestamp> {
 }
 
 fn tell_wedged(scene: &Scene<'_>, lineup: &Lineup, state: &State, going: &mut LettingGo) {
-    let held = registered(state, lineup, &lineup.alive_workers, Worker::is_leaving);
+    let held = registered(state, lineup, &lineup.closing, |_| true);
     let wedged = held
         .into_iter()
         .find_map(|(name, worker)| Some((name, worker, wedged_since(scene, worker)?)))
         .filter(|(_, worker, _)| worker.nbytes > 0);
     if let Some((name, worker, since)) = wedged {
         let message = format!(
-            "the worker of job {} is {} since {}, does not go and takes no task: its job is cancelled once it holds nothing, and it holds {}",
+            "the worker of job {} is {} since {}, does not go and takes no task: its job is cancelled once it holds nothing, and it holds data",
             lineup.jobs[&name].id,
             worker.status,
             since.strftime("%H:%M:%S UTC"),
-            about(worker.nbytes)
         );
         going.wait(Reason::Retiring, message);
     }
@@ -300,14 +344,14 @@ fn why_overdue(scene: &Scene<'_>, job: &JobFacts) -> Option<&'static str> {
         let within = SignedDuration::try_from(RETIRED_JOB_ENDS_WITHIN).ok()?;
         return is_over(at, within).then_some("it holds no data and has not ended by itself");
     }
+    // Before it answered, after we began to ask or after a silence, nobody knows.
+    let answers_since = sight.answers_since.unwrap_or(Timestamp::MIN);
     let missing_since = match sight.seen.get(&job.id) {
         // Azure may run a preempted job again after any time in the queue.
         Some(seen) => seen.last.max(job.started_at.unwrap_or(seen.last)),
-        // Before this process asked it nobody knows.
-        None => job
-            .started_at?
-            .max(sight.answers_since.unwrap_or(Timestamp::MIN)),
-    };
+        None => job.started_at?,
+    }
+    .max(answers_since);
     is_over(missing_since, scene.cluster.worker.start_timeout)
         .then_some("its worker has not registered within worker.startTimeoutSeconds")
 }
@@ -338,8 +382,11 @@ impl Retiring<'_> {
                     ("they finish their tasks".to_owned(), false, false)
                 } else if retired.refused.is_empty() && !retired.retired.is_empty() {
                     ("some have left".to_owned(), false, false)
-                } else {
+                } else if retired.data_is_held() {
                     (String::new(), true, false)
+                } else {
+                    let why = format!("none of them can now: {}", retired.why());
+                    (why, false, false)
                 }
             }
             Some(RetirementOutcome::Failed { at, message }) if too_soon(*at, now) => {
@@ -383,12 +430,6 @@ impl Retiring<'_> {
         self.candidates
             .sort_by_key(|(name, worker)| (worker.nbytes, *name));
         let count = self.count;
-        let bytes = self
-            .candidates
-            .iter()
-            .take(count)
-            .map(|(_, worker)| worker.nbytes)
-            .sum();
         let grace = self.scene.cluster.worker.scale_down_grace;
         let since = self.scene.observed.told.last_scale_time;
         let ends = grace.and_then(|grace| since?.checked_add(grace).ok());
@@ -398,7 +439,6 @@ impl Retiring<'_> {
         let ends = ends.filter(|_| {
             self.reason == Reason::Retiring && is_told && self.lineup.aim.rest.is_none()
         });
-        let told = about(bytes);
         let end = match ends {
             Some(at) => format!(
                 "until {}, then they go all the same",
@@ -410,7 +450,7 @@ impl Retiring<'_> {
             None => "until it does, as worker.scaleDownGraceSeconds is not set".to_owned(),
         };
         let message = format!(
-            "{count} workers are to go, and {told} that they hold fits nowhere else: free data or add workers; they are kept {end}"
+            "{count} workers are to go, and the data that they hold fits nowhere else: free some or add workers; they are kept {end}"
         );
         going.wait(Reason::DataHeld, message);
         let is_over = ends.is_some_and(|at| at <= self.scene.observed.seen_at);
@@ -464,11 +504,11 @@ fn retired_at(retirement: Option<&Retirement>, job: &str) -> Option<Timestamp> {
     let RetirementOutcome::Answered { at, retired } = &retirement?.outcome else {
         return None;
     };
-    let of_job = |worker: &String| {
-        worker
-            .split_once('.')
-            .map_or(worker.as_str(), |(job, _)| job)
-            == job
-    };
-    retired.retired.iter().any(of_job).then_some(*at)
+    let mut gone = retired.retired.iter();
+    gone.any(|worker| job_of(worker) == job).then_some(*at)
+}
+
+/// The job of a worker by its name.
+fn job_of(worker: &str) -> &str {
+    worker.split_once('.').map_or(worker, |(job, _)| job)
 }

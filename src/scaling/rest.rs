@@ -43,15 +43,16 @@ pub(crate) fn rest(
                 .unwrap_or_else(|| begins(RestReason::Suspended, IdleAction::Suspend)),
         );
     }
-    if let Some(told) = told
-        && lasts(told, cluster, observed, jobs)
-    {
-        return Some(told.clone());
-    }
-    if forbids(&observed.annotations) {
-        return None;
-    }
-    due(cluster, observed, jobs).map(|(reason, action)| begins(reason, action))
+    let lasting = told.filter(|told| lasts(told, cluster, observed, jobs));
+    let due = match lasting {
+        _ if forbids(&observed.annotations) => None,
+        None => due(cluster, observed, jobs),
+        // A scheduler that stays is no shelter from what ends it.
+        Some(told) if told.action == IdleAction::ScaleToZero => end_due(cluster, observed, jobs),
+        Some(_) => None,
+    };
+    due.map(|(reason, action)| begins(reason, action))
+        .or_else(|| lasting.cloned())
 }
 
 /// Whether this rest stands in the status: only then it is acted on, so that an operator that starts anew knows why no
@@ -63,9 +64,15 @@ pub(super) fn is_recorded(rest: &RestStatus, observed: &Observed) -> bool {
 /// What is known without the jobs: no head is there, or will be soon.
 pub(crate) fn is_suspended(cluster: &ValidCluster, observed: &Observed) -> bool {
     let recorded = observed.told.rest.as_ref().is_some_and(|told| {
+        let is_woken = is_woken(told, observed);
         told.action == IdleAction::Suspend
-            && told.reason != RestReason::Suspended
-            && !is_woken(told, observed)
+            && match told.reason {
+                RestReason::Suspended => false,
+                RestReason::OverBudget => {
+                    !is_woken || is_used_up(cluster, observed, &BTreeMap::new())
+                }
+                RestReason::Idle | RestReason::LifetimeReached => !is_woken,
+            }
     });
     cluster.suspend || recorded
 }
@@ -81,6 +88,15 @@ pub(crate) fn due(
     {
         return Some((RestReason::Idle, idle.action));
     }
+    end_due(cluster, observed, jobs)
+}
+
+/// What would end the head now, whether or not it has something to do.
+fn end_due(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> Option<(RestReason, IdleAction)> {
     if lifetime_ends(cluster, jobs).is_some_and(|at| at <= observed.seen_at) {
         return Some((RestReason::LifetimeReached, IdleAction::Suspend));
     }
@@ -106,7 +122,11 @@ fn lasts(
         RestReason::Suspended => false,
         // To wake it would let it rest again at once.
         RestReason::OverBudget => !is_woken(told, observed) || is_used_up(cluster, observed, jobs),
-        RestReason::LifetimeReached => !is_woken(told, observed),
+        // Whoever wakes it while it hands over gets a new head, and not the one whose time is over.
+        RestReason::LifetimeReached => {
+            !is_woken(told, observed)
+                || lifetime_ends(cluster, jobs).is_some_and(|at| at <= observed.seen_at)
+        }
         RestReason::Idle => {
             !is_woken(told, observed) && !work_has_come(told, cluster, observed, jobs)
         }

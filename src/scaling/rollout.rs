@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 
 use super::Aim;
+use super::cost::{self, Affordable};
 use crate::api::{DO_NOT_DISRUPT, PendingChange, UpdatePolicy};
 use crate::azure_resources::job::{
     JobFacts, Lineup, MAX_RESTART_DELAY, Occupant, Updates, outdated,
@@ -43,7 +44,7 @@ pub(crate) fn updates(
     }
 }
 
-/// The pool and the autoscaler's limit leave room for one worker more than wanted.
+/// The pool, the autoscaler's limit and the budget leave room for one worker more than wanted.
 fn has_room(cluster: &ValidCluster, observed: &Observed, aim: &Aim) -> bool {
     let with_one_more = aim.workers.saturating_add(1);
     let of_pool = pool(observed, cluster).and_then(|pool| {
@@ -56,7 +57,14 @@ fn has_room(cluster: &ValidCluster, observed: &Observed, aim: &Aim) -> bool {
     let max_replicas = cluster
         .autoscaling
         .map(|autoscaling| autoscaling.max_replicas);
-    with_one_more < max_nodes && max_replicas.is_none_or(|most| with_one_more <= most)
+    let affordable = match cost::most_workers(cluster, observed) {
+        Affordable::Any => u32::MAX,
+        Affordable::AtMost(most) => most,
+        Affordable::Unknown => 0,
+    };
+    with_one_more.saturating_add(cluster.head_nodes()) <= max_nodes
+        && max_replicas.is_none_or(|most| with_one_more <= most)
+        && with_one_more <= affordable
 }
 
 fn pool(observed: &Observed, cluster: &ValidCluster) -> Option<ComputeHave> {
@@ -97,7 +105,7 @@ pub(super) fn rollout(scene: &Scene<'_>, lineup: &Lineup, state: Option<&State>)
     }
     let (queued, started): (Vec<_>, Vec<_>) = outdated
         .into_iter()
-        .partition(|name| lineup.jobs[name].status.has_not_started());
+        .partition(|name| has_not_started(lineup, state, *name));
     if !queued.is_empty() {
         return Rollout::Cancel(queued);
     }
@@ -111,11 +119,16 @@ pub(super) fn rollout(scene: &Scene<'_>, lineup: &Lineup, state: Option<&State>)
         .filter(|worker| !worker.is_leaving())
         .map(crate::dask::Worker::job_id)
         .collect();
-    let missing = lineup.alive_workers.iter().find(|name| {
-        let facts = &lineup.jobs[*name];
-        !(there.contains(facts.id.as_str()) && is_proven(scene, lineup, **name)
-            || waits_for_a_node(scene, facts))
+    let mut missing = lineup.alive_workers.iter().filter(|name| {
+        !there.contains(lineup.jobs[*name].id.as_str()) || !is_proven(scene, lineup, **name)
     });
+    // Only the one on top of those that are wanted may go without a node: whoever goes for it makes room for it.
+    let on_top =
+        usize::try_from(lineup.aim.workers).is_ok_and(|wanted| lineup.alive_workers.len() > wanted);
+    let missing = match missing.next() {
+        Some(first) if on_top && waits_for_a_node(scene, lineup, state, *first) => missing.next(),
+        first => first,
+    };
     if let Some(missing) = missing {
         let id = &lineup.jobs[missing].id;
         return Rollout::Waits(if there.contains(id.as_str()) {
@@ -123,6 +136,10 @@ pub(super) fn rollout(scene: &Scene<'_>, lineup: &Lineup, state: Option<&State>)
         } else {
             format!("the worker of job {id} is coming or going")
         });
+    }
+    if let Some(closing) = lineup.closing.first() {
+        let id = &lineup.jobs[closing].id;
+        return Rollout::Waits(format!("the worker of job {id} is coming or going"));
     }
     let vacant = lineup.workers.iter().find_map(|worker| match worker {
         Occupant::Vacant { next, .. } => Some(*next),
@@ -133,6 +150,12 @@ pub(super) fn rollout(scene: &Scene<'_>, lineup: &Lineup, state: Option<&State>)
         return Rollout::Waits(format!("job {id} is to be submitted"));
     }
     Rollout::RetireOneOf(started)
+}
+
+/// Jobs are being replaced for a change of the spec, or are next: nobody has to allow it.
+pub(crate) fn is_under_way(scene: &Scene<'_>, lineup: &Lineup) -> bool {
+    goes(scene, lineup)
+        || hindrance(scene, lineup).is_none() && !outdated_workers(scene, lineup).is_empty()
 }
 
 /// Why outdated workers are not replaced one by one at all.
@@ -189,11 +212,24 @@ fn is_proven(scene: &Scene<'_>, lineup: &Lineup, name: JobName) -> bool {
             .is_some_and(|at| scene.observed.seen_at.duration_since(at) >= within)
 }
 
-/// A new worker that gets no node: the pool says so, or it has waited for long. One that goes makes room for it.
-fn waits_for_a_node(scene: &Scene<'_>, facts: &JobFacts) -> bool {
-    if !facts.status.has_not_started() {
+/// To cancel it costs nobody anything. Azure tells later than the scheduler that a job runs.
+pub(super) fn has_not_started(lineup: &Lineup, state: Option<&State>, name: JobName) -> bool {
+    let job = &lineup.jobs[&name];
+    let is_there = || {
+        state.is_some_and(|state| {
+            let mut workers = state.workers.iter();
+            workers.any(|worker| worker.job_id() == job.id)
+        })
+    };
+    job.status.has_not_started() && !is_there()
+}
+
+/// A new worker that gets no node: the pool says so, or it has waited for long.
+fn waits_for_a_node(scene: &Scene<'_>, lineup: &Lineup, state: &State, name: JobName) -> bool {
+    if !has_not_started(lineup, Some(state), name) {
         return false;
     }
+    let facts = &lineup.jobs[&name];
     let pool_is_refused = || {
         let pool = pool(scene.observed, scene.cluster);
         let inner = pool.and_then(|pool| pool.properties.properties);

@@ -201,8 +201,8 @@ impl Sweep<'_> {
         costs
     }
 
-    /// Each orphan is told once: in the log by itself, in an event together with the others of its cluster, since
-    /// events of one object and reason are counted as one.
+    /// Each orphan is told once: in the log by itself, in an event together with the others of its
+    /// cluster.
     async fn tell(&self, findings: &Findings, known: &Known, costs: &Costs) {
         let mut of_cluster: BTreeMap<Option<&str>, Vec<(&Carrier, String)>> = BTreeMap::new();
         let news = findings

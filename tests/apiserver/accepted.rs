@@ -130,6 +130,35 @@ async fn manifests_within_the_rules_are_taken() {
                 ),
             ],
         ),
+        with(set("/spec/scheduler/compute", json!({}))),
+        edited(
+            least(),
+            &[
+                set("/spec/scheduler/compute", json!({})),
+                set("/spec/worker/replicas", 100),
+            ],
+        ),
+        edited(
+            prefixes("10.0.0.0/28", "10.0.0.0/28", 10),
+            &[
+                set("/spec/scheduler/compute", json!({})),
+                set("/spec/autoscaling", json!({"maxReplicas": 10})),
+            ],
+        ),
+        edited(
+            existing_pool(),
+            &[set(
+                "/spec/scheduler/compute",
+                json!({"name": "heads", "creationPolicy": "UseExisting"}),
+            )],
+        ),
+        edited(
+            adopted_pool(),
+            &[set(
+                "/spec/scheduler/compute",
+                json!({"vmSize": "STANDARD_DS3_V2"}),
+            )],
+        ),
         with(set("/spec/budget", json!({"maxTotal": "0.01"}))),
         with(set("/spec/budget", json!({"maxPerHour": 3}))),
         with(set("/spec/suspend", true)),

@@ -86,6 +86,21 @@ fn other_values() -> Vec<(&'static str, &'static str, Value)> {
             json!("Dedicated"),
         ),
         (
+            "/spec/scheduler/compute",
+            "spec.scheduler.compute",
+            json!({}),
+        ),
+        (
+            "/spec/scheduler/compute/name",
+            "spec.scheduler.compute",
+            json!("other-head"),
+        ),
+        (
+            "/spec/scheduler/compute/vmSize",
+            "spec.scheduler.compute",
+            json!("STANDARD_D2_V2"),
+        ),
+        (
             "/spec/compute",
             "spec.compute.creationPolicy",
             json!({"name": "ds13-cluster", "creationPolicy": "UseExisting"}),
@@ -173,6 +188,11 @@ async fn what_must_not_change_cannot_be_added_later() {
             "spec.compute.identity",
             json!({"userAssigned": [READER]}),
         ),
+        (
+            "/spec/scheduler/compute",
+            "spec.scheduler.compute",
+            json!({}),
+        ),
     ] {
         let words = server
             .try_replace(&edited(stored.clone(), &[set(pointer, value)]))
@@ -228,7 +248,13 @@ fn existing_pool_named(name: &str) -> Value {
 #[tokio::test]
 async fn what_may_change_can_be_changed_added_removed_and_set_to_null() {
     let server = Server::new().await;
-    let fixed = edited(everything(), &[remove("/spec/autoscaling")]);
+    let fixed = edited(
+        everything(),
+        &[
+            remove("/spec/autoscaling"),
+            remove("/spec/scheduler/compute"),
+        ],
+    );
     let stored = server.create(&fixed).await;
     for edit in [
         set("/spec/worker/replicas", 0),
@@ -360,7 +386,8 @@ async fn an_empty_list_or_map_is_the_same_as_none() {
 #[tokio::test]
 async fn limits_and_replicas_stay_within_each_other_when_they_change() {
     let server = Server::new().await;
-    let stored = server.create(&everything()).await;
+    let beside = edited(everything(), &[remove("/spec/scheduler/compute")]);
+    let stored = server.create(&beside).await;
     for (edit, says) in [
         (
             set("/spec/worker/replicas", 50),

@@ -134,6 +134,11 @@ pub(crate) fn everything() -> Value {
             }],
             "experimentName": "weather",
             "scheduler": {
+                "compute": {
+                    "name": "ds3-head",
+                    "vmSize": "STANDARD_DS3_V2",
+                    "creationPolicy": "Create",
+                },
                 "runWorker": false,
                 "jupyter": true,
                 "env": [{"name": "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH", "value": "1000"}],

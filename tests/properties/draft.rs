@@ -60,6 +60,7 @@ enum Terms {
     EverythingIsOurs,
     NetworkIsTheirs,
     PoolIsTheirs,
+    HeadHasAPool,
 }
 
 #[derive(Clone, Debug)]
@@ -181,6 +182,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         4 => Just(Terms::EverythingIsOurs),
         1 => Just(Terms::NetworkIsTheirs),
         1 => Just(Terms::PoolIsTheirs),
+        2 => Just(Terms::HeadHasAPool),
     ];
     (
         terms,
@@ -290,7 +292,7 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
         spec(),
         cluster(),
         (workspace, vm_sizes, usages, looked_at(())),
-        prop::collection::vec(found(), 5),
+        prop::collection::vec(found(), 6),
         jobs(),
         [child(), child(), child()],
         dask(),
@@ -392,6 +394,10 @@ fn valid_cluster(spec: &Spec) -> ValidCluster {
         Terms::PoolIsTheirs => {
             fields.remove("network");
             fields["compute"] = json!({"name": "their-pool", "creationPolicy": "UseExisting"});
+        }
+        Terms::HeadHasAPool => {
+            let scheduler = fields.entry("scheduler").or_insert_with(|| json!({}));
+            scheduler["compute"] = json!({});
         }
     }
     let defaults = Defaults {
@@ -496,7 +502,7 @@ fn wanted_bodies(cluster: &ValidCluster, observed: &Observed) -> BTreeMap<Resour
         .collect()
 }
 
-/// The one in `found` for network, subnet, pool, dataset and environment, as far as the manifest names them.
+/// The one in `found` for network, subnet, pools, dataset and environment, as far as the manifest names them.
 fn put_resources(cluster: &ValidCluster, found: &[Found], observed: &mut Observed) {
     let ids: Vec<ResourceId> = observed.resources.keys().cloned().collect();
     let absent = Observed {

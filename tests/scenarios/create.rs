@@ -7,7 +7,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::harness::Line;
+use crate::harness::{Line, wait_for};
 
 /// Kubernetes API calls that a cluster with three workers may take until it is Ready, and within
 /// which time; a slower machine sees one more step of progress every five seconds.
@@ -97,4 +97,31 @@ async fn a_scheduler_on_loopback_has_a_service_without_endpoints_and_a_connectio
         Some(String::from_utf8_lossy(&data["scheduler-address"].0).into_owned()),
         scheduler.address
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_stage_tells_once_that_it_has_come_about() {
+    let line = Line::start().await;
+    line.apply(&line.manifest("told", 1)).await;
+    line.wait_until_ready("told").await;
+    let stages = [
+        "NetworkReady",
+        "ComputeReady",
+        "DatasetsReady",
+        "EnvironmentReady",
+        "SchedulerReady",
+        "WorkersReady",
+    ];
+    // They are published after the status is written.
+    wait_for("every stage is told", async || {
+        let events = line.events().await;
+        let times = stages.map(|stage| {
+            let note = format!("Ready: {stage} is True");
+            events.iter().filter(|event| **event == note).count()
+        });
+        (times == [1; 6])
+            .then_some(())
+            .ok_or(format!("{events:#?}"))
+    })
+    .await;
 }

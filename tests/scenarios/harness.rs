@@ -509,6 +509,17 @@ impl Line {
             .collect()
     }
 
+    /// Jobs that have not ended, each with its status.
+    pub(crate) fn alive_jobs(&self) -> Vec<String> {
+        let ended = ["Completed", "Canceled", "Failed"];
+        let world = self.azure.world();
+        let jobs = world["jobs"].as_array().cloned().unwrap_or_default();
+        jobs.into_iter()
+            .filter(|job| !ended.contains(&job["status"].as_str().unwrap_or_default()))
+            .map(|job| format!("{} {}", job["name"], job["status"]))
+            .collect()
+    }
+
     pub(crate) fn worker_jobs_that_have_not_ended(&self) -> usize {
         let world = self.azure.world();
         let jobs = world["jobs"].as_array().into_iter().flatten();

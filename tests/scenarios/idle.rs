@@ -4,8 +4,8 @@ use serde_json::json;
 use crate::dask_client;
 use crate::harness::{Line, condition};
 use crate::rest::{
-    alive_jobs, assert_nothing_is_connected_to, has_no_node, is_at_rest, manifest, quick, runs,
-    scheduler, status,
+    assert_nothing_is_connected_to, has_no_node, is_at_rest, manifest, quick, runs, scheduler,
+    status,
 };
 
 /// What the warning before an end says of it: `… end at 2026-11-25 10:35:06 UTC; …`.
@@ -53,7 +53,7 @@ client.publish_dataset(kept, name='kept')",
     let told = condition(&cluster, "Suspended");
     assert!(told.starts_with("True Idle: "), "{told}");
     assert_nothing_is_connected_to(&cluster);
-    assert_eq!(alive_jobs(&line), [""; 0]);
+    assert_eq!(line.alive_jobs(), [""; 0]);
     line.wait_for("drowsy", "the pool has no node", has_no_node)
         .await;
     line.forget_requests();

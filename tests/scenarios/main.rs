@@ -14,6 +14,7 @@
 //! | `scale.rs` | workers go by retirement with their data, and join |
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
+//! | `head_pool.rs` | a pool for the head alone: Azure takes the workers' nodes and not the scheduler |
 //! | `orphans.rs` | what nobody owns any more |
 //! | `owning.rs` | what is ours: drift, adoption, what is contested, what others have in it |
 //! | `peerings.rs` | both sides of a peering |
@@ -23,6 +24,7 @@
 //! | `weather.rs` | requests that Azure refuses, loses or forgets, and operations that fail or hang: how often each is written |
 //! | `preflight.rs` | what is found before the first spend, and nothing is written meanwhile |
 //! | `policy.rs` | annotations that keep the operator's hands off, and a look on request |
+//! | `turns.rs` | users who change their mind on the way: scale to nothing, delete, switch autoscaling on and off |
 //! | `updates.rs` | changes of the spec on running clusters, and clusters that share a pool |
 //! | `plan.rs` | the program's `plan` changes nothing |
 //! | `throttled.rs` | what an answer that there are too many requests does to all others |
@@ -52,6 +54,7 @@ mod delete;
 mod elastic;
 mod endpoint_slice;
 mod existing;
+mod head_pool;
 mod idle;
 mod letting_go;
 mod loss;
@@ -65,5 +68,6 @@ mod rest;
 mod restart;
 mod scale;
 mod throttled;
+mod turns;
 mod updates;
 mod weather;

@@ -6,7 +6,7 @@ use dask_azureml_operator::sweep::{OrphanPolicy, SweepSettings};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Line, wait_for};
 use crate::owner::Owner;
@@ -22,12 +22,13 @@ fn sweep(orphans: OrphanPolicy) -> SweepSettings {
 
 /// Two clusters on one workspace, of which `lost` is gone from Kubernetes: its finalizer was forced away while no
 /// operator was there.
-async fn with_a_lost_cluster(orphans: OrphanPolicy) -> Line {
+async fn with_a_lost_cluster(orphans: OrphanPolicy, change: fn(&str, &mut Value)) -> Line {
     let mut line = Line::start().await;
     for name in ["keeper", "lost"] {
         let mut manifest = line.manifest(name, 1);
         manifest["spec"]["compute"]["name"] = json!(format!("{name}-pool"));
         manifest["spec"]["network"]["virtualNetwork"]["name"] = json!(format!("{name}-vnet"));
+        change(name, &mut manifest["spec"]);
         line.apply(&manifest).await;
         line.wait_until_ready(name).await;
     }
@@ -66,10 +67,14 @@ async fn event(line: &Line) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_cluster_left_whose_finalizer_was_forced_away_is_told_and_not_touched() {
-    let line = with_a_lost_cluster(OrphanPolicy::Report).await;
+    let line = with_a_lost_cluster(OrphanPolicy::Report, |name, spec| {
+        spec["scheduler"]["compute"] = json!({"name": format!("{name}-head")});
+    })
+    .await;
     let told = event(&line).await;
     for what in [
-        "ComputeCluster lost-pool (2 nodes of STANDARD_DS13_V2), ",
+        "ComputeCluster lost-pool (1 nodes of STANDARD_DS13_V2), ",
+        "ComputeCluster lost-head (1 nodes of STANDARD_DS13_V2), ",
         " USD an hour",
         "VirtualNetwork lost-vnet",
         "-head-1 (Running)",
@@ -84,7 +89,7 @@ async fn what_a_cluster_left_whose_finalizer_was_forced_away_is_told_and_not_tou
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orphans_that_cost_money_are_removed_where_the_setting_says_so_and_nothing_else_is() {
-    let line = with_a_lost_cluster(OrphanPolicy::Remove).await;
+    let line = with_a_lost_cluster(OrphanPolicy::Remove, |_, _| {}).await;
     let keeper = line.wait_until_ready("keeper").await;
     // Three of so few are more than one in five.
     event(&line).await;

@@ -76,16 +76,6 @@ pub(crate) fn assert_nothing_is_connected_to(cluster: &DaskCluster) {
     assert!(told.starts_with("True "), "{told}");
 }
 
-pub(crate) fn alive_jobs(line: &Line) -> Vec<String> {
-    let ended = ["Completed", "Canceled", "Failed"];
-    let world = line.azure.world();
-    let jobs = world["jobs"].as_array().cloned().unwrap_or_default();
-    jobs.into_iter()
-        .filter(|job| !ended.contains(&job["status"].as_str().unwrap_or_default()))
-        .map(|job| format!("{} {}", job["name"], job["status"]))
-        .collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_cluster_comes_to_rest_without_a_node_and_computes_again_once_it_is_resumed() {
     let mut line = Line::start_in(quick()).await;
@@ -100,7 +90,7 @@ async fn a_suspended_cluster_comes_to_rest_without_a_node_and_computes_again_onc
     line.apply(&manifest(&line, "sleeper", 2, suspended)).await;
     let cluster = line.wait_for("sleeper", "it rests", is_at_rest).await;
     assert_nothing_is_connected_to(&cluster);
-    assert_eq!(alive_jobs(&line), Vec::<String>::new());
+    assert_eq!(line.alive_jobs(), Vec::<String>::new());
     let retired = line.jobs_with_status("Completed");
     assert_eq!(retired.len(), 2, "workers go in peace: {retired:?}");
     line.wait_for("sleeper", "the pool has no node", |cluster| {
@@ -227,7 +217,7 @@ async fn a_cluster_that_is_deleted_while_it_comes_to_rest_leaves_nothing() {
         (&world["networks"], &world["computes"]),
         (&json!([]), &json!([]))
     );
-    assert_eq!(alive_jobs(&line), Vec::<String>::new());
+    assert_eq!(line.alive_jobs(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

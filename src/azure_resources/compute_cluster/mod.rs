@@ -1,10 +1,13 @@
-//! The pool of nodes: an AmlCompute, `Microsoft.MachineLearningServices/workspaces/computes` (contract section 6).
+//! The pools of nodes, of the workers and of the head where it has one of its own: each an AmlCompute,
+//! `Microsoft.MachineLearningServices/workspaces/computes` (contract section 6).
 
+mod machine;
 mod quota;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+pub use machine::Machine;
 pub use quota::Shortage;
 use wire::{Have, Identities, Inner, InnerWant, OuterWant, ScaleSettings, SubnetReference, Want};
 pub use wire::{Have as ComputeHave, NodeStateCounts, PoolNode, PoolNodes};
@@ -17,7 +20,7 @@ use super::ownership::{Tags, tag_drift, tags_of_both};
 use super::{AzureKind, Change, Drift, Health, LeavingRule, Refusal, Scene, Standing, Wanted};
 use crate::api::{ConditionType, Priority, Reason};
 use crate::azure::ResourceId;
-use crate::cluster::Place;
+use crate::cluster::{HeadPlace, Place};
 use crate::lookup::Lookup;
 use crate::scaling::rest::is_suspended;
 
@@ -53,7 +56,7 @@ impl AzureKind for ComputeCluster {
         };
         let standing = match (vm_size, scene.observed.location(), &cluster.place.network) {
             (Some(vm_size), Some(location), Some(network)) if cluster.place.compute_is_ours => {
-                let body = body(scene, &vm_size, location, &network.subnet);
+                let body = body(scene, workers(scene, vm_size), location, &network.subnet);
                 if cluster.compute.adopt {
                     Standing::Adopt { body, absent }
                 } else {
@@ -62,15 +65,20 @@ impl AzureKind for ComputeCluster {
             }
             _ => Standing::Use { absent },
         };
-        vec![Wanted { id, standing }]
+        let head = cluster.place.head_compute.as_ref();
+        std::iter::once(Wanted { id, standing })
+            .chain(head.map(|head| want_of_head(scene, head)))
+            .collect()
     }
 
     fn places(place: &Place) -> Vec<ResourceId> {
-        if place.compute_is_ours {
-            vec![place.compute.clone()]
-        } else {
-            Vec::new()
-        }
+        place.own_pools().cloned().collect()
+    }
+
+    fn misfit(scene: &Scene<'_>, id: &ResourceId, have: &Have) -> Option<(Reason, String)> {
+        let head = scene.cluster.place.head_compute.as_ref();
+        head.filter(|head| head.id == *id && !head.is_ours)?;
+        misfit_for_the_head(scene, have.properties.properties.as_ref()?, have)
     }
 
     fn drift(want: &Want, have: &Have) -> Drift {
@@ -154,30 +162,106 @@ fn vm_size_of_what_is_there(scene: &Scene<'_>, id: &ResourceId) -> Option<String
     Some(size.to_owned())
 }
 
-fn body(scene: &Scene<'_>, vm_size: &str, location: &str, subnet: &ResourceId) -> Want {
+/// What tells a pool from the other one of the cluster.
+struct Nodes {
+    machine: Machine,
+    least: u32,
+    most: u32,
+    what_for: &'static str,
+}
+
+fn workers(scene: &Scene<'_>, vm_size: String) -> Nodes {
     let compute = &scene.cluster.compute;
     let suspends = scene.lineup.map_or_else(
         || is_suspended(scene.cluster, scene.observed),
         |lineup| lineup.aim.suspends,
     );
-    let min_nodes = if suspends { 0 } else { compute.min_nodes };
+    Nodes {
+        machine: Machine {
+            vm_size: Some(vm_size),
+            priority: compute.priority,
+        },
+        least: if suspends { 0 } else { compute.min_nodes },
+        most: compute.max_nodes,
+        what_for: "Dask cluster",
+    }
+}
+
+fn want_of_head(scene: &Scene<'_>, head: &HeadPlace) -> Wanted<Want> {
+    let place = &scene.cluster.place;
+    let id = head.id.clone();
+    let standing = match (scene.observed.location(), &place.network) {
+        (Some(location), Some(network)) if head.is_ours => {
+            let nodes = Nodes {
+                machine: Machine::asked_for(scene.cluster, &id),
+                least: 0,
+                most: 1,
+                what_for: "Head of Dask cluster",
+            };
+            Standing::Own(body(scene, nodes, location, &network.subnet))
+        }
+        _ => Standing::Use {
+            absent: Refusal {
+                reason: Reason::PoolNotFound,
+                way_out: "create the pool, or let scheduler.compute have creationPolicy Create in a new DaskCluster",
+            },
+        },
+    };
+    Wanted { id, standing }
+}
+
+/// Somebody else's pool that the head cannot run on as it should. Nothing of it is ours to change.
+fn misfit_for_the_head(scene: &Scene<'_>, inner: &Inner, have: &Have) -> Option<(Reason, String)> {
+    let cluster = scene.cluster;
+    if machine::priority(inner.vm_priority.as_deref()) == Priority::LowPriority {
+        let message = "the pool is LowPriority, so that Azure may take the scheduler at any time: name a Dedicated pool, or leave scheduler.compute out, in a new DaskCluster";
+        return Some((Reason::PoolUnfit, message.into()));
+    }
+    let of_workers = match &cluster.place.network {
+        Some(network) => Some(network.subnet.clone()),
+        None => scene.observed.pool_subnet(&cluster.place),
+    };
+    let of_head = inner.subnet.as_ref().map(|subnet| subnet.id.as_str());
+    if let (Some(wanted), Some(held)) = (of_workers, of_head)
+        && !wanted.to_string().eq_ignore_ascii_case(held)
+    {
+        let message = format!(
+            "the pool lies in {held} and the workers in {wanted}, so they may not reach the scheduler: name a pool of the same subnet in a new DaskCluster"
+        );
+        return Some((Reason::PoolUnfit, message));
+    }
+    let reads_as = cluster.compute.identities.first()?;
+    let has_it = have
+        .identity
+        .as_ref()
+        .is_some_and(|held| held.has(reads_as));
+    (!has_it).then(|| {
+        let message = format!(
+            "the pool lacks the identity {reads_as}, as which the jobs read data: assign it to the pool"
+        );
+        (Reason::PoolUnfit, message)
+    })
+}
+
+fn body(scene: &Scene<'_>, nodes: Nodes, location: &str, subnet: &ResourceId) -> Want {
+    let compute = &scene.cluster.compute;
     Want {
         location: location.to_owned(),
         tags: scene.cluster.owner.tags(&scene.cluster.user_tags),
         identity: Identities::of(compute.identities.iter().cloned(), false),
         properties: OuterWant {
             compute_type: "AmlCompute",
-            description: format!("Dask cluster {}", scene.cluster.place.identity),
+            description: format!("{} {}", nodes.what_for, scene.cluster.place.identity),
             properties: InnerWant {
-                vm_size: vm_size.to_owned(),
-                vm_priority: match compute.priority {
+                vm_size: nodes.machine.vm_size.unwrap_or_default(),
+                vm_priority: match nodes.machine.priority {
                     Priority::Dedicated => "Dedicated",
                     Priority::LowPriority => "LowPriority",
                 },
                 os_type: "Linux",
                 scale_settings: ScaleSettings {
-                    min_node_count: Some(min_nodes),
-                    max_node_count: Some(compute.max_nodes),
+                    min_node_count: Some(nodes.least),
+                    max_node_count: Some(nodes.most),
                     node_idle_time_before_scale_down: Some(format!(
                         "PT{}S",
                         compute.idle_seconds_before_scale_down

@@ -70,7 +70,7 @@ pub(super) fn body(scene: &Scene<'_>, lineup: &Lineup, name: JobName) -> Want {
             display_name,
             experiment_name: cluster.experiment_name.clone(),
             tags,
-            compute_id: cluster.place.compute.to_string(),
+            compute_id: cluster.place.pool_of(name.slot).to_string(),
             environment_id: cluster.environment.id.to_string(),
             command: command(&cluster.datasets),
             environment_variables,

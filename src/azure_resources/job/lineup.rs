@@ -53,8 +53,11 @@ pub struct Lineup {
     pub head: Occupant,
     /// The wanted worker slots.
     pub workers: Vec<Occupant>,
-    /// Worker jobs of the present head that have neither ended nor been told to, wanted or not.
+    /// Worker jobs of the present head that have neither ended nor been told to, wanted or not, and are not slow to close.
     pub alive_workers: Vec<JobName>,
+    /// Worker jobs whose worker was told to go a while ago: they end by themselves, sooner or later, and hold their slot
+    /// until then.
+    pub closing: Vec<JobName>,
     /// Jobs on their way out: they hold their slot until they have ended.
     pub leaving: Vec<JobName>,
     /// Alive worker jobs of a head that is gone: their scheduler, and with it their data, no longer exists.
@@ -75,12 +78,22 @@ pub struct Updates {
     pub may_surge: bool,
 }
 
+/// Which workers were told to go a while ago.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Closing {
+    /// Ids of their jobs.
+    pub jobs: BTreeSet<String>,
+    /// So many worker jobs there may be at most, those that close among them; `None` for any number.
+    pub most: Option<u32>,
+}
+
 impl Lineup {
     /// `jobs` are all jobs of this cluster, ended ones included.
     pub fn of(
         jobs: BTreeMap<JobName, JobFacts>,
         aim: Aim,
         updates: Updates,
+        closes: &Closing,
         head_id: impl Fn(JobName) -> String,
     ) -> Self {
         let Updates {
@@ -90,8 +103,8 @@ impl Lineup {
         let head = occupant(&jobs, &outdated, Slot::Head, None, aim.heads_forgiven);
         let serves = head_id(head.name());
         let serves = serves.as_str();
-        let (mut alive_workers, mut stale_workers, mut leaving) =
-            (Vec::new(), Vec::new(), Vec::new());
+        let (mut alive_workers, mut stale_workers) = (Vec::new(), Vec::new());
+        let (mut closing, mut leaving) = (Vec::new(), Vec::new());
         for (name, facts) in &jobs {
             if facts.status.is_terminal() {
                 continue;
@@ -100,7 +113,12 @@ impl Lineup {
             if facts.status.is_leaving() {
                 leaving.push(*name);
             } else if is_worker && facts.head() == Some(serves) {
-                alive_workers.push(*name);
+                // One that Azure runs again after a preemption comes back, whatever it was told before.
+                if closes.jobs.contains(&facts.id) && !facts.status.has_not_started() {
+                    closing.push(*name);
+                } else {
+                    alive_workers.push(*name);
+                }
             } else if is_worker {
                 stale_workers.push(*name);
             }
@@ -111,17 +129,26 @@ impl Lineup {
         let surge = u32::from(rolls);
         let taken: BTreeSet<Slot> = alive_workers
             .iter()
+            .chain(&closing)
             .chain(&leaving)
             .chain(&stale_workers)
             .map(|name| name.slot)
             .collect();
         let fill_slot = |slot| occupant(&jobs, &outdated, slot, Some(serves), 0);
-        let workers = fill(&alive_workers, &taken, aim.workers + surge, fill_slot);
+        let room = closes.most.map_or(u32::MAX, |most| {
+            let closing = u32::try_from(closing.len()).unwrap_or(u32::MAX);
+            most.saturating_sub(closing)
+        });
+        let wanted = aim.workers + surge;
+        let has = alive_workers.len();
+        let fills = wanted.min(room.max(u32::try_from(has).unwrap_or(u32::MAX)));
+        let workers = fill(&alive_workers, &taken, fills, fill_slot);
         Self {
             aim,
             head,
             workers,
             alive_workers,
+            closing,
             leaving,
             stale_workers,
             outdated,

@@ -9,7 +9,7 @@ mod trial;
 mod wire;
 
 pub use failure::lasting_failure;
-pub use lineup::{Lineup, MAX_RESTART_DELAY, Occupant, Updates};
+pub use lineup::{Closing, Lineup, MAX_RESTART_DELAY, Occupant, Updates};
 pub(crate) use started_with::{differ_in, outdated};
 pub use wire::{JobFacts, JobStatus, tags, without_payload};
 

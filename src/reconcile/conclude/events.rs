@@ -116,7 +116,6 @@ pub(super) fn rescaled(before: &DaskClusterStatus, status: &DaskClusterStatus) -
     Some(Event {
         warning: false,
         reason: Reason::Scaled,
-        // Kubernetes counts further events of one reason and action as one, and drops what they say.
         action: if has > had { "ScaleUp" } else { "ScaleDown" },
         note: format!("from {had} to {has} workers: {why}"),
     })
@@ -167,7 +166,10 @@ fn lost_head(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event>
     let lineup = outcome.observed.lineup_of(cluster).ok()?;
     let facts = lineup.jobs.values().find(|facts| facts.id == head)?;
     let is_over = facts.status.is_leaving() || facts.status.is_terminal();
-    if !is_over || status.scheduler.is_some() || !lineup.aim.head {
+    // A successor may have published before anybody could write that its predecessor was gone.
+    let run = status.run.as_ref().and_then(|run| run.name.as_deref());
+    let is_there = status.scheduler.is_some() && run == Some(head);
+    if !is_over || is_there || !lineup.aim.head {
         return None;
     }
     let sight = &outcome.observed.scheduler;
@@ -205,7 +207,6 @@ fn lost_head(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event>
     Some(Event {
         warning: reason.is_warning() || is_lost,
         reason: if is_lost { Reason::DataLost } else { reason },
-        // Not that of a condition: Kubernetes counts events of one reason and action as one, and drops what they say.
         action: "Replace",
         note: format!(
             "head job {head} is {}, and its scheduler is gone: {lost}; {why}",
@@ -276,12 +277,12 @@ fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
     let others = not_taken_along(outcome.observed, place);
     let left = match (&outcome.observed.annotations.policy, place.deletion_policy) {
         (ReconcilePolicy::Observe, _) => format!(
-            "nothing was written to Azure, as the reconcile-policy is observe: pool {}, its network and all jobs stay as they are, and cost what they cost",
-            place.compute.name()
+            "nothing was written to Azure, as the reconcile-policy is observe: {}, its network and all jobs stay as they are, and cost what they cost",
+            pools(place)
         ),
         (ReconcilePolicy::DetachOnDelete, _) => format!(
-            "pool {}, its network and all jobs stay in Azure and go on costing money, as the reconcile-policy is detach-on-delete",
-            place.compute.name()
+            "{}, its network and all jobs stay in Azure and go on costing money, as the reconcile-policy is detach-on-delete",
+            pools(place)
         ),
         (_, DeletionPolicy::Delete) if !others.is_empty() => format!(
             "everything that was proven to be this cluster's own is gone; {} stays, as its tags do not name this cluster or others have something in it",
@@ -289,8 +290,8 @@ fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
         ),
         (_, DeletionPolicy::Delete) => "nothing that costs money is left in Azure".to_owned(),
         (_, DeletionPolicy::Retain) => format!(
-            "the jobs have ended; pool {} and its network stay, as deletionPolicy is Retain",
-            place.compute.name()
+            "the jobs have ended; {} and its network stay, as deletionPolicy is Retain",
+            pools(place)
         ),
     };
     let mut versions = registered_versions(outcome.before, place);
@@ -309,6 +310,12 @@ fn farewell(outcome: &Outcome<'_>, place: &Place) -> Event {
         action: "Delete",
         note,
     }
+}
+
+/// `pool ds13-cluster`, with the head's where it has one of its own.
+fn pools(place: &Place) -> String {
+    let names: Vec<_> = place.pools().map(|pool| pool.name()).collect();
+    format!("pool {}", names.join(", pool "))
 }
 
 /// What is still there under the names that the cluster would have taken along.
@@ -346,10 +353,8 @@ fn locked_out(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Option<Event
 /// The last event of a cluster that was let go names everything that it may have left, as far as the manifest and what
 /// was last seen of it tell.
 fn abandonment(outcome: &Outcome<'_>, place: &Place) -> Event {
-    let mut left = Vec::new();
-    if place.compute_is_ours {
-        left.push(format!("pool {}", place.compute));
-    }
+    let pools = place.own_pools().map(|pool| format!("pool {pool}"));
+    let mut left: Vec<_> = pools.collect();
     if let Some(network) = place.own_network() {
         left.push(format!("network {}", network.virtual_network));
     }

@@ -7,7 +7,7 @@ use crate::api::{ConditionStatus, CostStatus, DaskClusterStatus, Reason};
 use crate::quantity;
 use crate::reconcile::status::Facts;
 use crate::reconcile::validate::Wanted;
-use crate::scaling::cost;
+use crate::scaling::cost::{self, Affordable};
 
 /// What the status is to say of it: as told, unless something else or the rate changes.
 pub(super) fn settled(
@@ -61,7 +61,9 @@ pub(super) fn over_budget(
         ));
     }
     let hourly = number(&cost.hourly.0);
-    let too_dear = facts.lineup.as_ref().and_then(|lineup| {
+    let is_known = cost::most_workers(cluster, outcome.observed) != Affordable::Unknown;
+    let too_dear = facts.lineup.as_ref().filter(|_| is_known);
+    let too_dear = too_dear.and_then(|lineup| {
         let wanted = lineup.aim.too_dear?;
         Some((lineup.aim.workers, wanted))
     });

@@ -76,11 +76,11 @@ pub(super) fn next(outcome: &Outcome<'_>, status: &DaskClusterStatus) -> Next {
 
 /// Azure changes the number of nodes: nothing waits for that, but the status shows it.
 fn pool_moves(status: &DaskClusterStatus) -> bool {
-    let resizes = status
-        .compute
-        .as_ref()
-        .and_then(|compute| compute.allocation_state.as_deref())
-        .is_some_and(|state| state != "Steady");
+    let mut pools = status.compute.iter().chain(&status.head_compute);
+    let resizes = pools.any(|pool| {
+        let state = pool.allocation_state.as_deref();
+        state.is_some_and(|state| state != "Steady")
+    });
     let on_the_way = status
         .nodes
         .as_ref()

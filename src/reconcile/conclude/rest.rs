@@ -9,9 +9,11 @@ use crate::api::{
     ConditionStatus, ConditionType, DO_NOT_DISRUPT, IdleAction, Priority, Reason, RestReason,
     RestStatus, WAKE,
 };
+use crate::azure_resources::Machine;
 use crate::azure_resources::job::Lineup;
 use crate::dask::State;
 use crate::names::Slot;
+use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::Action;
 use crate::reconcile::status::Facts;
 use crate::reconcile::validate::{ValidCluster, Wanted};
@@ -74,65 +76,87 @@ pub(super) fn suspended_verdict(outcome: &Outcome<'_>, facts: &Facts) -> Option<
             message,
         })
     };
-    if let Some(rest) = resting(outcome) {
-        let status = match rest.action {
-            IdleAction::Suspend => ConditionStatus::True,
-            IdleAction::ScaleToZero => ConditionStatus::False,
-        };
-        return verdict(status, reason(rest.reason), why(rest, cluster));
+    let resting = resting(outcome);
+    let verdict_of =
+        |rest: &RestStatus, status| verdict(status, reason(rest.reason), why(rest, cluster));
+    if let Some(rest) = resting.filter(|rest| rest.action == IdleAction::Suspend) {
+        return verdict_of(rest, ConditionStatus::True);
     }
+    // The scheduler is there, and what is to be known of its end is said before why no worker is.
+    let coming = end_that_comes(outcome, cluster, facts, resting);
+    match resting {
+        None => coming,
+        Some(rest) => coming.or_else(|| verdict_of(rest, ConditionStatus::False)),
+    }
+}
+
+/// What is to be known of a rest that comes or is forbidden, but for the one that the cluster is in.
+fn end_that_comes(
+    outcome: &Outcome<'_>,
+    cluster: &ValidCluster,
+    facts: &Facts,
+    resting: Option<&RestStatus>,
+) -> Option<Verdict> {
     let observed = outcome.observed;
     let Some(lineup) = &facts.lineup else {
         // Nobody can look: what was told of what comes still stands.
         let held = held(outcome.before, ConditionType::Suspended)?;
         return (held.status == "False").then(|| Verdict::of(held));
     };
+    let is_news = |cause: RestReason| resting.is_none_or(|rest| rest.reason != cause);
     let jobs = &lineup.jobs;
     let forbidden = rest::forbids(&observed.annotations);
     let now = observed.seen_at;
-    let (reason, first, rest) =
-        if forbidden && let Some((cause, _)) = rest::due(cluster, observed, jobs) {
-            let first = format!("the cluster would rest ({})", reason(cause));
-            let rest = if observed.annotations.do_not_disrupt {
-                format!("the annotation {DO_NOT_DISRUPT} keeps it from that: take it off")
-            } else {
-                "nothing is done, as another annotation says".to_owned()
-            };
-            (Reason::DisruptionForbidden, first, rest)
-        } else if let Some((at, action)) = idle_end(outcome, facts).filter(|_| !forbidden)
-            && now >= at.saturating_sub(idle_warning(cluster)).unwrap_or(at)
-        {
-            let goes = match action {
-                IdleAction::Suspend => "workers and head end",
-                IdleAction::ScaleToZero => "the workers end",
-            };
-            let first = format!(
-                "nothing has been to do for long, and {goes} at {}",
-                clock(at)
-            );
-            let rest = format!(
-                "{}: give it work, or raise spec.idleTimeoutSeconds",
-                data(rest::answer(observed, jobs))
-            );
-            (Reason::IdleSoon, first, rest)
+    let (reason, first, rest) = if forbidden
+        && let Some((cause, _)) = rest::due(cluster, observed, jobs)
+        && is_news(cause)
+    {
+        let first = format!("the cluster would rest ({})", reason(cause));
+        let rest = if observed.annotations.do_not_disrupt {
+            format!("the annotation {DO_NOT_DISRUPT} keeps it from that: take it off")
         } else {
-            let (at, lifetime, by) = head_end(cluster, lineup, forbidden)?;
-            if now < at.saturating_sub(lifetime_warning(lifetime)).unwrap_or(at) {
-                return None;
-            }
-            let rest = format!("{}: save what you need", data(rest::answer(observed, jobs)));
-            (
-                Reason::LifetimeEnding,
-                format!("the head ends at {}, {by}", clock(at)),
-                rest,
-            )
+            "nothing is done, as another annotation says".to_owned()
         };
+        (Reason::DisruptionForbidden, first, rest)
+    } else if let Some((at, action)) = idle_end(outcome, facts).filter(|_| !forbidden)
+        && resting.is_none()
+        && now >= at.saturating_sub(idle_warning(cluster)).unwrap_or(at)
+    {
+        let goes = match action {
+            IdleAction::Suspend => "workers and head end",
+            IdleAction::ScaleToZero => "the workers end",
+        };
+        let first = format!(
+            "nothing has been to do for long, and {goes} at {}",
+            clock(at)
+        );
+        let rest = format!(
+            "{}: give it work, or raise spec.idleTimeoutSeconds",
+            data(rest::answer(observed, jobs))
+        );
+        (Reason::IdleSoon, first, rest)
+    } else {
+        let (at, lifetime, by) = head_end(cluster, observed, lineup, forbidden)?;
+        if now < at.saturating_sub(lifetime_warning(lifetime)).unwrap_or(at) {
+            return None;
+        }
+        let rest = format!("{}: save what you need", data(rest::answer(observed, jobs)));
+        (
+            Reason::LifetimeEnding,
+            format!("the head ends at {}, {by}", clock(at)),
+            rest,
+        )
+    };
     // What it holds changes with every look, and is told once.
     let same = held(outcome.before, ConditionType::Suspended).filter(|held| {
         held.reason == reason.as_str() && held.message.starts_with(&format!("{first};"))
     });
     let message = same.map_or_else(|| format!("{first}; {rest}"), |held| held.message.clone());
-    verdict(ConditionStatus::False, reason, message)
+    Some(Verdict {
+        status: ConditionStatus::False,
+        reason,
+        message,
+    })
 }
 
 pub(super) fn reason(reason: RestReason) -> Reason {
@@ -198,9 +222,10 @@ fn lifetime_warning(lifetime: SignedDuration) -> SignedDuration {
     }
 }
 
-/// Azure ML ends every run after so long (architecture section 5).
-fn azure_limit(cluster: &ValidCluster) -> SignedDuration {
-    match cluster.compute.priority {
+/// Azure ML ends every run after so long (architecture section 5), by the priority of the pool that the head runs on.
+fn azure_limit(cluster: &ValidCluster, observed: &Observed) -> SignedDuration {
+    let pool = cluster.place.pool_of(Slot::Head);
+    match Machine::of(cluster, observed, pool).priority {
         Priority::Dedicated => SignedDuration::from_hours(21 * 24),
         Priority::LowPriority => SignedDuration::from_hours(7 * 24),
     }
@@ -209,12 +234,13 @@ fn azure_limit(cluster: &ValidCluster) -> SignedDuration {
 /// When the head ends at the latest, how long it will have lived, and by whose word.
 fn head_end(
     cluster: &ValidCluster,
+    observed: &Observed,
     lineup: &Lineup,
     policies_are_kept: bool,
 ) -> Option<(Timestamp, SignedDuration, &'static str)> {
     let started = lineup.head_facts()?.started_at?;
     let of_azure = (
-        azure_limit(cluster),
+        azure_limit(cluster, observed),
         "which is as long as Azure ML lets a job run",
     );
     let own = cluster.max_lifetime.filter(|_| !policies_are_kept);
@@ -226,8 +252,12 @@ fn head_end(
 }
 
 /// When the head ends at the latest: what `status.run.deadline` says.
-pub(in crate::reconcile) fn deadline(cluster: &ValidCluster, lineup: &Lineup) -> Option<Timestamp> {
-    head_end(cluster, lineup, false).map(|(at, ..)| at)
+pub(in crate::reconcile) fn deadline(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    lineup: &Lineup,
+) -> Option<Timestamp> {
+    head_end(cluster, observed, lineup, false).map(|(at, ..)| at)
 }
 
 /// What the end of the head took along, told with the cancel that ends it.
@@ -321,15 +351,16 @@ pub(super) fn look_again(outcome: &Outcome<'_>, facts: &Facts) -> Option<Timesta
     let idle = idle_end(outcome, facts)
         .map(|(at, _)| (at, idle_warning(cluster)))
         .filter(|_| resting.is_none());
-    let head =
-        head_end(cluster, lineup, false).map(|(at, lifetime, _)| (at, lifetime_warning(lifetime)));
-    let own_and_azures =
-        head_end(cluster, lineup, true).map(|(at, ..)| (at, WARNS_OF_LIFETIME_END));
+    let head = head_end(cluster, outcome.observed, lineup, false)
+        .map(|(at, lifetime, _)| (at, lifetime_warning(lifetime)));
+    let own_and_azures = head_end(cluster, outcome.observed, lineup, true)
+        .map(|(at, ..)| (at, WARNS_OF_LIFETIME_END));
     let ends = [idle, head, own_and_azures].into_iter().flatten();
     let times = ends.flat_map(|(at, before)| [at.saturating_sub(before).ok(), Some(at)]);
     let others = [
         hand_over,
-        cost::used_up_at(cluster, outcome.observed).filter(|_| resting.is_none()),
+        cost::used_up_at(cluster, outcome.observed)
+            .filter(|_| resting.is_none_or(|rest| rest.action == IdleAction::ScaleToZero)),
         aim.and_then(|aim| aim.decision.as_ref()?.look_again),
     ];
     times

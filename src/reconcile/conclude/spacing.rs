@@ -46,7 +46,10 @@ pub(in crate::reconcile) fn write_not_before(
     let Some(last_write) = last_write else {
         return Some(Timestamp::MIN);
     };
-    if key(before) != key(after) {
+    // Nobody may go on connecting to where nobody is.
+    let address = |status: &DaskClusterStatus| status.scheduler.as_ref()?.address.clone();
+    let is_gone = address(before).is_some() && address(before) != address(after);
+    if is_gone || key(before) != key(after) {
         return Some(Timestamp::MIN);
     }
     let not_idle = |status: &DaskClusterStatus| DaskClusterStatus {

@@ -110,6 +110,10 @@ pub(super) fn summarize(
             _ => format!("{stage}: {}", unready.message),
         };
         verdict(unready.status, unready.reason, message)
+    } else if rest.is_none() && facts.replaces_jobs {
+        let message =
+            "jobs are replaced, as the spec has changed: status.pendingChanges names them";
+        verdict(ConditionStatus::False, Reason::Updating, message.to_owned())
     } else if rest.is_some() && is_going {
         let jobs = jobs_left.unwrap_or_default();
         let message = format!("the cluster comes to rest: {jobs} jobs have not ended");

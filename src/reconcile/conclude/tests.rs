@@ -6,6 +6,7 @@ mod autoscaling;
 mod conditions;
 mod events;
 mod findings;
+mod head_pool;
 mod next;
 mod policy;
 mod preflight;

@@ -39,6 +39,21 @@ fn a_new_cluster_is_foretold_to_its_last_job() {
 }
 
 #[test]
+fn a_pool_of_the_heads_own_is_foretold_with_its_own_price() {
+    let world = World::empty(|spec| {
+        spec["compute"]["priority"] = json!("LowPriority");
+        spec["scheduler"]["compute"] = json!({});
+    });
+    assert_forecast("head_pool", &world);
+    let cost = forecast_of(&world).to_json()["cost"].clone();
+    assert_eq!(cost["min"], json!({"nodes": 0, "perHour": 0.0}));
+    assert_eq!(cost["now"], json!({"nodes": 3, "perHour": 1.037}));
+    assert_eq!(cost["max"], json!({"nodes": 101, "perHour": 15.541}));
+    assert_eq!(cost["head"]["priority"], "Dedicated");
+    assert_eq!(cost["head"]["nodePerHour"], 0.741);
+}
+
+#[test]
 fn nothing_is_foretold_of_a_cluster_that_is_as_it_should_be() {
     let world = World::answering(2, &["head-1", "w00-1", "w01-1"]);
     assert!(forecast_of(&world).is_empty());

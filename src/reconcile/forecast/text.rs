@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Change, Cost, Forecast, Side, Verb};
 use crate::reconcile::plan::Blocked;
-use crate::reconcile::preflight::Obstacle;
+use crate::reconcile::preflight::{Node, Obstacle, nodes_told};
 
 const NOTHING: &str = "Nothing would be done.\n";
 const STOPPED: &str = "Nothing would be done until what stands in the way is gone.\n";
@@ -32,9 +32,14 @@ impl fmt::Display for Forecast {
         self.write_preflight(f)?;
         self.write_rest(f)?;
         if let Some(cost) = &self.cost {
-            writeln!(f, "\nCost\n  {}", cost.node)?;
+            writeln!(f, "\nCost")?;
+            for node in nodes_told(&cost.node, cost.head.as_ref()) {
+                writeln!(f, "  {node}")?;
+            }
             for (when, nodes) in cost.when() {
-                match cost.of(nodes) {
+                let amount = cost.of(nodes);
+                let nodes = nodes.all();
+                match amount {
                     Some(amount) => writeln!(f, "  {when:<22} {nodes:>3} nodes  {amount}")?,
                     None => writeln!(f, "  {when:<22} {nodes:>3} nodes")?,
                 }
@@ -178,36 +183,75 @@ impl Forecast {
 }
 
 impl Cost {
-    fn when(&self) -> [(&'static str, u32); 3] {
+    fn when(&self) -> [(&'static str, Nodes); 3] {
         [
-            ("when nothing runs", self.least_nodes),
-            ("as it is asked for now", self.nodes_now),
-            ("at most", self.most_nodes),
+            ("when nothing runs", self.nodes(self.least_nodes, false)),
+            (
+                "as it is asked for now",
+                self.nodes(self.nodes_now, self.head_now),
+            ),
+            ("at most", self.nodes(self.most_nodes, true)),
         ]
     }
 
-    fn amount(&self, nodes: u32) -> Option<f64> {
-        let price = self.node.price.as_ref()?;
-        Some((price.amount * f64::from(nodes) * 1000.0).round() / 1000.0)
+    fn nodes(&self, of_pool: u32, with_head: bool) -> Nodes {
+        let has_one = self.head.is_some();
+        Nodes {
+            of_pool,
+            of_head: u32::from(with_head && has_one),
+        }
+    }
+
+    fn amount(&self, nodes: Nodes) -> Option<f64> {
+        let of = |node: &Node, nodes: u32| Some(node.price.as_ref()?.amount * f64::from(nodes));
+        let of_head = match &self.head {
+            None => 0.0,
+            Some(head) => of(head, nodes.of_head)?,
+        };
+        let amount = of(&self.node, nodes.of_pool)? + of_head;
+        Some((amount * 1000.0).round() / 1000.0)
     }
 
     /// In an hour.
-    fn of(&self, nodes: u32) -> Option<String> {
+    fn of(&self, nodes: Nodes) -> Option<String> {
         let currency = &self.node.price.as_ref()?.currency;
         Some(format!("{:>9.3} {currency} an hour", self.amount(nodes)?))
     }
 
     fn to_json(&self) -> Value {
-        let of = |nodes: u32| json!({"nodes": nodes, "perHour": self.amount(nodes)});
-        json!({
+        let [min, now, max] = self
+            .when()
+            .map(|(_, nodes)| json!({"nodes": nodes.all(), "perHour": self.amount(nodes)}));
+        let mut told = json!({
             "vmSize": self.node.vm_size,
             "priority": format!("{:?}", self.node.priority),
             "currency": self.node.price.as_ref().map(|price| &price.currency),
             "nodePerHour": self.node.price.as_ref().map(|price| price.amount),
-            "min": of(self.least_nodes),
-            "now": of(self.nodes_now),
-            "max": of(self.most_nodes),
-        })
+            "min": min,
+            "now": now,
+            "max": max,
+        });
+        if let Some(head) = &self.head {
+            told["head"] = json!({
+                "vmSize": head.vm_size,
+                "priority": format!("{:?}", head.priority),
+                "nodePerHour": head.price.as_ref().map(|price| price.amount),
+            });
+        }
+        told
+    }
+}
+
+/// Nodes of both pools.
+#[derive(Clone, Copy)]
+struct Nodes {
+    of_pool: u32,
+    of_head: u32,
+}
+
+impl Nodes {
+    fn all(self) -> u32 {
+        self.of_pool + self.of_head
     }
 }
 

@@ -1,9 +1,9 @@
-//! The plan of a cluster that goes: jobs, then the pool, then subnet and network. It always ends: at the latest when somebody
+//! The plan of a cluster that goes: jobs, then the pools, then subnet and network. It always ends: at the latest when somebody
 //! says that it may leave everything behind.
 
 use super::{Action, Plan, Step};
 use crate::api::{ConditionType, DeletionPolicy, Reason, ReconcilePolicy};
-use crate::azure::Lane;
+use crate::azure::{Lane, ResourceId};
 use crate::azure_resources::job::JobFacts;
 use crate::azure_resources::ownership::owner_uid;
 use crate::azure_resources::{AzureKind as _, ComputeCluster, Job, KINDS, Leaving, overdue};
@@ -132,7 +132,6 @@ fn end_jobs(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
         .values()
         .filter(|facts| !facts.status.is_terminal())
         .filter(ours);
-    let pool = PoolOfJobs::of(place, observed);
     let mut may_leave = true;
     for job in alive {
         let Some(name) = place.identity.parse_job_id(&job.id) else {
@@ -150,7 +149,9 @@ fn end_jobs(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
             continue;
         }
         let told = format!("job {} is {}", job.id, job.status);
-        match (overdue(observed, &id, Job::GOES_WITHIN), pool) {
+        let pool = place.pool_of(name.slot);
+        let becomes = PoolOfJobs::of(place, observed, pool);
+        match (overdue(observed, &id, Job::GOES_WITHIN), becomes) {
             (None, _) | (Some(_), PoolOfJobs::Unknown) => {
                 may_leave = false;
                 plan.wait(STAGE, Reason::Deleting, told);
@@ -165,7 +166,7 @@ fn end_jobs(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
                 may_leave = false;
                 let message = format!(
                     "{told} {facts}, and its pool {} stays: end it there, as it may still cost money, or let it be with the annotation azureml.dask.dev/abandon: \"true\"",
-                    place.compute.name()
+                    pool.name()
                 );
                 plan.block(STAGE, Trouble::passing(Reason::CancelStuck, message));
             }
@@ -174,7 +175,7 @@ fn end_jobs(place: &Place, observed: &Observed, plan: &mut Plan) -> bool {
     may_leave
 }
 
-/// What becomes of the pool that the jobs run on: the way out where a cancel hangs.
+/// What becomes of a pool that jobs run on: the way out where a cancel hangs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PoolOfJobs {
     Gone,
@@ -185,11 +186,11 @@ enum PoolOfJobs {
 }
 
 impl PoolOfJobs {
-    fn of(place: &Place, observed: &Observed) -> Self {
-        if !place.compute_is_ours {
+    fn of(place: &Place, observed: &Observed, pool: &ResourceId) -> Self {
+        if !place.is_own_pool(pool) {
             return Self::Stays;
         }
-        match observed.resource(&place.compute) {
+        match observed.resource(pool) {
             Lookup::Absent => Self::Gone,
             Lookup::Present(pool)
                 if place.deletion_policy == DeletionPolicy::Delete

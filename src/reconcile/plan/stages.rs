@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::Plan;
 use crate::api::{ConditionType, Reason};
+use crate::azure::ResourceId;
 use crate::azure_resources::job::{JobFacts, JobStatus, Lineup, Occupant, lasting_failure};
 use crate::azure_resources::{AzureKind as _, ComputeHave, Job, Scene, overdue, told, verdict_of};
 use crate::dask::{Silence, State, Target};
@@ -13,8 +14,8 @@ use crate::lookup::{Lookup, Trouble};
 use crate::names::{JobName, Slot};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::trouble;
-use crate::reconcile::validate::ValidCluster;
 use crate::scaling::LettingGo;
+use crate::scaling::cost::{self, Affordable};
 use crate::token::Token;
 
 /// What the head published as tags of its run.
@@ -269,8 +270,20 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
             }
         }
         SchedulerStage::Job(status) if status.has_not_started() => {
-            let (reason, message) = waiting_job(scene, &head, status);
-            plan.wait(SCHEDULER, reason, message);
+            let (reason, message) = waiting_job(scene, Slot::Head, &head, status);
+            match lineup.head_facts() {
+                Some(facts) if waits_too_long(scene, facts) => {
+                    let reason = match reason {
+                        Reason::Starting | Reason::WaitingForNodes => Reason::HeadStartTimeout,
+                        of_the_pool => of_the_pool,
+                    };
+                    let message = format!(
+                        "{message}, for more than scheduler.startTimeoutSeconds ({timeout} s): it goes on as soon as the job starts; if that is not to be expected, look at the job in the studio and at the pool"
+                    );
+                    plan.block(SCHEDULER, Trouble::lasting(reason, message));
+                }
+                _ => plan.wait(SCHEDULER, reason, message),
+            }
         }
         SchedulerStage::Job(status) => {
             let message = format!("job {head} is {status}; a new head follows when it has ended");
@@ -393,6 +406,19 @@ fn plan_workers(
     if plan.unseen.contains(&WORKERS) {
         return;
     }
+    if let Some(wanted) = lineup.aim.too_dear
+        && cost::most_workers(scene.cluster, scene.observed) == Affordable::Unknown
+    {
+        let why = match &scene.observed.vm_sizes {
+            Lookup::Unavailable(trouble) => &trouble.message,
+            _ => "its size could not be read",
+        };
+        let message = format!(
+            "{wanted} workers are wanted, and none is added while nobody knows what a node costs, as budget.maxPerHour is to be kept: {why}"
+        );
+        plan.wait(WORKERS, Reason::Pending, message);
+        return;
+    }
     if stage.believed().is_some() && scene.observed.scheduler.silence.is_some() {
         let message = format!(
             "the scheduler does not answer, so nobody knows how many of the {desired} workers are registered"
@@ -423,7 +449,7 @@ fn plan_workers(
         .find(|job| job.status.has_not_started());
     let (reason, message) = match queued {
         Some(job) => {
-            let (reason, why) = waiting_job(scene, &job.id, &job.status);
+            let (reason, why) = waiting_job(scene, Slot::Worker(0), &job.id, &job.status);
             (reason, format!("{told}; {why}"))
         }
         None if occupants > 0 => (
@@ -462,8 +488,16 @@ pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
+/// The head has been submitted for longer than it may take, and never ran. One that was preempted waits for a node for as
+/// long as that takes.
+fn waits_too_long(scene: &Scene<'_>, head: &JobFacts) -> bool {
+    let timeout = i64::from(scene.cluster.scheduler.start_timeout_seconds);
+    let waited = |since| scene.observed.seen_at.duration_since(since).as_secs();
+    head.started_at.is_none() && head.created_at.is_some_and(|since| waited(since) > timeout)
+}
+
 /// Why a job that has not started has not: the pool's own words where it has any.
-fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, String) {
+fn waiting_job(scene: &Scene<'_>, slot: Slot, job: &str, status: &JobStatus) -> (Reason, String) {
     if *status == JobStatus::Preparing {
         return (
             Reason::Starting,
@@ -472,7 +506,8 @@ fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, Str
             ),
         );
     }
-    let Some(trouble) = pool_refusal(scene.cluster, scene.observed) else {
+    let pool = scene.cluster.place.pool_of(slot);
+    let Some(trouble) = pool_refusal(scene.observed, pool) else {
         return (Reason::WaitingForNodes, format!("job {job} is {status}"));
     };
     (
@@ -484,9 +519,9 @@ fn waiting_job(scene: &Scene<'_>, job: &str, status: &JobStatus) -> (Reason, Str
     )
 }
 
-/// Why the pool gets no more nodes, in its own words.
-pub(crate) fn pool_refusal(cluster: &ValidCluster, observed: &Observed) -> Option<Trouble> {
-    let body = *observed.resource(&cluster.place.compute).present()?;
+/// Why a pool gets no more nodes, in its own words.
+pub(crate) fn pool_refusal(observed: &Observed, pool: &ResourceId) -> Option<Trouble> {
+    let body = *observed.resource(pool).present()?;
     let pool: ComputeHave = serde_json::from_value(body.clone()).ok()?;
     let errors = pool.properties.properties?.errors();
     let trouble = || trouble::of_verdict(verdict_of(&errors), &told(&errors));

@@ -1,6 +1,7 @@
 //! Plans as golden text, one file a test in `golden/`; `UPDATE_GOLDEN=1` writes them anew.
 
 mod children;
+mod head_pool;
 mod leaving;
 mod lifecycle;
 mod operations;

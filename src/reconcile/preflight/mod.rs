@@ -14,10 +14,13 @@ use super::plan::CONNECTION;
 use super::region::{Price, VmSize};
 use super::validate::ValidCluster;
 use crate::api::{ConditionType, Priority, Reason};
+use crate::azure::ResourceId;
 use crate::azure_resources::ownership::{owner_uid, tags_of};
-use crate::azure_resources::{AzureKind as _, ComputeHave, Job, KINDS, Scene};
+use crate::azure_resources::{AzureKind as _, ComputeHave, Job, KINDS, Machine, Scene};
 use crate::lookup::{Lookup, Trouble};
 use crate::scaling::rest::is_suspended;
+
+const STAGE: ConditionType = ConditionType::ComputeReady;
 
 /// What was found before the first spend.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +30,8 @@ pub struct Preflight {
     pub is_complete: bool,
     /// What the nodes of the pool will be, as far as the region tells.
     pub node: Option<Node>,
+    /// What the head's will be, where it has a pool of its own.
+    pub head: Option<Node>,
 }
 
 /// Something that stands in the way, or will when the cluster grows.
@@ -62,10 +67,18 @@ pub struct Node {
     pub price: Option<Price>,
 }
 
-/// Nodes that the manifest asks for and that are not there yet.
+/// Nodes that the manifest asks for and that are not there yet, pool by pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Needs {
+    workers: Need,
+    /// Nothing where the head has no pool of its own.
+    head: Need,
+}
+
+/// Nodes of one pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Need {
-    /// What the pool keeps, or head and workers take.
+    /// What the pool keeps, or its jobs take.
     at_once: u32,
     /// What the pool may grow by.
     at_most: u32,
@@ -87,12 +100,10 @@ impl Preflight {
                 return preflight;
             }
         };
-        let need = Need::of(cluster, observed);
+        let needs = Needs::of(cluster, observed);
         preflight.is_complete = true;
-        if cluster.place.compute_is_ours {
-            preflight.look_at_size(cluster, observed, workspace, need);
-        }
-        subnet::look(&mut preflight, cluster, observed, need);
+        preflight.look_at_sizes(cluster, observed, workspace, needs);
+        subnet::look(&mut preflight, cluster, observed, needs);
         preflight.look_at_resources(cluster, observed);
         if has_spent(cluster, observed) {
             preflight.stop_no_more();
@@ -135,17 +146,22 @@ impl Preflight {
         }
     }
 
-    fn look_at_size(
+    fn look_at_sizes(
         &mut self,
         cluster: &ValidCluster,
         observed: &Observed,
         workspace: &Workspace,
-        need: Need,
+        needs: Needs,
     ) {
-        const STAGE: ConditionType = ConditionType::ComputeReady;
-        let Some(wanted) = &cluster.compute.vm_size else {
+        let place = &cluster.place;
+        let wanted = place.own_pools().filter_map(|pool| {
+            let Machine { vm_size, priority } = Machine::asked_for(cluster, pool);
+            Some((pool, vm_size?, priority))
+        });
+        let wanted: Vec<_> = wanted.collect();
+        if wanted.is_empty() {
             return;
-        };
+        }
         let location = &workspace.location;
         let sizes = match &observed.vm_sizes {
             Lookup::Present(sizes) => sizes,
@@ -162,35 +178,75 @@ impl Preflight {
                 return;
             }
         };
+        let node = |vm_size: &str, priority, size: &VmSize| Node {
+            vm_size: vm_size.to_owned(),
+            location: location.clone(),
+            priority,
+            price: size.hourly_price(priority),
+        };
+        let mut pools = Vec::new();
+        for (pool, vm_size, priority) in wanted {
+            let is_of_workers = *pool == place.compute;
+            let field = if is_of_workers {
+                "spec.compute.vmSize"
+            } else {
+                "spec.scheduler.compute.vmSize"
+            };
+            let Some(size) = self.look_at_size(sizes, &vm_size, priority, location, field) else {
+                continue;
+            };
+            let node = node(&vm_size, priority, size);
+            if is_of_workers {
+                self.node = Some(node);
+            } else {
+                self.head = Some(node);
+            }
+            pools.push(quota::Pool {
+                size,
+                priority,
+                need: needs.of_pool(cluster, pool),
+                is_of_workers,
+            });
+        }
+        // What somebody else's costs is told where it was seen.
+        if let Some(theirs) = place.head_compute.as_ref().filter(|head| !head.is_ours) {
+            let machine = Machine::of(cluster, observed, &theirs.id);
+            let size = machine
+                .vm_size
+                .and_then(|name| Some((find(sizes, &name)?, name)));
+            self.head = size.map(|(size, name)| node(&name, machine.priority, size));
+        }
+        if !pools.is_empty() {
+            quota::look(self, cluster, observed, &pools);
+        }
+    }
+
+    /// The size, where the region offers it.
+    fn look_at_size<'a>(
+        &mut self,
+        sizes: &'a [VmSize],
+        wanted: &str,
+        priority: Priority,
+        location: &str,
+        field: &str,
+    ) -> Option<&'a VmSize> {
+        let unknown = |message| Trouble::lasting(Reason::VmSizeUnknown, message);
         let Some(size) = find(sizes, wanted) else {
             // An empty list is no answer: Azure says it too.
             if !sizes.is_empty() {
                 let message = format!(
-                    "{location} offers no VM size {wanted} to Azure ML: choose another spec.compute.vmSize (az ml compute list-sizes --location {location})"
+                    "{location} offers no VM size {wanted} to Azure ML: choose another {field} (az ml compute list-sizes --location {location})"
                 );
-                self.stop(
-                    Check::VmSize,
-                    STAGE,
-                    Trouble::lasting(Reason::VmSizeUnknown, message),
-                );
+                self.stop(Check::VmSize, STAGE, unknown(message));
             }
-            return;
+            return None;
         };
-        if let Some(unfit) = unfit(size, cluster.compute.priority) {
-            let message = format!("VM size {wanted} in {location} {unfit}");
-            self.stop(
-                Check::VmSize,
-                STAGE,
-                Trouble::lasting(Reason::VmSizeUnknown, message),
-            );
+        if let Some((unfit, or)) = unfit(size, priority) {
+            let message =
+                format!("VM size {wanted} in {location} {unfit}: choose another {field}{or}");
+            self.stop(Check::VmSize, STAGE, unknown(message));
         }
-        self.node = Some(Node {
-            vm_size: wanted.clone(),
-            location: location.clone(),
-            priority: cluster.compute.priority,
-            price: size.hourly_price(cluster.compute.priority),
-        });
-        quota::look(self, cluster, observed, size, need);
+        Some(size)
     }
 
     /// Whatever a kind says stands in its way, as if everything before it were there.
@@ -248,10 +304,12 @@ pub(super) fn workspace<'a>(
 fn has_spent(cluster: &ValidCluster, observed: &Observed) -> bool {
     let place = &cluster.place;
     if place.compute_is_ours {
-        return matches!(
-            observed.resource(&place.compute),
-            Lookup::Present(pool) if owner_uid(&tags_of(pool)) == Some(cluster.owner.uid.as_str())
-        );
+        return place.own_pools().any(|pool| {
+            matches!(
+                observed.resource(pool),
+                Lookup::Present(pool) if owner_uid(&tags_of(pool)) == Some(cluster.owner.uid.as_str())
+            )
+        });
     }
     observed.resources.iter().any(|(id, found)| {
         place.identity.parse_job_id(id.name()).is_some() && found.present().is_some()
@@ -264,8 +322,8 @@ fn find<'a>(sizes: &'a [VmSize], wanted: &str) -> Option<&'a VmSize> {
         .find(|size| size.name.eq_ignore_ascii_case(wanted))
 }
 
-/// What a size that is offered cannot be used for.
-fn unfit(size: &VmSize, priority: Priority) -> Option<&'static str> {
+/// What a size that is offered cannot be used for, and a way out beside another size.
+fn unfit(size: &VmSize, priority: Priority) -> Option<(&'static str, &'static str)> {
     let for_pools = |kinds: &Vec<String>| {
         kinds.is_empty()
             || kinds
@@ -273,21 +331,46 @@ fn unfit(size: &VmSize, priority: Priority) -> Option<&'static str> {
                 .any(|kind| kind.eq_ignore_ascii_case("AmlCompute"))
     };
     if !size.supported_compute_types.as_ref().is_none_or(for_pools) {
-        return Some("cannot be used for a pool (AmlCompute): choose another spec.compute.vmSize");
+        return Some(("cannot be used for a pool (AmlCompute)", ""));
     }
     let refused = priority == Priority::LowPriority && size.low_priority_capable == Some(false);
-    refused.then_some(
-        "cannot be had at low priority: choose another spec.compute.vmSize, or priority Dedicated",
-    )
+    refused.then_some(("cannot be had at low priority", ", or priority Dedicated"))
 }
 
 fn passing(trouble: &Trouble, message: String) -> Trouble {
     Trouble::passing(trouble.reason, message)
 }
 
-impl Need {
+impl Needs {
     fn of(cluster: &ValidCluster, observed: &Observed) -> Self {
-        let there = match observed.resource(&cluster.place.compute) {
+        let head = cluster.place.head_compute.as_ref().map(|head| {
+            let now = head_nodes_at_once(cluster, observed);
+            Need::of(observed, &head.id, now, 1)
+        });
+        Self {
+            workers: Need::of(
+                observed,
+                &cluster.place.compute,
+                nodes_at_once(cluster, observed),
+                cluster.compute.max_nodes,
+            ),
+            head: head.unwrap_or_default(),
+        }
+    }
+
+    fn of_pool(self, cluster: &ValidCluster, pool: &ResourceId) -> Need {
+        if *pool == cluster.place.compute {
+            self.workers
+        } else {
+            self.head
+        }
+    }
+}
+
+impl Need {
+    /// `now` and `most`: nodes that the pool is to have.
+    fn of(observed: &Observed, pool: &ResourceId, now: u32, most: u32) -> Self {
+        let there = match observed.resource(pool) {
             Lookup::Present(pool) => serde_json::from_value::<ComputeHave>(pool.clone())
                 .ok()
                 .and_then(|pool| pool.properties.properties?.current_node_count)
@@ -295,14 +378,20 @@ impl Need {
             Lookup::Absent | Lookup::NotAsked | Lookup::Unavailable(_) => 0,
         };
         Self {
-            at_once: nodes_at_once(cluster, observed).saturating_sub(there),
-            at_most: cluster.compute.max_nodes.saturating_sub(there),
+            at_once: now.saturating_sub(there),
+            at_most: most.saturating_sub(there),
             there,
         }
     }
 }
 
-/// What the pool keeps, or head and workers take: none while the cluster rests, and of an autoscaled one the size that it
+/// Nodes of the head's own pool.
+pub(super) fn head_nodes_at_once(cluster: &ValidCluster, observed: &Observed) -> u32 {
+    let has_a_pool = cluster.place.head_compute.is_some();
+    u32::from(has_a_pool && !is_suspended(cluster, observed))
+}
+
+/// What the workers' pool keeps, or head and workers take of it: none while the cluster rests, and of an autoscaled one the size that it
 /// starts with.
 pub(super) fn nodes_at_once(cluster: &ValidCluster, observed: &Observed) -> u32 {
     if is_suspended(cluster, observed) {
@@ -314,7 +403,8 @@ pub(super) fn nodes_at_once(cluster: &ValidCluster, observed: &Observed) -> u32 
             .max(autoscaling.min_replicas)
             .min(autoscaling.max_replicas)
     });
-    cluster.compute.min_nodes.max(1 + workers)
+    let taken = cluster.head_nodes() + workers;
+    cluster.compute.min_nodes.max(taken)
 }
 
 impl Check {
@@ -343,18 +433,24 @@ impl fmt::Display for Obstacle {
     }
 }
 
-impl fmt::Display for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Node {
+    /// What one costs; `what` is `a node`, or whose it is.
+    pub fn told(&self, what: &str) -> String {
         let (size, location) = (&self.vm_size, &self.location);
         match &self.price {
             Some(Price { amount, currency }) => {
-                write!(
-                    f,
-                    "a node ({size} in {location}) costs {amount} {currency} an hour"
-                )
+                format!("{what} ({size} in {location}) costs {amount} {currency} an hour")
             }
-            None => write!(f, "Azure tells no price of {size} in {location}"),
+            None => format!("Azure tells no price of {size} in {location}"),
         }
+    }
+}
+
+/// What a node costs, and the head's where it has another pool.
+pub(super) fn nodes_told(node: &Node, head: Option<&Node>) -> Vec<String> {
+    match head {
+        None => vec![node.told("a node")],
+        Some(head) => vec![node.told("a worker's node"), head.told("the head's node")],
     }
 }
 
@@ -366,7 +462,9 @@ impl fmt::Display for Preflight {
             write!(f, "{separator}{finding}")?;
         }
         match &self.node {
-            Some(node) if self.findings.is_empty() => write!(f, "{node}"),
+            Some(node) if self.findings.is_empty() => {
+                f.write_str(&nodes_told(node, self.head.as_ref()).join("; "))
+            }
             _ => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
-use super::{Check, Need, Preflight};
+use super::{Check, Need, Needs, Preflight};
 use crate::api::{ConditionType, Reason};
 use crate::azure_resources::SubnetHave;
 use crate::lookup::{Lookup, Trouble};
@@ -20,7 +20,7 @@ pub(super) fn look(
     preflight: &mut Preflight,
     cluster: &ValidCluster,
     observed: &Observed,
-    need: Need,
+    needs: Needs,
 ) {
     let Some(network) = &cluster.place.network else {
         return;
@@ -37,20 +37,18 @@ pub(super) fn look(
     let Some(free) = free else { return };
     let subnet = network.subnet.name();
     let trouble = |message: String| Trouble::passing(Reason::SubnetFull, message);
-    let Need {
-        at_once,
-        at_most,
-        there,
-    } = need;
+    let Need { at_most, there, .. } = needs.workers;
+    let at_once = needs.workers.at_once + needs.head.at_once;
+    let left_for_workers = free.saturating_sub(u64::from(needs.head.at_most));
     if u64::from(at_once) > free {
         let message = format!(
             "subnet {subnet} has {free} free addresses, and {at_once} nodes are needed at once: use a larger subnet, or lower spec.worker.replicas and spec.compute.minNodes"
         );
         preflight.stop(Check::Subnet, STAGE, trouble(message));
-    } else if u64::from(at_most) > free {
+    } else if u64::from(at_most) > left_for_workers {
         let message = format!(
             "subnet {subnet} has {free} free addresses, so the pool stops growing at {} nodes instead of {}: use a larger subnet, or lower spec.compute.maxNodes",
-            u64::from(there) + free,
+            u64::from(there) + left_for_workers,
             there + at_most
         );
         preflight.warn(Check::Subnet, STAGE, trouble(message));

@@ -324,3 +324,116 @@ fn a_suspended_cluster_needs_no_node_at_once_and_an_autoscaled_one_what_it_start
     };
     assert_eq!(of(wide), stops);
 }
+
+/// A pool of the head's own beside three workers' nodes, all of eight cores.
+fn apart(priority: &str, change: fn(&mut Value)) -> World {
+    World::empty(|spec| {
+        spec["worker"]["replicas"] = json!(3);
+        spec["compute"]["priority"] = json!(priority);
+        spec["scheduler"]["compute"] = json!({});
+        change(spec);
+    })
+}
+
+fn short(world: World, of_family: i64, in_all: i64) -> World {
+    world.with(|observed| observed.usages = Lookup::Present(usages(of_family, in_all).into()))
+}
+
+#[test]
+fn a_head_with_a_pool_of_its_own_counts_in_the_quota_of_its_own_machine() {
+    let messages = |world: &World| {
+        let findings = preflight(world).findings.into_iter();
+        let told = findings.map(|finding| finding.trouble.message);
+        told.map(|message| message.split(" (").next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    // Dedicated workers and head share the quotas: four nodes at once, 101 at most.
+    let same = |of_family| short(apart("Dedicated", |_| {}), of_family, 808);
+    assert_eq!(found(&same(31)), ["stop quota QuotaExceeded"]);
+    assert_eq!(messages(&same(31)), ["4 nodes take 32 vCPUs at once"]);
+    assert_eq!(found(&same(32)), ["warn quota QuotaExceeded"]);
+    assert_eq!(
+        messages(&same(32)),
+        [
+            "the pool stops growing at 3 nodes instead of 100, as 100 more take 800 vCPUs beside the head's 8"
+        ]
+    );
+    assert_eq!(found(&same(808)), Vec::<String>::new());
+    // At low priority the workers have another quota.
+    let other = |of_family| short(apart("LowPriority", |_| {}), of_family, 800);
+    assert_eq!(found(&other(8)), Vec::<String>::new());
+    assert_eq!(found(&other(7)), ["stop quota QuotaExceeded"]);
+    assert_eq!(messages(&other(7)), ["the head's node takes 8 vCPUs"]);
+    let suspended = apart("LowPriority", |spec| spec["suspend"] = json!(true));
+    assert_eq!(
+        found(&short(suspended, 7, 800)),
+        ["warn quota QuotaExceeded"]
+    );
+}
+
+#[test]
+fn two_pools_are_made_only_where_there_may_be_two_more() {
+    let with_room_for = |more: i64| {
+        apart("Dedicated", |_| {}).with(|observed| {
+            let mut rows = usages(900, 900);
+            rows[0].current_value = rows[0].limit.map(|limit| limit - more);
+            observed.usages = Lookup::Present(rows.into());
+        })
+    };
+    assert_eq!(found(&with_room_for(1)), ["stop quota QuotaExceeded"]);
+    assert_eq!(found(&with_room_for(2)), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_node_of_each_pool_costs_is_told() {
+    assert_eq!(
+        preflight(&short(apart("LowPriority", |_| {}), 808, 808)).to_string(),
+        "a worker's node (STANDARD_DS13_V2 in eastus) costs 0.148 USD an hour; the head's node (STANDARD_DS13_V2 in eastus) costs 0.741 USD an hour"
+    );
+    let theirs = apart("LowPriority", |spec| {
+        spec["scheduler"]["compute"] = json!({"name": "heads", "creationPolicy": "UseExisting"});
+    })
+    .head_pool("Succeeded", |_| {});
+    let theirs = preflight(&short(theirs, 0, 800));
+    assert!(theirs.has_passed(), "its quota is theirs: {theirs}");
+    assert!(theirs.to_string().ends_with("0.741 USD an hour"));
+}
+
+#[test]
+fn a_size_that_the_region_lacks_for_the_head_is_told_by_its_own_field() {
+    let world = apart("Dedicated", |spec| {
+        spec["scheduler"]["compute"]["vmSize"] = json!("STANDARD_X");
+    });
+    let preflight = preflight(&short(world, 900, 900));
+    let message = &preflight.findings[0].trouble.message;
+    assert!(
+        message.contains("no VM size STANDARD_X")
+            && message.contains("another spec.scheduler.compute.vmSize"),
+        "{message}"
+    );
+    assert_eq!(preflight.findings.len(), 1);
+}
+
+#[test]
+fn the_heads_node_takes_an_address_of_the_subnet_too() {
+    let in_subnet = |used: usize| {
+        let world = World::empty(|spec| {
+            spec["network"] = json!({
+                "virtualNetwork": {"name": "theirs"}, "subnet": {"name": "nodes"}, "creationPolicy": "UseExisting",
+            });
+            spec["worker"]["replicas"] = json!(2);
+            spec["compute"]["maxNodes"] = json!(2);
+            spec["scheduler"]["compute"] = json!({});
+        });
+        let network = world.place().network.clone().unwrap();
+        let subnet =
+            json!({"addressPrefix": "10.0.0.0/28", "ipConfigurations": vec![json!({}); used]});
+        let world = world
+            .found(network.virtual_network, json!({"properties": {}}))
+            .found(network.subnet, json!({"properties": subnet}));
+        found(&world)
+    };
+    // Eleven addresses.
+    assert_eq!(in_subnet(8), Vec::<String>::new());
+    assert_eq!(in_subnet(9), ["stop subnet SubnetFull"]);
+}

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::names::Slot;
 use crate::reconcile::fixtures::{UID, dask_cluster, defaults, valid_cluster};
 
 /// What is done to the story's spec.
@@ -177,6 +178,7 @@ fn what_was_left_out_of_network_pool_and_workers_is_filled_in() {
     assert_eq!(
         cluster.scheduler,
         ValidScheduler {
+            compute: None,
             run_worker: true,
             jupyter: false,
             env: BTreeMap::new(),
@@ -195,6 +197,49 @@ fn what_was_left_out_of_network_pool_and_workers_is_filled_in() {
         }
     );
     assert_eq!(cluster.datasets, []);
+}
+
+#[test]
+fn the_heads_own_pool_has_a_derived_name_and_the_size_of_the_workers_unless_it_says_another() {
+    for (compute, name, vm_size, is_ours) in [
+        (
+            json!({}),
+            "daskhead6f9619ff8b86d011",
+            Some("STANDARD_DS13_V2"),
+            true,
+        ),
+        (
+            json!({"name": "heads", "vmSize": "STANDARD_DS3_V2"}),
+            "heads",
+            Some("STANDARD_DS3_V2"),
+            true,
+        ),
+        (
+            json!({"name": "heads", "creationPolicy": "UseExisting"}),
+            "heads",
+            None,
+            false,
+        ),
+    ] {
+        let cluster = valid_cluster(|spec| spec["scheduler"]["compute"] = compute);
+        let head = cluster.place.head_compute.as_ref().unwrap();
+        assert_eq!((head.id.name(), head.is_ours), (name, is_ours));
+        let machine = cluster.scheduler.compute.as_ref().unwrap();
+        assert_eq!(machine.vm_size.as_deref(), vm_size);
+        assert_eq!(cluster.head_nodes(), 0);
+        assert_eq!(cluster.place.pool_of(Slot::Head), &head.id);
+        assert_eq!(
+            cluster.place.pool_of(Slot::Worker(0)),
+            &cluster.place.compute
+        );
+        assert_eq!(
+            cluster.place.own_pools().count(),
+            if is_ours { 2 } else { 1 }
+        );
+    }
+    let beside = valid_cluster(|_| {});
+    assert_eq!(beside.head_nodes(), 1);
+    assert_eq!(beside.place.pool_of(Slot::Head), &beside.place.compute);
 }
 
 #[test]

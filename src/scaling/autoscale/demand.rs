@@ -76,10 +76,16 @@ impl Demand {
             sum(workers, of).checked_div(u64::try_from(known).unwrap_or(u64::MAX))
         };
         let as_asked = cluster.worker.threads.map(u64::from);
+        let of_others = mean(&others, threads_of);
+        let of_pool = cores(cluster, observed);
+        // A head with a pool of its own says nothing of the workers' machines.
+        let expected = match cluster.head_nodes() {
+            0 => of_pool.or(of_others),
+            _ => of_others.or(of_pool),
+        };
         let threads = mean(&ours, threads_of)
             .or(as_asked)
-            .or_else(|| mean(&others, threads_of))
-            .or_else(|| cores(cluster, observed))
+            .or(expected)
             .unwrap_or(1);
         let memory = mean(&ours, memory_of)
             .or(cluster.worker.memory_limit)

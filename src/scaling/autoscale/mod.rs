@@ -13,7 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::demand::Demand;
 use super::Aim;
-use crate::api::Autoscaling;
+use super::letting_go::closing;
+use super::rest::rest;
+use crate::api::{Autoscaling, IdleAction};
 use crate::azure_resources::Scene;
 use crate::azure_resources::job::{JobFacts, JobStatus, Lineup, Updates};
 use crate::lookup::Trouble;
@@ -79,9 +81,13 @@ pub(super) fn autoscale(
     jobs: &BTreeMap<JobName, JobFacts>,
 ) -> Decision {
     let identity = &cluster.place.identity;
-    let lineup = Lineup::of(jobs.clone(), Aim::of(0), Updates::default(), |name| {
-        identity.job_id(name)
-    });
+    let lineup = Lineup::of(
+        jobs.clone(),
+        Aim::of(0),
+        Updates::default(),
+        &closing(cluster, observed),
+        |name| identity.job_id(name),
+    );
     let scene = Scene {
         cluster,
         observed,
@@ -115,12 +121,16 @@ pub(super) fn autoscale(
 
 /// The number before this decision, and why it is that.
 fn start<'a>(cluster: &ValidCluster, observed: &Observed, lineup: &Lineup) -> (u32, &'a str) {
-    if let Some(told) = observed.told.desired_replicas {
-        return (told, "as before");
-    }
     let runs = lineup
         .head_facts()
         .is_some_and(|head| head.status == JobStatus::Running);
+    let rested = observed.told.rest.as_ref();
+    let begins_anew = !runs
+        && rested.is_some_and(|rest| rest.action == IdleAction::Suspend)
+        && rest(cluster, observed, &lineup.jobs).is_none();
+    if let Some(told) = observed.told.desired_replicas.filter(|_| !begins_anew) {
+        return (told, "as before");
+    }
     if runs {
         let alive = u32::try_from(lineup.alive_workers.len()).unwrap_or(u32::MAX);
         return (alive, "the workers that there were");
@@ -132,7 +142,7 @@ fn start<'a>(cluster: &ValidCluster, observed: &Observed, lineup: &Lineup) -> (u
 fn refusal(cluster: &ValidCluster, observed: &Observed, lineup: &Lineup) -> Option<Trouble> {
     let waits = |name: &JobName| lineup.jobs[name].status.has_not_started();
     let somebody_waits = lineup.alive_workers.iter().any(waits);
-    pool_refusal(cluster, observed).filter(|_| somebody_waits)
+    pool_refusal(observed, &cluster.place.compute).filter(|_| somebody_waits)
 }
 
 /// A decision from an answer that makes sense.

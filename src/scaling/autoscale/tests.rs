@@ -1,9 +1,11 @@
 //! Tables of decisions: what the scheduler tells and what was seen before, and the number that follows.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::{Decision, LONGEST_WAIT, Useful};
+use crate::api::{IdleAction, RestReason, RestStatus};
 use crate::dask::{Load, Worker};
 use crate::lookup::Lookup;
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon};
@@ -161,6 +163,27 @@ fn threads_are_those_that_registered_then_those_asked_for_then_the_cores_of_the_
     assert_eq!(grow(&registered), 3);
     let unknown = Case::new(0, load()).with(|observed| observed.vm_sizes = Lookup::NotAsked);
     assert_eq!(grow(&unknown), 48);
+}
+
+#[test]
+fn a_small_head_with_a_pool_of_its_own_says_nothing_of_the_workers_machines() {
+    let grow = |compute: Value| {
+        let case = Case::of(0, Load::default(), |spec| {
+            spec["scheduler"] = json!({"runWorker": true});
+            if !compute.is_null() {
+                spec["scheduler"]["compute"] = compute;
+            }
+        });
+        let case = Case(case.0.registered(&["head-1"])).workers(|worker| worker.threads = 2);
+        let case = case.with(|observed| {
+            observed.told.desired_replicas = Some(0);
+            observed.scheduler.state.as_mut().unwrap().load = queued(160, 30.0);
+        });
+        case.decide().useful.unwrap().grow
+    };
+    // 16 threads would do the work in time, and the head has two.
+    assert_eq!(grow(json!({})), 2, "of eight threads each");
+    assert_eq!(grow(Value::Null), 7, "as small as the head beside them");
 }
 
 #[test]
@@ -570,4 +593,27 @@ fn the_example_of_the_documentation_is_what_is_decided() {
     let line = case.lasting(30).why();
     let page = include_str!("../../../docs/scaling.md");
     assert!(page.contains(&format!("    {line}\n")), "{line}");
+}
+
+#[test]
+fn a_cluster_that_was_suspended_begins_with_the_size_to_start_with() {
+    let rested = Case::new(9, quiet()).with(|observed| {
+        observed.told.rest = Some(RestStatus {
+            reason: RestReason::Suspended,
+            action: IdleAction::Suspend,
+            since: Time(noon()),
+            generation: 1,
+            wake: None,
+        });
+    });
+    let of = |world: World| {
+        let decision = Case(world).decide();
+        (decision.replicas, decision.why)
+    };
+    let resumed = of(rested.0.clone().job("head-1", "Canceled", |_| {}));
+    assert_eq!(resumed, (1, "want 1: the size to start with".to_owned()));
+    // Its head has not even gone.
+    assert_eq!(rested.decide().replicas, 9);
+    let failed = Case::new(9, quiet()).0.job("head-1", "Failed", |_| {});
+    assert_eq!(of(failed).0, 9, "another head is to have as many");
 }

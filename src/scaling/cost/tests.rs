@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::Reason;
+use crate::lookup::Trouble;
 use crate::reconcile::fixtures::{World, seconds_after_noon};
 
 fn world(nodes: u32) -> World {
@@ -122,11 +124,18 @@ fn the_budget_for_an_hour_pays_for_so_many_workers_beside_the_head() {
         world.scene(|scene, _| most_workers(scene.cluster, scene.observed))
     };
     let suspends = |amount: &str| json!({"maxPerHour": amount, "action": "Suspend"});
-    assert_eq!(most(suspends("7.41")), Some(9));
-    assert_eq!(most(suspends("7.4")), Some(8));
-    assert_eq!(most(suspends("0.5")), Some(0));
-    assert_eq!(most(json!({"maxPerHour": "7.41"})), None, "it only warns");
-    assert_eq!(most(json!({"maxTotal": "1", "action": "Suspend"})), None);
+    assert_eq!(most(suspends("7.41")), Affordable::AtMost(9));
+    assert_eq!(most(suspends("7.4")), Affordable::AtMost(8));
+    assert_eq!(most(suspends("0.5")), Affordable::AtMost(0));
+    assert_eq!(
+        most(json!({"maxPerHour": "7.41"})),
+        Affordable::Any,
+        "it only warns"
+    );
+    assert_eq!(
+        most(json!({"maxTotal": "1", "action": "Suspend"})),
+        Affordable::Any
+    );
 }
 
 #[test]
@@ -158,4 +167,101 @@ fn when_the_budget_will_be_used_up_follows_from_the_rate() {
     assert_eq!(at(&world), Some(seconds_after_noon(1801)));
     let still = told(world, "0", "9");
     assert_eq!(at(&still), None);
+}
+
+#[test]
+fn while_nobody_knows_the_price_a_budget_for_an_hour_adds_nobody_and_lets_nobody_go() {
+    let of = |replicas: u32, budget: Value| {
+        let world = World::provisioned(|spec| {
+            spec["worker"]["replicas"] = json!(replicas);
+            spec["budget"] = budget;
+        })
+        .head("head-1")
+        .published()
+        .registered(&["head-1", "w00-1", "w01-1", "w02-1"])
+        .with(|observed| {
+            let trouble = Trouble::passing(Reason::AzureError, "no answer");
+            observed.vm_sizes = Lookup::Unavailable(trouble);
+        });
+        let workers = world.scene(|_, lineup| lineup.aim.workers);
+        let plan = world.plan().to_string();
+        (workers, plan.contains("nobody knows what a node costs"))
+    };
+    let kept = || json!({"maxPerHour": "100", "action": "Suspend"});
+    assert_eq!(of(5, kept()), (3, true));
+    assert_eq!(of(2, kept()), (2, false));
+    assert_eq!(
+        of(5, json!({"maxPerHour": "100"})),
+        (5, false),
+        "it only warns"
+    );
+}
+
+/// Workers at low priority, and a head on a smaller machine of a pool of its own: 0.148 and 0.29 USD an hour.
+fn apart(creation_policy: &str, budget: Option<Value>) -> World {
+    let world = World::provisioned(|spec| {
+        spec["worker"]["replicas"] = json!(2);
+        spec["compute"]["priority"] = json!("LowPriority");
+        spec["scheduler"]["compute"] = if creation_policy == "Create" {
+            json!({"name": "heads", "vmSize": "STANDARD_DS3_V2"})
+        } else {
+            json!({"name": "heads", "creationPolicy": creation_policy})
+        };
+        if let Some(budget) = budget {
+            spec["budget"] = budget;
+        }
+    });
+    let small = json!({
+        "name": "Standard_DS3_v2", "vCPUs": 4,
+        "estimatedVMPrices": {"billingCurrency": "USD", "unitOfMeasure": "OneHour", "values": [
+            {"retailPrice": 0.29, "osType": "Linux", "vmTier": "Standard"},
+        ]},
+    });
+    world
+        .with(|observed| {
+            let small = serde_json::from_value(small).unwrap();
+            observed.vm_sizes = Lookup::Present([crate::reconcile::fixtures::ds13(), small].into());
+        })
+        .pool("Succeeded", |body| {
+            body["properties"]["properties"]["vmPriority"] = json!("LowPriority");
+            body["properties"]["properties"]["currentNodeCount"] = json!(4);
+        })
+        .head_pool("Succeeded", |body| {
+            body["properties"]["properties"]["vmSize"] = json!("STANDARD_DS3_V2");
+            body["properties"]["properties"]["currentNodeCount"] = json!(1);
+        })
+}
+
+#[test]
+fn the_nodes_of_each_pool_cost_what_their_own_size_and_priority_do() {
+    let own = told(apart("Create", None).head("head-1"), "0", "0");
+    assert_eq!(said(&own).0, "0.882", "four workers' nodes and the head's");
+    let theirs = |world: World| said(&told(world, "0", "0")).0;
+    let shared = apart("UseExisting", None);
+    assert_eq!(theirs(shared.clone()), "0.592", "no head runs there yet");
+    assert_eq!(theirs(shared.head("head-1")), "0.882");
+    // Ten minutes of the head and of a worker.
+    let lost = apart("Create", None)
+        .head("head-1")
+        .job("w00-1", "Running", |_| {});
+    assert_eq!(said(&lost).1, "0.073");
+    let unseen = told(apart("Create", None).head("head-1"), "5", "1").with(|observed| {
+        let pools = observed.resources.iter_mut();
+        for (_, found) in pools.filter(|(id, _)| id.name() == "heads") {
+            *found = Lookup::NotAsked;
+        }
+    });
+    assert_eq!(cost_of(&unseen), unseen.observed.told.cost);
+}
+
+#[test]
+fn the_budget_for_an_hour_pays_for_the_heads_node_first_and_for_workers_with_the_rest() {
+    let most = |amount: &str| {
+        let budget = json!({"maxPerHour": amount, "action": "Suspend"});
+        let world = apart("Create", Some(budget));
+        world.scene(|scene, _| most_workers(scene.cluster, scene.observed))
+    };
+    assert_eq!(most("0.882"), Affordable::AtMost(4));
+    assert_eq!(most("0.881"), Affordable::AtMost(3));
+    assert_eq!(most("0.2"), Affordable::AtMost(0));
 }

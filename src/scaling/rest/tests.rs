@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::CostStatus;
 use crate::dask::Load;
+use crate::reconcile::Wanted;
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon};
 use crate::scaling::Aim;
 
@@ -324,4 +325,58 @@ fn the_head_is_cancelled_last_and_what_others_own_or_has_ended_not_at_all() {
         .map(|cancelled| cancelled.job.to_string())
         .collect();
     assert_eq!(cancelled, ["w00-1", "w01-1", "head-1"]);
+}
+
+#[test]
+fn a_scheduler_that_stays_without_workers_is_no_shelter_from_lifetime_and_budget() {
+    let resting = |change: fn(&mut Value)| {
+        let world = world(|spec| {
+            spec["idleTimeoutSeconds"] = json!(60);
+            change(spec);
+        });
+        let world = told(idle(world, 0), RestReason::Idle, IdleAction::ScaleToZero);
+        told_idle(world, -60)
+    };
+    let old = resting(|spec| spec["maxLifetimeSeconds"] = json!(900));
+    assert_eq!(reason(&at(old.clone(), 299)), Some(RestReason::Idle));
+    assert_eq!(
+        reason(&at(old.clone(), 300)),
+        Some(RestReason::LifetimeReached)
+    );
+    let protected = at(old, 300).with(|observed| observed.annotations.do_not_disrupt = true);
+    assert_eq!(reason(&protected), Some(RestReason::Idle));
+    let dear = resting(|spec| spec["budget"] = json!({"maxTotal": "10", "action": "Suspend"}));
+    assert_eq!(reason(&spent(dear.clone(), "9")), Some(RestReason::Idle));
+    assert_eq!(reason(&spent(dear, "10")), Some(RestReason::OverBudget));
+}
+
+#[test]
+fn whoever_wakes_a_cluster_whose_head_has_had_its_lifetime_gets_another_head() {
+    let old = world(|spec| spec["maxLifetimeSeconds"] = json!(300));
+    let woken = told(old, RestReason::LifetimeReached, IdleAction::Suspend)
+        .with(|observed| observed.annotations.wake = Some("now".into()));
+    let rest = ask(&woken, rest).unwrap();
+    assert_eq!(rest.reason, RestReason::LifetimeReached);
+    assert_eq!(rest.wake, None, "the wish stands until the head has ended");
+    let ended = woken.clone().job("head-1", "Canceled", |_| {});
+    assert_eq!(reason(&ended), None);
+    let Wanted::Cluster(mut cluster) = woken.wanted.clone() else {
+        unreachable!()
+    };
+    cluster.max_lifetime = Some(SignedDuration::from_hours(1));
+    let raised = World {
+        wanted: Wanted::Cluster(cluster),
+        ..woken
+    };
+    assert_eq!(reason(&raised), None, "the same head goes on");
+}
+
+#[test]
+fn a_budget_that_is_used_up_keeps_the_pool_without_nodes_whoever_wakes_the_cluster() {
+    let world = world(|spec| spec["budget"] = json!({"maxTotal": "10", "action": "Suspend"}));
+    let woken = told(world, RestReason::OverBudget, IdleAction::Suspend)
+        .with(|observed| observed.annotations.wake = Some("now".into()));
+    let suspended = |world: &World| is_suspended(world.cluster(), &world.observed);
+    assert!(suspended(&spent(woken.clone(), "10")));
+    assert!(!suspended(&spent(woken, "3")));
 }

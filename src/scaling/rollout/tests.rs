@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::dask::{Retired, Retirement, RetirementOutcome, Worker};
-use crate::reconcile::fixtures::{World, seconds_after_noon};
-use crate::reconcile::{SchedulerStage, Wanted};
+use crate::reconcile::fixtures::{World, seconds_after_noon, valid_cluster};
+use crate::reconcile::{SchedulerStage, ValidHeadCompute, Wanted};
 use crate::scaling::{LettingGo, letting_go, pending_changes};
 
 const OLD: &str = "worker.env=00000000";
@@ -121,6 +121,21 @@ fn without_room_an_old_worker_goes_first_and_the_next_when_its_successor_is_ther
     );
     let half = nodes(world(2, &["w01-1"], &["w00-2"]), 3);
     assert_eq!(told(&half), "retire w01-1");
+}
+
+#[test]
+fn a_head_with_a_pool_of_its_own_leaves_its_node_to_the_workers() {
+    let mut apart = nodes(world(2, &["w00-1", "w01-1"], &[]), 3);
+    let Wanted::Cluster(cluster) = &mut apart.wanted else {
+        unreachable!()
+    };
+    cluster.scheduler.compute = Some(ValidHeadCompute { vm_size: None });
+    assert_eq!(submits(&apart), ["w02-1"]);
+    let full = nodes(apart, 2);
+    assert_eq!(
+        (told(&full), submits(&full)),
+        ("retire w00-1 w01-1".into(), vec![])
+    );
 }
 
 #[test]
@@ -317,4 +332,53 @@ fn nothing_rolls_while_nobody_is_wanted_or_the_scheduler_is_silent() {
             .for_each(paused);
     });
     assert_eq!(told(&paused), "retire w00-1 w01-1", "it is there");
+}
+
+#[test]
+fn on_a_pool_that_gives_no_more_nodes_no_more_than_one_worker_is_missing() {
+    let without_nodes = |world: World| {
+        world.pool("Succeeded", |body| {
+            body["properties"]["properties"]["errors"] =
+                json!([{"error": {"code": "ClusterCoreQuotaReached", "message": "no cores"}}]);
+        })
+    };
+    let one_goes_without = world(2, &["w00-1", "w01-1"], &[]).job("w02-1", "Queued", |_| {});
+    assert_eq!(told(&without_nodes(one_goes_without)), "retire w00-1 w01-1");
+    let its_place_was_taken = world(2, &["w01-1"], &[])
+        .job("w00-1", "Completed", started_with(OLD))
+        .job("w00-2", "Queued", |_| {})
+        .job("w02-1", "Queued", |_| {});
+    assert_eq!(
+        told(&without_nodes(its_place_was_taken)),
+        "wait: workers are replaced one by one: the worker of job w02-1 is coming or going"
+    );
+    let without_a_surge = world(2, &["w01-1"], &[])
+        .job("w00-1", "Completed", started_with(OLD))
+        .job("w00-2", "Queued", |_| {});
+    assert_eq!(
+        told(&without_nodes(nodes(without_a_surge, 3))),
+        "wait: workers are replaced one by one: the worker of job w00-2 is coming or going"
+    );
+}
+
+#[test]
+fn a_worker_that_has_registered_is_not_cancelled_for_what_azure_still_says_of_its_job() {
+    let world = world(2, &["w00-1", "w01-1"], &["w02-1"]).job("w00-1", "Queued", started_with(OLD));
+    assert_eq!(told(&world), "retire w00-1 w01-1");
+}
+
+#[test]
+fn no_worker_is_added_for_a_rollout_that_the_budget_does_not_pay_for() {
+    let of_budget = |amount: &'static str| {
+        let mut world = world(2, &["w00-1", "w01-1"], &[]);
+        let Wanted::Cluster(cluster) = &mut world.wanted else {
+            unreachable!()
+        };
+        let budget = json!({"maxPerHour": amount, "action": "Suspend"});
+        cluster.budget = valid_cluster(|spec| spec["budget"] = budget).budget;
+        world
+    };
+    // A node costs 0.741 an hour.
+    assert_eq!(submits(&of_budget("2.97")), ["w02-1"]);
+    assert_eq!(told(&of_budget("2.96")), "retire w00-1 w01-1");
 }

@@ -20,8 +20,8 @@ pub(super) fn elasticity() -> Vec<Refusal> {
         "Required value",
     ));
     for (field, least, most) in [
-        ("spec.autoscaling.minReplicas", 0, 99),
-        ("spec.autoscaling.maxReplicas", 1, 99),
+        ("spec.autoscaling.minReplicas", 0, 100),
+        ("spec.autoscaling.maxReplicas", 1, 100),
         ("spec.autoscaling.targetDurationSeconds", 60, 86_400),
         ("spec.autoscaling.scaleUpStabilizationSeconds", 0, 3600),
         ("spec.autoscaling.scaleDownStabilizationSeconds", 0, 86_400),

@@ -4,6 +4,7 @@ mod compute;
 mod datasets;
 mod elasticity;
 mod environment;
+mod head_compute;
 mod network;
 mod scheduler_and_worker;
 mod tags;
@@ -98,6 +99,7 @@ async fn every_rule_of_the_schema_has_a_manifest_here_that_breaks_it() {
         workspace::metadata_and_workspace(),
         network::network(),
         compute::compute(),
+        head_compute::head_compute(),
         environment::environment(),
         datasets::datasets(),
         datasets::dataset_places(),

@@ -31,9 +31,9 @@ pub(super) fn scheduler_and_worker() -> Vec<Refusal> {
     ));
     refusals.extend(values(
         "/spec/worker/replicas",
-        [100],
+        [101],
         "spec.worker.replicas",
-        "less than or equal to 99",
+        "less than or equal to 100",
     ));
     refusals.extend(values(
         "/spec/worker/threads",

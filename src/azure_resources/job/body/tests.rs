@@ -48,6 +48,26 @@ fn jobs_read_data_as_the_first_identity_of_their_pool() {
     }
 }
 
+#[test]
+fn the_head_runs_on_the_pool_of_its_own_where_it_has_one_and_the_workers_never() {
+    let pool = |world: &World, slot| {
+        let body = submitted(world, slot);
+        let id = body["properties"]["computeId"].as_str().unwrap();
+        id.rsplit('/').next().unwrap().to_owned()
+    };
+    let beside = World::provisioned(|_| {});
+    let apart = World::provisioned(|spec| spec["scheduler"]["compute"] = json!({"name": "heads"}));
+    let of_workers = beside.place().compute.name().to_owned();
+    for (world, slot, expected) in [
+        (&beside, Slot::Head, of_workers.as_str()),
+        (&beside, Slot::Worker(0), &of_workers),
+        (&apart, Slot::Head, "heads"),
+        (&apart, Slot::Worker(0), &of_workers),
+    ] {
+        assert_eq!(pool(world, slot), expected, "{slot:?}");
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "whoever runs the test says whether to write golden bodies anew"

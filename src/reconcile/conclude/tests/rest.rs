@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::{RESYNC, Round, condition, told};
 use crate::api::{ConditionType, DaskClusterStatus, Phase, Reason};
-use crate::reconcile::Told;
 use crate::reconcile::conclude::{Conclusion, Event, Next};
 use crate::reconcile::fixtures::{World, dask_cluster, seconds_after_noon};
+use crate::reconcile::{Told, Wanted};
 
 const SUSPENDED: ConditionType = ConditionType::Suspended;
 
@@ -256,8 +256,25 @@ fn the_end_of_a_head_is_a_deadline_that_is_warned_of_before() {
     let start = seconds_after_noon(-600);
     let after = |hours| Some(start + SignedDuration::from_hours(hours));
     assert_eq!(deadline(&world(|_| {})), after(21 * 24));
+    let of_low_priority = |world: World| {
+        world.pool("Succeeded", |body| {
+            body["properties"]["properties"]["vmPriority"] = json!("LowPriority");
+        })
+    };
     let low = world(|spec| spec["compute"]["priority"] = json!("LowPriority"));
-    assert_eq!(deadline(&low), after(7 * 24));
+    assert_eq!(deadline(&of_low_priority(low)), after(7 * 24));
+    // What an existing pool has is not in the spec.
+    let theirs = World::empty(|spec| {
+        spec.as_object_mut().unwrap().remove("network");
+        spec["compute"] = json!({"name": "theirs", "creationPolicy": "UseExisting"});
+    });
+    let theirs = of_low_priority(theirs).head("head-1");
+    assert_eq!(deadline(&theirs), after(7 * 24));
+    let apart = world(|spec| {
+        spec["compute"]["priority"] = json!("LowPriority");
+        spec["scheduler"]["compute"] = json!({});
+    });
+    assert_eq!(deadline(&of_low_priority(apart)), after(21 * 24));
     let own = world(|spec| spec["maxLifetimeSeconds"] = json!(3600));
     assert_eq!(deadline(&own), after(1));
     let longer = world(|spec| spec["maxLifetimeSeconds"] = json!(30 * 24 * 3600));
@@ -346,4 +363,26 @@ fn a_budget_that_is_exceeded_is_told_only_while_it_is() {
     let left = soon.duration_since(seconds_after_noon(1830)).abs();
     assert!(left < SignedDuration::from_secs(2), "{soon}");
     assert_eq!(RESYNC.as_secs(), 600, "which is why time alone wakes it");
+}
+
+#[test]
+fn what_ends_a_scheduler_that_stayed_is_warned_of_though_the_workers_rest() {
+    let mut world = idle(60, "ScaleToZero");
+    let Wanted::Cluster(cluster) = &mut world.wanted else {
+        unreachable!()
+    };
+    cluster.max_lifetime = Some(SignedDuration::from_hours(1));
+    // The head started at 11:50, so it ends at 12:50, and six minutes before that is warned of.
+    let rests = looks(&world, &[30, 60, 70, 2639]);
+    assert_eq!(told(&rests, SUSPENDED), "False Idle");
+    assert_eq!(
+        look(&world, &rests, 2639).look_again,
+        Some(seconds_after_noon(2640))
+    );
+    let warned = look(&world, &rests, 2640);
+    assert_eq!(told(&warned.status, SUSPENDED), "False LifetimeEnding");
+    assert_eq!(of_reason(&warned.events, Reason::LifetimeEnding).len(), 1);
+    let ends = look(&world, &warned.status, 3000);
+    assert_eq!(told(&ends.status, SUSPENDED), "True LifetimeReached");
+    assert_eq!(of_reason(&ends.events, Reason::LifetimeReached).len(), 1);
 }

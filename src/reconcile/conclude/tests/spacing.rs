@@ -39,6 +39,14 @@ fn what_people_wait_for_is_written_at_once_and_progress_and_numbers_are_spaced()
     let gone = Round::of(running().silent("Unreachable")).after(ready.clone());
     let going = running().with(|observed| observed.credentials.going = true);
     let going = Round::of(going).after(ready.clone()).status();
+    let rolling = DaskClusterStatus {
+        phase: Some(Phase::Starting),
+        ..ready.clone()
+    };
+    let address_is_gone = DaskClusterStatus {
+        scheduler: None,
+        ..rolling.clone()
+    };
     let next_generation = DaskClusterStatus {
         observed_generation: Some(2),
         ..ready.clone()
@@ -47,6 +55,7 @@ fn what_people_wait_for_is_written_at_once_and_progress_and_numbers_are_spaced()
         ("it became ready", &starting, &ready, AT_ONCE),
         ("it is ready no more", &ready, &gone.status(), AT_ONCE),
         ("its Secret is being deleted", &ready, &going, AT_ONCE),
+        ("its address is gone", &rolling, &address_is_gone, AT_ONCE),
         ("it stalled", &provisioning, &stalled, AT_ONCE),
         ("a spec was seen", &ready, &next_generation, AT_ONCE),
         (

@@ -57,6 +57,33 @@ fn a_replacement_that_goes_on_and_one_that_is_forbidden_are_told_by_their_reason
     assert_eq!(told(&status, ConditionType::Ready), "True Ready");
 }
 
+#[test]
+fn a_new_spec_is_not_ready_before_every_job_has_it_that_is_to_get_it() {
+    let ready = |world: World| told(&Round::of(world).status(), ConditionType::Ready);
+    let mut recreated = old(running(), "head-1", "scheduler.env=0");
+    let Wanted::Cluster(cluster) = &mut recreated.wanted else {
+        unreachable!()
+    };
+    cluster.update_policy = UpdatePolicy::Recreate;
+    assert_eq!(
+        ready(recreated),
+        "False Updating",
+        "the first look cancels the head"
+    );
+    let autoscaled = || {
+        World::provisioned(|spec| {
+            spec["worker"]["replicas"] = json!(2);
+            spec["autoscaling"] = json!({"minReplicas": 1, "maxReplicas": 9});
+        })
+        .head("head-1")
+        .published()
+        .registered(&["head-1", "w00-1", "w01-1"])
+    };
+    assert_eq!(ready(autoscaled()), "True Ready");
+    let rolling = old(autoscaled(), "w00-1", "worker.env=0");
+    assert_eq!(ready(rolling), "False Updating");
+}
+
 fn holding(world: World, job: &str, bytes: u64) -> World {
     let id = world.job_id(job);
     world.with(|observed| {
@@ -117,6 +144,26 @@ fn a_head_that_is_replaced_for_a_change_has_not_failed() {
     let told = replaced(&Round::of(world).after(told_of_running()));
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].reason, told[0].warning), (Reason::Updating, false));
+}
+
+#[test]
+fn a_head_whose_successor_has_published_already_is_told_all_the_same() {
+    let ended = |body: &mut serde_json::Value| {
+        body["properties"]["tags"]["dask-azureml-spec"] = json!("scheduler.env=0");
+    };
+    let mut world = World::provisioned(|spec| spec["worker"]["replicas"] = json!(0))
+        .head("head-2")
+        .published()
+        .registered(&["head-2"])
+        .job("head-1", "Canceled", ended);
+    let address = |body: &mut serde_json::Value| {
+        body["properties"]["tags"]["scheduler"] = json!("tcp://10.20.0.4:8786");
+        body["properties"]["tags"]["dashboard"] = json!("http://10.20.0.4:8787");
+    };
+    world = world.job("head-2", "Running", address);
+    let round = Round::of(world).after(told_of_running());
+    assert!(round.status().scheduler.is_some(), "it has published");
+    assert_eq!(replaced(&round).len(), 1);
 }
 
 #[test]

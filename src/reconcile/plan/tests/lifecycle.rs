@@ -1,8 +1,9 @@
 //! From nothing to a cluster that runs, and on to more and fewer workers.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::assert_plan;
+use crate::api::Reason;
 use crate::dask::{Retired, Retirement, RetirementOutcome};
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon, secret};
@@ -164,6 +165,52 @@ fn a_head_that_has_published_nothing_is_waited_for_until_its_deadline() {
     assert_plan("head_unpublished", &world);
     let late = world.with(|observed| observed.seen_at = seconds_after_noon(36_000));
     assert_plan("head_start_timeout", &late);
+}
+
+#[test]
+fn a_head_that_does_not_start_in_time_is_told_as_stalled_with_what_keeps_it() {
+    let queued = |status: &'static str, started: Value, seconds| {
+        World::provisioned(|spec| spec["worker"]["replicas"] = json!(0))
+            .job("head-1", status, move |body| {
+                body["systemData"]["createdAt"] = json!("2026-01-01T12:00:00Z");
+                body["properties"]["properties"]["StartTimeUtc"] = started;
+            })
+            .connected("head-1")
+            .with(|observed| observed.seen_at = seconds_after_noon(seconds))
+    };
+    let refused = |world: World| {
+        world.pool("Succeeded", |body| {
+            body["properties"]["properties"]["errors"] =
+                json!([{"error": {"code": "ClusterCoreQuotaReached", "message": "no cores"}}]);
+        })
+    };
+    let never = || Value::Null;
+    let before = json!("2026-01-01 11:00:00");
+    for (world, reason) in [
+        (queued("Queued", never(), 1800), None),
+        (
+            queued("Queued", never(), 1801),
+            Some(Reason::HeadStartTimeout),
+        ),
+        (
+            queued("Preparing", never(), 1801),
+            Some(Reason::HeadStartTimeout),
+        ),
+        (refused(queued("Queued", never(), 1800)), None),
+        (
+            refused(queued("Queued", never(), 1801)),
+            Some(Reason::QuotaExceeded),
+        ),
+        (queued("Queued", before, 36_000), None),
+    ] {
+        let plan = world.plan();
+        let lasting = plan.blocked.iter().find(|blocked| blocked.trouble.lasting);
+        assert_eq!(
+            lasting.map(|blocked| blocked.trouble.reason),
+            reason,
+            "{plan}"
+        );
+    }
 }
 
 #[test]
