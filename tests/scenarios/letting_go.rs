@@ -44,8 +44,7 @@ async fn scale_to_nothing(line: &Line, manifest: &mut Value) -> DaskCluster {
 
 fn holds_data(cluster: &DaskCluster) -> bool {
     let told = condition(cluster, "WorkersReady");
-    told.starts_with("False DataHeld: ")
-        && told.contains(" 1.1 MiB that they hold fits nowhere else")
+    told.starts_with("False DataHeld: 1 workers are to go, and ")
 }
 
 fn replicas(cluster: &DaskCluster) -> Option<u32> {

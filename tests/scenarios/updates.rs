@@ -116,20 +116,17 @@ async fn operators_killed_in_the_middle_of_a_rollout_replace_every_worker_once_u
 
     manifest["spec"]["worker"]["env"] = json!([{"name": "GREETING", "value": "hello"}]);
     line.apply(&manifest).await;
-    // Each new worker comes, and after it an old one goes: a kill after each of these.
+    // For each new worker that is submitted an old one goes: a kill after each of these.
     for step in 1..=3 {
-        line.wait_for("rolling", "one more worker has come", |cluster| {
-            job_writes(&line).len() >= step && workers(cluster) >= Some(4)
+        wait_for("one more worker is submitted", async || {
+            let written = job_writes(&line);
+            (written.len() >= step)
+                .then_some(())
+                .ok_or(format!("{written:?}"))
         })
         .await;
         line.restart_operator();
-        wait_for("one more worker has gone", async || {
-            let gone = line.jobs_with_status("Completed");
-            (gone.len() >= step)
-                .then_some(())
-                .ok_or(format!("{gone:?}"))
-        })
-        .await;
+        until_gone(&line, step).await;
         line.restart_operator();
     }
     let after = line
@@ -348,17 +345,17 @@ async fn where_others_fill_a_pool_a_new_worker_waits_until_an_old_one_makes_room
 
     manifest["spec"]["worker"]["env"] = json!([{"name": "GREETING", "value": "hello"}]);
     line.apply(&manifest).await;
-    until_queued(&line, 1).await;
+    until_one_waits_for_a_node(&line, 1).await;
     line.pass(Duration::from_secs(9 * 60)).await;
     line.have_reconciled("patient", 3).await;
     let running = line.jobs_with_status("Running");
     assert_eq!(running.len(), 5, "nobody goes yet: {running:?}");
 
     // Each new worker waits for ten minutes.
-    for _ in 0..2 {
-        until_queued(&line, 1).await;
+    for step in 1..=2 {
+        until_one_waits_for_a_node(&line, step).await;
         line.pass(Duration::from_secs(11 * 60)).await;
-        until_queued(&line, 0).await;
+        until_gone(&line, step).await;
     }
     let after = line
         .wait_for(
@@ -380,12 +377,24 @@ async fn where_others_fill_a_pool_a_new_worker_waits_until_an_old_one_makes_room
     dask_client::run(&scheduler(&after), FIND_PARTS).await;
 }
 
-async fn until_queued(line: &Line, jobs: usize) {
-    wait_for("so many jobs wait for a node", async || {
-        let queued = line.jobs_with_status("Queued");
-        (queued.len() == jobs)
+/// The newest of so many new workers.
+async fn until_one_waits_for_a_node(line: &Line, submitted: usize) {
+    wait_for("a new worker waits for a node", async || {
+        let (written, queued) = (job_writes(line), line.jobs_with_status("Queued"));
+        (written.len() == submitted && queued.len() == 1)
             .then_some(())
-            .ok_or(format!("{queued:?}"))
+            .ok_or(format!("{written:?} {queued:?}"))
+    })
+    .await;
+}
+
+/// So many workers have been retired.
+async fn until_gone(line: &Line, workers: usize) {
+    wait_for("one more worker has gone", async || {
+        let gone = line.jobs_with_status("Completed");
+        (gone.len() >= workers)
+            .then_some(())
+            .ok_or(format!("{gone:?}"))
     })
     .await;
 }
