@@ -1133,7 +1133,8 @@ def load(s, workers: list) -> dict:
     return {
         # To ask is to note: Dask takes the first look after a change for busy.
         "idle_since": s.check_idle(),
-        "clients": sum(1 for name in s.clients if name != "fire-and-forget"),
+        # `s.clients` also names datasets, queues and variables that hold results.
+        "clients": len(s.client_comms),
         "processing": sum(len(ws.processing) for ws in workers),
         "queued": queued,
         "unrunnable": len(s.unrunnable) - unbound_count,

@@ -200,6 +200,16 @@ def test_a_task_that_has_seceded_is_processing_and_takes_no_thread(load):
     on_cluster(test, [100])
 
 
+def test_a_published_dataset_is_no_client(load):
+    async def test(scheduler, workers, client):
+        held = await hold(client, workers[0], 1)
+        await client.publish_dataset(held, name="kept")
+        told = load(scheduler)
+        assert told["nbytes"] >= 1_000_000 and told["clients"] == 1
+
+    on_cluster(test, [100])
+
+
 def test_idle_since_stays_while_only_data_is_held(load):
     async def test(scheduler, workers, client):
         held = await hold(client, workers[0], 60)

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use azure_simulator::World;
 use dask_azureml_operator::api::DaskCluster;
 use serde_json::json;
 
@@ -23,10 +24,7 @@ del futures
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_autoscaled_cluster_goes_up_under_load_and_back_to_nothing_and_every_result_is_right() {
-    let mut line = Line::start().await;
-    line.kill_operator();
-    line.take_time_into_our_hands();
-    line.start_operator();
+    let line = Line::start_with_time_in_our_hands(World::default().without_delays()).await;
     let mut manifest = line.manifest("breathing", 0);
     manifest["spec"]["worker"] = json!({"threads": 1});
     manifest["spec"]["autoscaling"] = json!({

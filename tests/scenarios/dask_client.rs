@@ -1,11 +1,8 @@
 //! A Dask user: Python with a real `distributed.Client`.
 
-use std::time::Duration;
-
 use tokio::process::Command;
 
-/// A client connects within 2 s; what the scripts of these tests do is quick.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::harness::DEADLINE;
 
 /// Runs a script that finds its `client` connected to the scheduler.
 pub(crate) async fn run(scheduler: &str, script: &str) {

@@ -21,6 +21,7 @@ use dask_azureml_operator::reconcile::{EnvironmentDefinition, WorkerSubmission};
 use dask_azureml_operator::settings::Settings;
 use dask_azureml_operator::sweep::{OrphanPolicy, SweepSettings};
 use futures::FutureExt as _;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -85,6 +86,7 @@ impl Drop for Operator {
 
 /// Moves a clock on, in steps that are small against what is waited for.
 struct Hurry {
+    hand: ManualClock,
     times: Arc<AtomicU32>,
     moving: JoinHandle<()>,
 }
@@ -93,17 +95,22 @@ impl Hurry {
     fn with(hand: ManualClock) -> Self {
         let times = Arc::new(AtomicU32::new(1));
         let own = Arc::clone(&times);
+        let moved = hand.clone();
         let moving = tokio::spawn(async move {
             let real = Clock::system();
             let mut seen = real.elapsed();
             loop {
                 real.sleep(Duration::from_millis(5)).await;
                 let now = real.elapsed();
-                hand.advance((now - seen) * own.load(Ordering::Relaxed));
+                moved.advance((now - seen) * own.load(Ordering::Relaxed));
                 seen = now;
             }
         });
-        Self { times, moving }
+        Self {
+            hand,
+            times,
+            moving,
+        }
     }
 }
 
@@ -121,6 +128,14 @@ impl Line {
 
     pub(crate) async fn start_in(world: World) -> Self {
         let mut line = Self::without_operator(world).await;
+        line.start_operator();
+        line
+    }
+
+    /// The operator's time is ours to [hurry](Self::hurry).
+    pub(crate) async fn start_with_time_in_our_hands(world: World) -> Self {
+        let mut line = Self::without_operator(world).await;
+        line.take_time_into_our_hands();
         line.start_operator();
         line
     }
@@ -200,6 +215,13 @@ impl Line {
         hurry.times.store(times, Ordering::Relaxed);
     }
 
+    /// So much time passes at once, in Azure and for the operator.
+    pub(crate) async fn pass(&self, time: Duration) {
+        let hurry = self.hurry.as_ref().expect("time is in our hands");
+        self.azure.advance(time).await;
+        hurry.hand.advance(time);
+    }
+
     /// Waits until so much of the operator's time has passed since the line began.
     pub(crate) async fn wait_until_elapsed(&self, time: Duration) {
         wait_for("time has passed", async || {
@@ -209,6 +231,11 @@ impl Line {
                 .ok_or(format!("{elapsed:?}"))
         })
         .await;
+    }
+
+    /// The operator's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -447,17 +474,17 @@ impl Line {
         self.calls.all()
     }
 
-    /// `reason: note` of every event of the namespace.
-    /// Until an event of the namespace, as `reason: note`, says so: events are told after what they tell of.
-    pub(crate) async fn wait_for_event(&self, says_so: impl Fn(&str) -> bool) {
+    /// Waits for an event of the namespace that says so, as `reason: note`: events are told after what they tell of.
+    pub(crate) async fn wait_for_event(&self, says_so: impl Fn(&str) -> bool) -> String {
         wait_for("an event tells it", async || {
             let events = self.events().await;
-            let told = events.iter().any(|event| says_so(event));
-            told.then_some(()).ok_or(format!("{events:#?}"))
+            let told = events.iter().find(|event| says_so(event));
+            told.cloned().ok_or(format!("{events:#?}"))
         })
-        .await;
+        .await
     }
 
+    /// `reason: note` of every event of the namespace.
     pub(crate) async fn events(&self) -> Vec<String> {
         let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
         let listed = events
@@ -519,6 +546,46 @@ impl Line {
             .status()
             .await;
         assert!(killed.is_ok_and(|status| status.success()), "{job}");
+    }
+
+    /// Ids of the jobs that were asked to be cancelled, oldest first.
+    pub(crate) fn cancelled_jobs(&self) -> Vec<String> {
+        let writes = self.azure_writes();
+        let cancels = writes
+            .iter()
+            .filter_map(|write| write.strip_suffix("/cancel"));
+        cancels
+            .filter_map(|job| Some(job.rsplit_once('/')?.1.to_owned()))
+            .collect()
+    }
+
+    /// Wakes the operator so many times by an annotation, each after it has dealt with the one before.
+    pub(crate) async fn have_reconciled(&self, name: &str, times: u64) {
+        for _ in 0..times {
+            let before = self.reconciles().await;
+            // What is written again is no change, and wakes nobody.
+            let now = Clock::system().now().to_string();
+            self.annotate(name, "tests/poke", Some(&now)).await;
+            wait_for("the operator has reconciled", async || {
+                let now = self.reconciles().await;
+                (now > before)
+                    .then_some(())
+                    .ok_or(format!("{now} reconciles"))
+            })
+            .await;
+        }
+    }
+
+    /// Neither to Azure nor to Kubernetes, since the requests were [forgotten](Self::forget_requests).
+    pub(crate) fn assert_nothing_was_written(&self, by: &str) {
+        let azure = self.azure_writes();
+        assert!(azure.is_empty(), "written to Azure {by}: {azure:#?}");
+        let calls = self.kube_calls();
+        let kubernetes: Vec<_> = calls.iter().filter(|call| call.is_write()).collect();
+        assert!(
+            kubernetes.is_empty(),
+            "written to Kubernetes {by}: {kubernetes:#?}"
+        );
     }
 
     /// Reconciles that the operator has finished, by its own count.

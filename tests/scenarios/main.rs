@@ -7,6 +7,10 @@
 //! | `at_rest.rs` | a cluster that is Ready costs no write |
 //! | `credentials.rs` | who a cluster is in Azure and who reads its data: whose Secret, a rotated one, one that goes, none |
 //! | `autoscaling.rs` | workers follow the work of a real client, from none to three and back |
+//! | `elastic.rs` | up and down under a client that computes, by hand and by the autoscaler, with operators killed in each step |
+//! | `letting_go.rs` | workers that hold data which fits nowhere, and those that never come |
+//! | `idle.rs` | clusters that nobody uses: warned, at rest, awake again |
+//! | `budget.rs` | clusters whose money is spent |
 //! | `scale.rs` | workers go by retirement with their data, and join |
 //! | `delete.rs` | what is left after a cluster or its whole namespace |
 //! | `existing.rs` | pools and networks of somebody else |
@@ -32,6 +36,7 @@
     reason = "a test ends at the first surprise, its helpers too"
 )]
 
+mod computing;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
 mod credentials;
@@ -39,15 +44,19 @@ mod dask_client;
 mod harness;
 mod kubernetes_calls;
 mod owner;
+mod waiting_work;
 
 mod at_rest;
 mod autoscaling;
+mod budget;
 mod create;
 mod delete;
 mod elastic;
 mod endpoint_slice;
 mod existing;
 mod head_pool;
+mod idle;
+mod letting_go;
 mod loss;
 mod orphans;
 mod owning;

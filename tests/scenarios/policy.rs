@@ -2,7 +2,7 @@ use dask_azureml_operator::api::DaskCluster;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::harness::{Line, is_ready, wait_for};
+use crate::harness::{Line, is_ready};
 use crate::owner::Owner;
 
 const DRY_RUN: &str = "azureml.dask.dev/dry-run";
@@ -191,16 +191,7 @@ async fn a_look_that_was_asked_for_is_taken_once_also_by_a_cluster_on_somebody_e
     })
     .await;
     line.forget_requests();
-    for round in 0..10_u64 {
-        let before = line.reconciles().await;
-        line.annotate("guest", "tests/poke", Some(&round.to_string()))
-            .await;
-        wait_for("the operator has reconciled", async || {
-            let now = line.reconciles().await;
-            (now > before).then_some(()).ok_or(format!("{now}"))
-        })
-        .await;
-    }
+    line.have_reconciled("guest", 10).await;
     let exchanges = line.exchanges();
     let looks = exchanges
         .iter()

@@ -11,7 +11,7 @@ use crate::dask_client;
 use crate::harness::{Line, condition, is_ready, wait_for};
 
 /// Everything happens at once, but that a node idles for its three seconds before it goes.
-fn quick() -> World {
+pub(crate) fn quick() -> World {
     World {
         timings: Timings::none(),
         time_scale: Pace::Scaled(20.0),
@@ -19,7 +19,12 @@ fn quick() -> World {
     }
 }
 
-fn manifest(line: &Line, name: &str, workers: u32, change: impl FnOnce(&mut Value)) -> Value {
+pub(crate) fn manifest(
+    line: &Line,
+    name: &str,
+    workers: u32,
+    change: impl FnOnce(&mut Value),
+) -> Value {
     let mut manifest = line.manifest(name, workers);
     manifest["spec"]["compute"]["minNodes"] = json!(1);
     manifest["spec"]["compute"]["idleSecondsBeforeScaleDown"] = json!(60);
@@ -31,31 +36,35 @@ fn suspended(spec: &mut Value) {
     spec["suspend"] = json!(true);
 }
 
-fn status(cluster: &DaskCluster) -> DaskClusterStatus {
+pub(crate) fn status(cluster: &DaskCluster) -> DaskClusterStatus {
     cluster.status.clone().unwrap_or_default()
 }
 
 /// As `flux` and `argocd` read it: what the manifest asks for holds, and that is that nothing runs.
-fn is_at_rest(cluster: &DaskCluster) -> bool {
+pub(crate) fn is_at_rest(cluster: &DaskCluster) -> bool {
     is_ready(cluster)
         && condition(cluster, "Ready").starts_with("True Suspended")
         && condition(cluster, "Reconciling").starts_with("False")
         && json!(status(cluster).phase) == "Suspended"
 }
 
-fn has_no_node(cluster: &DaskCluster) -> bool {
+pub(crate) fn runs(cluster: &DaskCluster) -> bool {
+    is_ready(cluster) && json!(status(cluster).phase) == "Running"
+}
+
+pub(crate) fn has_no_node(cluster: &DaskCluster) -> bool {
     let nodes = status(cluster).nodes.unwrap_or_default();
     let compute = status(cluster).compute.unwrap_or_default();
     (nodes.target, nodes.current, nodes.own) == (0, 0, 0)
         && compute.allocation_state.as_deref() == Some("Steady")
 }
 
-fn scheduler(cluster: &DaskCluster) -> String {
+pub(crate) fn scheduler(cluster: &DaskCluster) -> String {
     let scheduler = status(cluster).scheduler.unwrap_or_default();
     scheduler.address.expect("an address")
 }
 
-fn assert_nothing_is_connected_to(cluster: &DaskCluster) {
+pub(crate) fn assert_nothing_is_connected_to(cluster: &DaskCluster) {
     let status = status(cluster);
     assert_eq!((status.scheduler, status.run), (None, None));
     assert_eq!(status.replicas, Some(0));
@@ -65,32 +74,6 @@ fn assert_nothing_is_connected_to(cluster: &DaskCluster) {
     }
     let told = condition(cluster, "Suspended");
     assert!(told.starts_with("True "), "{told}");
-}
-
-async fn until_operator_has_reconciled(line: &Line, name: &str, times: u64) {
-    for round in 0..times {
-        let before = line.reconciles().await;
-        line.annotate(name, "tests/poke", Some(&round.to_string()))
-            .await;
-        wait_for("the operator has reconciled", async || {
-            let now = line.reconciles().await;
-            (now > before)
-                .then_some(())
-                .ok_or(format!("{now} reconciles"))
-        })
-        .await;
-    }
-}
-
-fn assert_nothing_was_written(line: &Line, by: &str) {
-    let azure = line.azure_writes();
-    assert!(azure.is_empty(), "written to Azure {by}: {azure:#?}");
-    let calls = line.kube_calls();
-    let kubernetes: Vec<_> = calls.iter().filter(|call| call.is_write()).collect();
-    assert!(
-        kubernetes.is_empty(),
-        "written to Kubernetes {by}: {kubernetes:#?}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,18 +99,14 @@ async fn a_suspended_cluster_comes_to_rest_without_a_node_and_computes_again_onc
     .await;
 
     line.forget_requests();
-    until_operator_has_reconciled(&line, "sleeper", 5).await;
-    assert_nothing_was_written(&line, "by the operator that suspended the cluster");
+    line.have_reconciled("sleeper", 5).await;
+    line.assert_nothing_was_written("by the operator that suspended the cluster");
     line.restart_operator();
-    until_operator_has_reconciled(&line, "sleeper", 5).await;
-    assert_nothing_was_written(&line, "by the operator that found the cluster at rest");
+    line.have_reconciled("sleeper", 5).await;
+    line.assert_nothing_was_written("by the operator that found the cluster at rest");
 
     line.apply(&manifest(&line, "sleeper", 2, |_| {})).await;
-    let cluster = line
-        .wait_for("sleeper", "it works again", |cluster| {
-            is_ready(cluster) && json!(status(cluster).phase) == "Running"
-        })
-        .await;
+    let cluster = line.wait_for("sleeper", "it works again", runs).await;
     assert_eq!(condition(&cluster, "Suspended"), "");
     let run = status(&cluster).run.and_then(|run| run.name);
     assert!(run.is_some_and(|run| run.ends_with("-head-2")));
@@ -275,11 +254,7 @@ async fn a_rest_that_the_status_names_is_entered_by_whatever_operator_comes_and_
 
     line.annotate("napper", "azureml.dask.dev/wake", Some("now"))
         .await;
-    let cluster = line
-        .wait_for("napper", "it works again", |cluster| {
-            is_ready(cluster) && json!(status(cluster).phase) == "Running"
-        })
-        .await;
+    let cluster = line.wait_for("napper", "it works again", runs).await;
     assert_eq!(status(&cluster).rest, None);
     dask_client::run(
         &scheduler(&cluster),

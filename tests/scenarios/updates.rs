@@ -1,6 +1,10 @@
+use std::time::Duration;
+
+use azure_simulator::World;
 use dask_azureml_operator::api::DaskCluster;
 use serde_json::{Value, json};
 
+use crate::computing::Computing;
 use crate::dask_client;
 use crate::harness::{Line, condition, is_ready, wait_for};
 use crate::owner::Owner;
@@ -102,6 +106,48 @@ fn is_first_of_three(job: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn operators_killed_in_the_middle_of_a_rollout_replace_every_worker_once_under_a_client() {
+    let mut line = Line::start().await;
+    let mut manifest = line.manifest("rolling", 3);
+    line.apply(&manifest).await;
+    let before = line.wait_until_ready("rolling").await;
+    let client = Computing::start(&scheduler(&before), line.azure.directory()).await;
+    line.forget_requests();
+
+    manifest["spec"]["worker"]["env"] = json!([{"name": "GREETING", "value": "hello"}]);
+    line.apply(&manifest).await;
+    // For each new worker that is submitted an old one goes: a kill after each of these.
+    for step in 1..=3 {
+        wait_for("one more worker is submitted", async || {
+            let written = job_writes(&line);
+            (written.len() >= step)
+                .then_some(())
+                .ok_or(format!("{written:?}"))
+        })
+        .await;
+        line.restart_operator();
+        until_gone(&line, step).await;
+        line.restart_operator();
+    }
+    let after = line
+        .wait_for(
+            "rolling",
+            "every worker has what the spec says",
+            |cluster| is_ready(cluster) && pending(cluster) == json!([]),
+        )
+        .await;
+    let running = running(&line);
+    let is_new = |job: &&String| *job != "head-1" && !is_first_of_three(job);
+    let new_ones = running.iter().filter(is_new).count();
+    assert_eq!((running.len(), new_ones), (4, 3), "{running:?}");
+    assert_eq!(line.jobs_with_status("Completed").len(), 3);
+    assert_eq!(job_writes(&line).len(), 3, "{:#?}", job_writes(&line));
+    assert_eq!(head(&after), head(&before), "the head stays");
+    let rounds = client.end().await;
+    assert!(rounds > 20, "the client came to {rounds} rounds only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn settings_that_do_not_work_cost_no_worker_that_does() {
     let line = Line::start().await;
     let mut manifest = line.manifest("broken", 2);
@@ -195,24 +241,36 @@ async fn a_change_that_concerns_the_head_waits_until_it_is_to_be_recreated() {
     assert!(told, "{events:#?}");
 }
 
+/// A cluster on the pool of somebody else.
+fn guest(line: &Line, name: &str, replicas: u32) -> Value {
+    let mut manifest = line.manifest(name, replicas);
+    let spec = manifest["spec"].as_object_mut().expect("a spec");
+    spec.remove("network");
+    spec.insert(
+        "compute".to_owned(),
+        json!({"name": "shared-pool", "creationPolicy": "UseExisting"}),
+    );
+    manifest
+}
+
+/// Somebody else's pool of so many nodes.
+async fn shared_pool(line: &Line, nodes: u32) {
+    let owner = Owner::signed_in(line).await;
+    owner.make_network().await;
+    owner.make_pool().await;
+    let pool = owner.pool("shared-pool");
+    pool.edit(|body| {
+        body["properties"]["properties"]["scaleSettings"]["maxNodeCount"] = json!(nodes);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clusters_on_one_pool_count_and_let_go_their_own_jobs_only() {
     let line = Line::start().await;
-    let owner = Owner::signed_in(&line).await;
-    owner.make_network().await;
-    owner.make_pool().await;
-    let guest = |name: &str, replicas: u32| {
-        let mut manifest = line.manifest(name, replicas);
-        let spec = manifest["spec"].as_object_mut().expect("a spec");
-        spec.remove("network");
-        spec.insert(
-            "compute".to_owned(),
-            json!({"name": "shared-pool", "creationPolicy": "UseExisting"}),
-        );
-        manifest
-    };
-    line.apply(&guest("one", 1)).await;
-    line.apply(&guest("two", 1)).await;
+    shared_pool(&line, 4).await;
+    line.apply(&guest(&line, "one", 1)).await;
+    line.apply(&guest(&line, "two", 1)).await;
     let one = line.wait_until_ready("one").await;
     let two = line.wait_until_ready("two").await;
     let replicas =
@@ -220,7 +278,7 @@ async fn clusters_on_one_pool_count_and_let_go_their_own_jobs_only() {
     assert_eq!((replicas(&one), replicas(&two)), (Some(1), Some(1)));
     line.forget_requests();
 
-    line.apply(&guest("one", 0)).await;
+    line.apply(&guest(&line, "one", 0)).await;
     line.wait_for("one", "its workers are gone", |cluster| {
         is_ready(cluster) && replicas(cluster) == Some(0)
     })
@@ -229,4 +287,121 @@ async fn clusters_on_one_pool_count_and_let_go_their_own_jobs_only() {
     assert!(is_ready(&two));
     assert_eq!((replicas(&two), workers(&two)), (Some(1), Some(1)));
     assert_eq!(job_writes(&line), [""; 0], "workers go by retirement");
+}
+
+const KEEP_PARTS: &str = "parts = client.scatter([bytes([n]) * 100_000 for n in range(12)])
+client.publish_dataset(parts, name='kept')";
+
+const FIND_PARTS: &str = "found = client.gather(client.get_dataset('kept'))
+assert found == [bytes([n]) * 100_000 for n in range(12)]
+greetings = client.run(lambda: __import__('os').environ.get('GREETING'))
+assert list(greetings.values()) == ['hello'] * 2, greetings";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_cluster_fills_a_pool_an_old_worker_goes_before_its_successor_comes() {
+    let line = Line::start().await;
+    shared_pool(&line, 3).await;
+    let mut manifest = guest(&line, "filling", 2);
+    line.apply(&manifest).await;
+    let before = line.wait_until_ready("filling").await;
+    dask_client::run(&scheduler(&before), KEEP_PARTS).await;
+    line.forget_requests();
+
+    manifest["spec"]["worker"]["env"] = json!([{"name": "GREETING", "value": "hello"}]);
+    line.apply(&manifest).await;
+    let mut most = 0;
+    let after = wait_for("every worker has what the spec says", async || {
+        most = most.max(line.worker_jobs_that_have_not_ended());
+        let cluster = line.clusters().get("filling").await.expect("it is there");
+        let is_done = is_ready(&cluster)
+            && pending(&cluster) == json!([])
+            && running(&line) == ["head-1", "w00-2", "w01-2"];
+        let told = format!("{:?} {}", running(&line), pending(&cluster));
+        is_done.then_some(cluster).ok_or(told)
+    })
+    .await;
+    assert_eq!(most, 2, "no job waits for a node that cannot come");
+    assert_eq!(line.cancelled_jobs(), [""; 0]);
+    assert_eq!(job_writes(&line).len(), 2, "{:#?}", job_writes(&line));
+    dask_client::run(&scheduler(&after), FIND_PARTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_others_fill_a_pool_a_new_worker_waits_until_an_old_one_makes_room_for_it() {
+    let line = Line::start_with_time_in_our_hands(World::default().without_delays()).await;
+    shared_pool(&line, 5).await;
+    let mut manifest = guest(&line, "patient", 2);
+    line.apply(&manifest).await;
+    line.apply(&guest(&line, "other", 1)).await;
+    let before = line.wait_until_ready("patient").await;
+    line.wait_until_ready("other").await;
+    let others = line.jobs_with_status("Running");
+    let others: Vec<_> = others
+        .into_iter()
+        .filter(|job| !is_of(job, &before))
+        .collect();
+    dask_client::run(&scheduler(&before), KEEP_PARTS).await;
+    line.forget_requests();
+
+    manifest["spec"]["worker"]["env"] = json!([{"name": "GREETING", "value": "hello"}]);
+    line.apply(&manifest).await;
+    until_one_waits_for_a_node(&line, 1).await;
+    line.pass(Duration::from_secs(9 * 60)).await;
+    line.have_reconciled("patient", 3).await;
+    let running = line.jobs_with_status("Running");
+    assert_eq!(running.len(), 5, "nobody goes yet: {running:?}");
+
+    // Each new worker waits for ten minutes.
+    for step in 1..=2 {
+        until_one_waits_for_a_node(&line, step).await;
+        line.pass(Duration::from_secs(11 * 60)).await;
+        until_gone(&line, step).await;
+    }
+    let after = line
+        .wait_for(
+            "patient",
+            "every worker has what the spec says",
+            |cluster| {
+                is_ready(cluster)
+                    && pending(cluster) == json!([])
+                    && workers(cluster) == Some(2)
+                    && line.worker_jobs_that_have_not_ended() == 3
+            },
+        )
+        .await;
+    assert_eq!(head(&after), head(&before), "the head stays");
+    let running = line.jobs_with_status("Running");
+    for other in &others {
+        assert!(running.contains(other), "{other} is another cluster's");
+    }
+    dask_client::run(&scheduler(&after), FIND_PARTS).await;
+}
+
+/// The newest of so many new workers.
+async fn until_one_waits_for_a_node(line: &Line, submitted: usize) {
+    wait_for("a new worker waits for a node", async || {
+        let (written, queued) = (job_writes(line), line.jobs_with_status("Queued"));
+        (written.len() == submitted && queued.len() == 1)
+            .then_some(())
+            .ok_or(format!("{written:?} {queued:?}"))
+    })
+    .await;
+}
+
+/// So many workers have been retired.
+async fn until_gone(line: &Line, workers: usize) {
+    wait_for("one more worker has gone", async || {
+        let gone = line.jobs_with_status("Completed");
+        (gone.len() >= workers)
+            .then_some(())
+            .ok_or(format!("{gone:?}"))
+    })
+    .await;
+}
+
+/// Whether a job is one of this cluster's.
+fn is_of(job: &str, cluster: &DaskCluster) -> bool {
+    let head = head(cluster).expect("a head");
+    let prefix = head.strip_suffix("-head-1").expect("the first head");
+    job.starts_with(prefix)
 }

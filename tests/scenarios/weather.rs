@@ -35,13 +35,6 @@ fn world() -> World {
     }
 }
 
-async fn line_in(world: World) -> Line {
-    let mut line = Line::without_operator(world).await;
-    line.take_time_into_our_hands();
-    line.start_operator();
-    line
-}
-
 fn manifest(line: &Line) -> Value {
     let mut manifest = line.manifest("weathered", 1);
     manifest["spec"]["datasets"] =
@@ -127,7 +120,7 @@ fn has_reason(cluster: &DaskCluster, kind: &str, reason: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_write_is_made_again_whose_answer_was_lost() {
-    let line = line_in(world()).await;
+    let line = Line::start_with_time_in_our_hands(world()).await;
     for (method, path) in WRITES {
         line.azure
             .fault(Fault::once(method, path, FaultAction::LoseAnswer));
@@ -138,7 +131,7 @@ async fn no_write_is_made_again_whose_answer_was_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttle_at_every_step_costs_one_request_each() {
-    let line = line_in(world()).await;
+    let line = Line::start_with_time_in_our_hands(world()).await;
     for (method, path) in WRITES {
         let throttle = FaultAction::Throttle {
             retry_after_seconds: 20,
@@ -154,7 +147,7 @@ async fn a_throttle_at_every_step_costs_one_request_each() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_azure_refuses_for_now_is_told_and_asked_for_again_later() {
-    let line = line_in(world()).await;
+    let line = Line::start_with_time_in_our_hands(world()).await;
     let refusals = [
         (
             "PUT",
@@ -201,7 +194,7 @@ async fn what_azure_refuses_for_now_is_told_and_asked_for_again_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_404_right_after_a_201_and_a_stale_list_are_no_absence() {
-    let line = line_in(world()).await;
+    let line = Line::start_with_time_in_our_hands(world()).await;
     let hidden = || FaultAction::NotFoundFor { seconds: 2.0 };
     for path in ["/virtualNetworks/dask-vnet", "/computes/", "/jobs/"] {
         line.azure.fault(Fault::once("PUT", path, hidden()));
@@ -216,7 +209,7 @@ async fn a_404_right_after_a_201_and_a_stale_list_are_no_absence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_expires_in_the_middle_costs_one_request() {
-    let line = line_in(world()).await;
+    let line = Line::start_with_time_in_our_hands(world()).await;
     line.azure
         .fault(Fault::once("PUT", "/computes/", FaultAction::ExpireToken));
     live_through(&line).await;
@@ -225,7 +218,7 @@ async fn a_token_that_expires_in_the_middle_costs_one_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_azure_did_not_carry_through_is_written_once_more() {
-    let line = line_in(world()).await;
+    let line = Line::start_with_time_in_our_hands(world()).await;
     for (path, code) in [
         // Networks do not say why: their operations do.
         ("/virtualNetworks/dask-vnet", "NetcfgSubnetRangesOverlap"),
@@ -260,7 +253,7 @@ async fn what_azure_did_not_carry_through_is_written_once_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_never_comes_is_told_with_its_operation_and_not_written_again() {
-    let line = line_in(world()).await;
+    let line = Line::start_with_time_in_our_hands(world()).await;
     line.azure
         .fault(Fault::once("PUT", "/computes/", FaultAction::HangOperation));
     line.hurry(600);
@@ -285,7 +278,7 @@ async fn a_pool_that_never_comes_is_told_with_its_operation_and_not_written_agai
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_that_does_not_suffice_is_asked_a_few_times_an_hour_until_it_grows() {
     let hour = Duration::from_secs(3600);
-    let line = line_in(World {
+    let line = Line::start_with_time_in_our_hands(World {
         family_core_limits: BTreeMap::from([("standardDSv2Family".to_owned(), 80)]),
         ..world()
     })
@@ -353,7 +346,7 @@ async fn change_quota(line: &Line, cores: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_that_hangs_ends_with_the_pool_under_it() {
-    let line = line_in(world()).await;
+    let line = Line::start_with_time_in_our_hands(world()).await;
     line.apply(&manifest(&line)).await;
     line.wait_until_ready("weathered").await;
     line.azure
@@ -378,7 +371,7 @@ async fn a_cancel_that_hangs_ends_with_the_pool_under_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_whose_workspace_is_gone_leaves_with_its_network_and_asks_for_nothing_else() {
-    let mut line = line_in(world()).await;
+    let mut line = Line::start_with_time_in_our_hands(world()).await;
     line.apply(&manifest(&line)).await;
     line.wait_until_ready("weathered").await;
     // Azure takes the pools of a workspace away with it, and tells nobody of either.
@@ -414,7 +407,7 @@ async fn a_cluster_whose_workspace_is_gone_leaves_with_its_network_and_asks_for_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_somebody_deletes_in_the_portal_is_made_again_once() {
-    let line = line_in(world()).await;
+    let line = Line::start_with_time_in_our_hands(world()).await;
     line.apply(&manifest(&line)).await;
     line.wait_until_ready("weathered").await;
     Owner::signed_in(&line)
