@@ -37,6 +37,8 @@ WITH_LINE := $(LINE) run --
 # Each by itself, as they are programs of their own with settings of their own; tests/azure-sdk has
 # an environment of its own too.
 PYTHON_TESTS := $(filter-out tests/azure-sdk/,$(sort $(dir $(wildcard tests/*/test_*.py))))
+# The longest first, so that none of them is left alone at the end.
+LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/bootstrap/)
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
 CHART_CRDS := charts/dask-azureml-operator/crds
@@ -62,7 +64,7 @@ test: export AZURE_SIMULATOR_EXCHANGES := $(EXCHANGES)
 test: build check ## Run all tests, after what `check` looks at
 	rm -rf $(EXCHANGES)
 	$(WITH_LINE) $(cargo) test --workspace --locked
-	for folder in $(PYTHON_TESTS); do $(WITH_LINE) python -m pytest "$$folder"; done
+	$(WITH_LINE) tests/two_at_a_time.sh $(LONG_TESTS) $(filter-out $(LONG_TESTS),$(PYTHON_TESTS))
 	$(LINE) azure-sdk -- python -m pytest tests/azure-sdk
 	$(LINE) azure-sdk -- python tests/azure-sdk/wire_check.py $(EXCHANGES)
 	$(LINE) azure-sdk -- python tests/azure-sdk/role_check.py $(EXCHANGES)
