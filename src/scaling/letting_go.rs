@@ -28,6 +28,10 @@ const MAKES_ROOM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// A worker that has been told to go, has no task left and is still there after that will not go by itself.
 const LEAVES_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
+/// Why a job is cancelled whose worker did not come to the scheduler in its time.
+pub(crate) const NOT_REGISTERED: &str =
+    "its worker has not registered within worker.startTimeoutSeconds";
+
 /// Who goes now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LettingGo {
@@ -150,9 +154,7 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
     let is_late = |name: &JobName| going.cancel.iter().any(|cancelled| cancelled.job == *name);
     let closing = lineup.closing.iter().filter(|name| !is_late(name)).count();
     if going.waiting.is_none() && alive.len() >= wanted && closing > 0 {
-        let message = format!(
-            "{closing} workers are to go: they hand over their data and finish their tasks"
-        );
+        let message = format!("{}: {HAND_OVER}", to_go(closing));
         going.wait(Reason::Retiring, message);
     }
     going
@@ -193,8 +195,10 @@ fn retire_surplus(
     going: &mut LettingGo,
 ) {
     let Some(state) = state else {
-        let message =
-            format!("{surplus} workers are to go, and only the scheduler can tell which may");
+        let message = format!(
+            "{}, and only the scheduler can tell which may",
+            to_go(surplus)
+        );
         return going.wait(Reason::Retiring, message);
     };
     let staying = registered(state, lineup, alive, |worker| !worker.is_leaving());
@@ -212,11 +216,12 @@ fn retire_surplus(
     }
     let leaving = registered(state, lineup, alive, Worker::is_leaving).len();
     let message = if leaving > 0 {
-        format!("{surplus} workers are to go: they hand over their data and finish their tasks")
+        format!("{}: {HAND_OVER}", to_go(surplus))
     } else {
         // All that are to go have left the scheduler, or never came to it.
         format!(
-            "{surplus} workers are to go that the scheduler does not hold: their jobs end by themselves, or are retired once they have registered"
+            "{} that the scheduler does not hold: their jobs end by themselves, or are retired once they have registered",
+            to_go(surplus)
         )
     };
     going.wait(Reason::Retiring, message);
@@ -352,8 +357,7 @@ fn why_overdue(scene: &Scene<'_>, job: &JobFacts) -> Option<&'static str> {
         None => job.started_at?,
     }
     .max(answers_since);
-    is_over(missing_since, scene.cluster.worker.start_timeout)
-        .then_some("its worker has not registered within worker.startTimeoutSeconds")
+    is_over(missing_since, scene.cluster.worker.start_timeout).then_some(NOT_REGISTERED)
 }
 
 /// A retirement that is wanted.
@@ -419,7 +423,7 @@ impl Retiring<'_> {
         }
         let message = match self.reason {
             Reason::Updating => format!("workers are replaced one by one: {why}"),
-            _ => format!("{count} workers are to go: {why}"),
+            _ => format!("{}: {why}", to_go(count)),
         };
         going.wait(self.reason, message);
     }
@@ -450,7 +454,8 @@ impl Retiring<'_> {
             None => "until it does, as worker.scaleDownGraceSeconds is not set".to_owned(),
         };
         let message = format!(
-            "{count} workers are to go, and the data that they hold fits nowhere else: free some or add workers; they are kept {end}"
+            "{}, and the data that they hold fits nowhere else: free some or add workers; they are kept {end}",
+            to_go(count)
         );
         going.wait(Reason::DataHeld, message);
         let is_over = ends.is_some_and(|at| at <= self.scene.observed.seen_at);
@@ -480,6 +485,15 @@ impl Retiring<'_> {
                 && (facts.status.is_leaving() || facts.ended_at.is_some_and(|ended| ended >= *at))
         };
         !self.lineup.jobs.iter().any(is_going)
+    }
+}
+
+const HAND_OVER: &str = "they hand over their data and finish their tasks";
+
+fn to_go(count: usize) -> String {
+    match count {
+        1 => "1 worker is to go".to_owned(),
+        many => format!("{many} workers are to go"),
     }
 }
 

@@ -44,7 +44,7 @@ async fn scale_to_nothing(line: &Line, manifest: &mut Value) -> DaskCluster {
 
 fn holds_data(cluster: &DaskCluster) -> bool {
     let told = condition(cluster, "WorkersReady");
-    told.starts_with("False DataHeld: 1 workers are to go, and ")
+    told.starts_with("False DataHeld: 1 worker is to go, and ")
 }
 
 fn replicas(cluster: &DaskCluster) -> Option<u32> {
@@ -185,6 +185,8 @@ async fn a_worker_that_does_not_register_in_time_is_replaced_and_no_other() {
         matches!(cancelled.as_slice(), [only] if only.ends_with("-w01-1")),
         "{cancelled:?}"
     );
+    line.wait_for_event(|event| event.starts_with("StartTimeout: ") && event.contains("-w01-1"))
+        .await;
     let running = line.jobs_with_status("Running");
     let runs = |job: &str| running.iter().any(|running| running.ends_with(job));
     assert!(

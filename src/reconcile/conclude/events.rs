@@ -15,7 +15,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::{Action, Finding, Response, is_about_credentials};
 use crate::reconcile::status::scaled;
 use crate::reconcile::validate::Wanted;
-use crate::scaling::about;
+use crate::scaling::{NOT_REGISTERED, about};
 
 /// Something to tell once, as an event of `events.k8s.io`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +129,7 @@ pub(super) fn rescaled(before: &DaskClusterStatus, status: &DaskClusterStatus) -
 pub(super) fn occurrences(outcome: &Outcome<'_>) -> Vec<Event> {
     let mut events = undone(outcome.new_findings);
     events.extend(lost_data(outcome));
+    events.extend(never_came(outcome));
     events
 }
 
@@ -157,6 +158,24 @@ fn lost_data(outcome: &Outcome<'_>) -> Option<Event> {
         reason: Reason::DataLost,
         action: "Cancel",
         note: notes.join("; "),
+    })
+}
+
+/// The workers that were given up on. Others take their places at once, so no condition tells it for long.
+fn never_came(outcome: &Outcome<'_>) -> Option<Event> {
+    let cancelled = outcome.acted.done().filter_map(|step| match &step.action {
+        Action::CancelJob { id, .. } if step.why == NOT_REGISTERED => Some(id.name()),
+        _ => None,
+    });
+    let jobs: Vec<_> = cancelled.collect();
+    (!jobs.is_empty()).then(|| Event {
+        warning: true,
+        reason: Reason::StartTimeout,
+        action: "Cancel",
+        note: format!(
+            "cancelled {}, as no worker has registered from there within worker.startTimeoutSeconds: its log (user_logs/std_log_process_00.txt) in the studio may say why; others are started instead",
+            jobs.join(", ")
+        ),
     })
 }
 

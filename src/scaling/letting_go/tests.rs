@@ -245,9 +245,9 @@ fn a_retired_worker_whose_job_has_not_ended_in_ten_minutes_is_cancelled() {
         let going = going(&leaving(at));
         assert_eq!(cancelled(&going), cancel, "{at}");
         let waits = if at == 0 {
-            "1 workers are to go that the scheduler does not hold: their jobs end by themselves, or are retired once they have registered"
+            "1 worker is to go that the scheduler does not hold: their jobs end by themselves, or are retired once they have registered"
         } else {
-            "1 workers are to go: they hand over their data and finish their tasks"
+            "1 worker is to go: they hand over their data and finish their tasks"
         };
         assert_eq!(told(&going), cancel.is_empty().then_some(waits), "{at}");
     }
@@ -459,7 +459,7 @@ fn a_worker_that_is_leaving_is_one_of_those_that_are_to_go() {
     );
     assert_eq!(
         told(&going),
-        Some("1 workers are to go: they hand over their data and finish their tasks")
+        Some("1 worker is to go: they hand over their data and finish their tasks")
     );
 }
 
