@@ -64,7 +64,7 @@ test: export AZURE_SIMULATOR_EXCHANGES := $(EXCHANGES)
 test: build check ## Run all tests, after what `check` looks at
 	rm -rf $(EXCHANGES)
 	$(WITH_LINE) $(cargo) test --workspace --locked
-	$(WITH_LINE) tests/two_at_a_time.sh $(LONG_TESTS) $(filter-out $(LONG_TESTS),$(PYTHON_TESTS))
+	$(WITH_LINE) tests/support/two_at_a_time.sh $(LONG_TESTS) $(filter-out $(LONG_TESTS),$(PYTHON_TESTS))
 	$(LINE) azure-sdk -- python -m pytest tests/azure-sdk
 	$(LINE) azure-sdk -- python tests/azure-sdk/wire_check.py $(EXCHANGES)
 	$(LINE) azure-sdk -- python tests/azure-sdk/role_check.py $(EXCHANGES)
