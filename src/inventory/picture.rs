@@ -423,9 +423,13 @@ impl Picture {
             item.body = found;
             item.place = PlaceInList::Shown;
         }
+        let is_gone = changed && item.body.is_none();
         if changed {
             item.changed_at = now;
             self.changed_at = now;
+        }
+        if is_gone {
+            self.doubt_network_of(id, now);
         }
         if changed || recovered || was_awaited {
             concerned.extend(self.interested_in(id));

@@ -276,6 +276,26 @@ fn a_network_is_read_again_after_a_write_to_what_lies_in_it() {
 }
 
 #[test]
+fn a_network_is_read_again_once_something_in_it_is_gone() {
+    let mut world = World::empty();
+    let subnet = id(NETWORK).child("subnets", "default").unwrap();
+    world.look(&subnet);
+    world.look(&id(NETWORK));
+    world.get(&subnet, Some(in_state("Deleting")));
+    world.get(&id(NETWORK), Some(in_state("Updating")));
+    world.later(1);
+    assert!(world.look(&id(NETWORK)).is_some());
+    world.get(&subnet, None);
+    assert_eq!(world.look(&id(NETWORK)), None, "its etag is another one");
+    assert!(world.is_due(&one(&id(NETWORK))));
+    world.later(1);
+    world.get(&id(NETWORK), Some(in_state("Succeeded")));
+    assert!(world.look(&id(NETWORK)).is_some());
+    world.get(&subnet, None);
+    assert!(world.look(&id(NETWORK)).is_some(), "that is no news");
+}
+
+#[test]
 fn what_a_list_leaves_out_is_gone_only_when_its_id_says_so() {
     let mut world = World::empty();
     let head = job(&cluster("noaa"), "head-1");
