@@ -98,6 +98,17 @@ impl Retired {
         self.reasons.is_empty() || self.reasons.values().any(speaks_of_data)
     }
 
+    /// Whether this job's worker stays for another reason than its data.
+    pub fn stays_without_data(&self, job: &str) -> bool {
+        self.reasons.iter().any(|(worker, why)| {
+            worker
+                .split_once('.')
+                .map_or(worker.as_str(), |(job, _)| job)
+                == job
+                && !HOLDS_DATA.contains(&why.as_str())
+        })
+    }
+
     /// Why those stay that do, each reason once: `it is paused, it holds actors`.
     pub fn why(&self) -> String {
         let reasons: BTreeSet<&str> = self.reasons.values().map(String::as_str).collect();

@@ -156,7 +156,7 @@ async fn pipeline(
     if let Some(decision) = plan.aim().and_then(|aim| aim.decision.as_ref()) {
         memory.recommendations.see(decision, look.observed.seen_at);
     }
-    if let Some(decided) = conclude::decided(&before, &plan, context.clock.now()) {
+    if let Some(decided) = conclude::decided(&before, &wanted, &plan, context.clock.now()) {
         return report::report(context, cluster, &writer, decided, memory).await;
     }
     let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());

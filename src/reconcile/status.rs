@@ -81,7 +81,10 @@ impl Facts {
             .map_or(0, |workers| workers.ready);
         Self {
             desired_workers: lineup.as_ref().map_or_else(
-                || cluster.desired_dask_workers(),
+                || {
+                    let told = outcome.before.workers.as_ref();
+                    told.map_or_else(|| cluster.desired_dask_workers(), |told| told.desired)
+                },
                 |lineup| lineup.aim.dask_workers(cluster),
             ),
             ready_workers: if workers_were_seen {
@@ -200,11 +203,11 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
 pub(super) fn scaled(before: &DaskClusterStatus, status: &DaskClusterStatus) -> Option<(u32, u32)> {
     let desired = |status: &DaskClusterStatus| Some(status.workers.as_ref()?.desired);
     let wants = |status: &DaskClusterStatus| Some(status.autoscaling.as_ref()?.desired_replicas);
-    let (had, has) = match (wants(before), wants(status)) {
-        (Some(had), Some(has)) => (had, has),
-        _ => (desired(before)?, desired(status)?),
-    };
-    (had != has).then_some((had, has))
+    let differ = |(had, has): &(u32, u32)| had != has;
+    let by_autoscaler = wants(before).zip(wants(status));
+    // A budget that is kept or given up changes what is wanted, and not what the autoscaler says.
+    let by_all = || desired(before).zip(desired(status)).filter(differ);
+    by_autoscaler.filter(differ).or_else(by_all)
 }
 
 /// What the scale subresource asks for: unique, so that nobody takes one cluster's numbers for another's.
@@ -216,13 +219,24 @@ fn selector(cluster: &ValidCluster) -> String {
 /// on it: an operator that is killed in between is followed by one that knows.
 pub(super) fn decided(
     before: &DaskClusterStatus,
+    wanted: &Wanted,
     plan: &Plan,
     now: Timestamp,
 ) -> Option<DaskClusterStatus> {
+    let Wanted::Cluster(cluster) = wanted else {
+        return None;
+    };
     let aim = plan.aim().filter(|_| plan.withheld_by.is_none())?;
     let autoscaling = autoscaling(aim, before);
+    let desired = aim.dask_workers(cluster);
+    let workers = before.workers.clone().map(|workers| WorkerCounts {
+        desired,
+        pending: desired.saturating_sub(workers.ready),
+        ..workers
+    });
     let status = DaskClusterStatus {
         autoscaling,
+        workers,
         last_scale_time: Some(Time(now)),
         ..before.clone()
     };

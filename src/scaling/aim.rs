@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::autoscale::{Decision, autoscale};
 use super::cost::{self, Affordable};
+use super::letting_go::closing;
 use super::rest::{is_recorded, may_hand_over, present_head, rest, runs};
 use crate::api::{IdleAction, RestStatus};
 use crate::azure_resources::job::JobFacts;
@@ -68,7 +69,7 @@ pub(crate) fn aim(
     let (head, workers) = match (&rest, acts) {
         (None, _) => (true, workers),
         // Until the status says why, all stays as it is.
-        (Some(_), None) => as_it_is(jobs),
+        (Some(_), None) => as_it_is(cluster, observed, jobs),
         (_, Some(rest)) if rest.action == IdleAction::ScaleToZero => (true, 0),
         // The scheduler is needed until the last worker has handed over what it can.
         (_, Some(rest)) => {
@@ -98,7 +99,7 @@ fn affordable(
     observed: &Observed,
     jobs: &BTreeMap<JobName, JobFacts>,
 ) -> u32 {
-    let present = || as_it_is(jobs).1;
+    let present = || as_it_is(cluster, observed, jobs).1;
     match cost::most_workers(cluster, observed) {
         Affordable::Any => wanted,
         Affordable::AtMost(most) if observed.annotations.do_not_disrupt => {
@@ -110,13 +111,19 @@ fn affordable(
     }
 }
 
-/// The head, if there is one, and the workers that serve it.
-fn as_it_is(jobs: &BTreeMap<JobName, JobFacts>) -> (bool, u32) {
+/// The head, if there is one, and the workers that serve it, but for those that close: nobody counts on them.
+fn as_it_is(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+) -> (bool, u32) {
     let Some(head) = present_head(jobs) else {
         return (false, 0);
     };
+    let closing = closing(cluster, observed).jobs;
     let serves = |(name, facts): &(&JobName, &JobFacts)| {
         name.slot != Slot::Head
+            && (facts.status.has_not_started() || !closing.contains(&facts.id))
             && !facts.status.is_terminal()
             && !facts.status.is_leaving()
             && facts.head() == Some(head.id.as_str())

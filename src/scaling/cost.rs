@@ -64,13 +64,19 @@ pub(crate) fn cost(
 /// What all nodes cost in an hour, those of each pool by their own price.
 fn rate(cluster: &ValidCluster, observed: &Observed, jobs: &BTreeMap<JobName, JobFacts>) -> Known {
     let mut rate: Option<Price> = None;
+    let told = observed.told.cost.as_ref();
     for pool in cluster.place.pools() {
-        let price = match price(cluster, observed, pool) {
-            Known::Price(price) => price,
-            unknown => return unknown,
-        };
         let Some(nodes) = nodes(cluster, observed, jobs, pool) else {
             return Known::NotNow;
+        };
+        let price = match (price(cluster, observed, pool), told) {
+            (Known::Price(price), _) => price,
+            // No node costs nothing, whatever one would cost.
+            (_, Some(told)) if nodes == 0 => Price {
+                amount: 0.0,
+                currency: told.currency.clone(),
+            },
+            (unknown, _) => return unknown,
         };
         let amount = price.amount * f64::from(nodes);
         rate = Some(Price {
@@ -183,14 +189,15 @@ fn nodes(
         return Some(nodes_with_jobs(jobs, runs_there));
     }
     match observed.resource(pool) {
-        Lookup::Present(body) => Some(
-            serde_json::from_value::<ComputeHave>(body.clone())
-                .ok()?
-                .properties
-                .properties?
-                .current_node_count
-                .unwrap_or(0),
-        ),
+        Lookup::Present(body) => {
+            let pool: ComputeHave = serde_json::from_value(body.clone()).ok()?;
+            let inner = pool.properties.properties?;
+            // Azure has taken them back, and charges nothing for them.
+            let counts = inner.node_state_counts.unwrap_or_default();
+            let preempted = counts.preempted_node_count.unwrap_or(0);
+            let current = inner.current_node_count.unwrap_or(0);
+            Some(current.saturating_sub(preempted))
+        }
         Lookup::Absent => Some(0),
         Lookup::NotAsked | Lookup::Unavailable(_) => None,
     }

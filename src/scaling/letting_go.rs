@@ -462,13 +462,26 @@ impl Retiring<'_> {
         if is_refused
             && is_over
             && self.nobody_is_going()
-            && let Some((name, worker)) = self.candidates.first()
+            && let Some((name, worker)) = self
+                .candidates
+                .iter()
+                .find(|(name, _)| self.may_be_lost(*name))
         {
             let why = format!(
                 "it is to go, {} of it fit nowhere else, and worker.scaleDownGraceSeconds has passed",
                 about(worker.nbytes)
             );
             going.cancels(*name, why);
+        }
+    }
+
+    /// The refusal does not say that it stays for another reason than its data, as actors that nobody could make again.
+    fn may_be_lost(&self, name: JobName) -> bool {
+        let retirement = self.scene.observed.scheduler.retirement.as_ref();
+        let job = &self.lineup.jobs[&name].id;
+        match retirement.map(|retirement| &retirement.outcome) {
+            Some(RetirementOutcome::Answered { retired, .. }) => !retired.stays_without_data(job),
+            _ => false,
         }
     }
 

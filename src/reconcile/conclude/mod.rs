@@ -240,10 +240,11 @@ fn credentials_trouble(
 /// What the autoscaler has just decided, to be told before it is acted on.
 pub(super) fn decided(
     before: &DaskClusterStatus,
+    wanted: &Wanted,
     plan: &Plan,
     now: Timestamp,
 ) -> Option<Conclusion> {
-    let status = super::status::decided(before, plan, now)?;
+    let status = super::status::decided(before, wanted, plan, now)?;
     Some(Conclusion {
         events: events::rescaled(before, &status).into_iter().collect(),
         status,

@@ -265,3 +265,46 @@ fn the_budget_for_an_hour_pays_for_the_heads_node_first_and_for_workers_with_the
     assert_eq!(most("0.881"), Affordable::AtMost(3));
     assert_eq!(most("0.2"), Affordable::AtMost(0));
 }
+
+#[test]
+fn nodes_that_azure_has_taken_back_and_pools_without_nodes_cost_nothing() {
+    let preempted = told(world(10), "0", "0").pool("Succeeded", |body| {
+        let inner = &mut body["properties"]["properties"];
+        inner["currentNodeCount"] = json!(10);
+        inner["nodeStateCounts"] = json!({"preemptedNodeCount": 8});
+    });
+    assert_eq!(said(&preempted).0, "1.482");
+    let unreadable = |nodes: u32| {
+        told(world(nodes), "7.41", "3").with(|observed| {
+            let trouble = Trouble::passing(Reason::AzureError, "no answer");
+            observed.vm_sizes = Lookup::Unavailable(trouble);
+        })
+    };
+    assert_eq!(said(&unreadable(0)).0, "0");
+    assert_eq!(said(&unreadable(10)).0, "7.41", "as it was told");
+}
+
+#[test]
+fn who_closes_slowly_is_not_counted_on_while_nobody_may_be_added() {
+    let world = World::provisioned(|spec| {
+        spec["worker"]["replicas"] = json!(9);
+        spec["budget"] = json!({"maxPerHour": "100", "action": "Suspend"});
+    })
+    .head("head-1")
+    .published()
+    .registered(&["head-1", "w00-1", "w01-1", "w02-1"]);
+    let job = world.job_id("w01-1");
+    let world = world.with(|observed| {
+        observed.vm_sizes = Lookup::NotAsked;
+        let sight = &mut observed.scheduler;
+        let workers = &mut sight.state.as_mut().unwrap().workers;
+        let worker = workers.iter_mut().find(|it| it.job_id() == job).unwrap();
+        worker.status = "closing_gracefully".into();
+        let seen = crate::dask::WorkerSeen {
+            last: observed.seen_at,
+            leaving_since: Some(seconds_after_noon(-120)),
+        };
+        sight.seen.insert(job.clone(), seen);
+    });
+    assert_eq!(world.scene(|_, lineup| lineup.aim.workers), 2);
+}

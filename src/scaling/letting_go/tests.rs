@@ -663,3 +663,24 @@ fn those_that_close_count_against_the_pool_and_the_bounds() {
     });
     assert_eq!(submits(&bounded), [""; 0]);
 }
+
+#[test]
+fn a_worker_that_stays_for_its_actors_is_not_lost_for_the_data_of_another() {
+    let world = refused(Some(0), 5);
+    let (least, next) = (world.job_id("w01-1"), world.job_id("w02-1"));
+    let world = world.with(|observed| {
+        let retirement = observed.scheduler.retirement.as_mut().unwrap();
+        let RetirementOutcome::Answered { retired, .. } = &mut retirement.outcome else {
+            unreachable!()
+        };
+        retired.reasons = [
+            (format!("{least}.0a"), "it holds actors".to_owned()),
+            (
+                format!("{next}.0a"),
+                "the other workers cannot hold its data".to_owned(),
+            ),
+        ]
+        .into();
+    });
+    assert_eq!(cancelled(&going(&world)), ["w02-1"]);
+}

@@ -149,7 +149,13 @@ fn ready_is_lost_with_the_last_worker_where_some_are_always_there() {
 fn another_number_is_told_before_it_is_acted_on_with_its_reason_and_its_time() {
     let before = at_rest();
     let world = after(at_work(world(0, &[]), 5), &before, seconds_after_noon(60));
-    let told = decided(&before, &world.plan(), seconds_after_noon(60)).unwrap();
+    let told = decided(
+        &before,
+        &world.wanted,
+        &world.plan(),
+        seconds_after_noon(60),
+    )
+    .unwrap();
     assert_eq!(told.next, Next::After(Duration::ZERO));
     assert_eq!(
         told.status.last_scale_time.as_ref().unwrap().0,
@@ -168,7 +174,12 @@ fn another_number_is_told_before_it_is_acted_on_with_its_reason_and_its_time() {
         .after(told.status.clone())
         .at(61);
     assert_eq!(
-        decided(&told.status, &acts.world.plan(), seconds_after_noon(61)),
+        decided(
+            &told.status,
+            &acts.world.wanted,
+            &acts.world.plan(),
+            seconds_after_noon(61)
+        ),
         None
     );
     assert_eq!(
@@ -193,7 +204,7 @@ fn what_an_annotation_withholds_is_not_told_as_decided() {
     let before = at_rest();
     let world = after(at_work(world(0, &[]), 5), &before, seconds_after_noon(60));
     let world = world.with(|observed| observed.annotations.dry_run = true);
-    assert_eq!(decided(&before, &world.plan(), noon()), None);
+    assert_eq!(decided(&before, &world.wanted, &world.plan(), noon()), None);
 }
 
 #[test]
