@@ -13,4 +13,5 @@ pub use poller::{
 };
 #[cfg(test)]
 pub(crate) use wire::HOLDS_DATA;
+pub(crate) use wire::job_of;
 pub use wire::{Load, Retired, State, Worker};

@@ -60,9 +60,7 @@ pub struct Worker {
 impl Worker {
     /// The id of the job that this worker runs in: job ids hold no dot.
     pub fn job_id(&self) -> &str {
-        self.name
-            .split_once('.')
-            .map_or(self.name.as_str(), |(job, _)| job)
+        job_of(&self.name)
     }
 
     pub fn is_running(&self) -> bool {
@@ -82,6 +80,11 @@ pub(super) struct ToClose {
     /// Why others stay that would have gone.
     #[serde(default)]
     pub reasons: BTreeMap<String, String>,
+}
+
+/// The id of the job that a worker of this name runs in: job ids hold no dot.
+pub(crate) fn job_of(worker: &str) -> &str {
+    worker.split_once('.').map_or(worker, |(job, _)| job)
 }
 
 /// The reasons of the bootstrap that speak of data which no other worker has room for.

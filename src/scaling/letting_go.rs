@@ -14,7 +14,7 @@ use crate::api::Reason;
 use crate::azure_resources::Scene;
 use crate::azure_resources::job::{Closing, JobFacts, Lineup, Occupant};
 use crate::azure_resources::ownership::owner_uid;
-use crate::dask::{Retirement, RetirementOutcome, State, Worker};
+use crate::dask::{Retirement, RetirementOutcome, State, Worker, job_of};
 use crate::names::{JobName, Slot};
 use crate::reconcile::{Observed, SchedulerStage, ValidCluster};
 
@@ -533,9 +533,4 @@ fn retired_at(retirement: Option<&Retirement>, job: &str) -> Option<Timestamp> {
     };
     let mut gone = retired.retired.iter();
     gone.any(|worker| job_of(worker) == job).then_some(*at)
-}
-
-/// The job of a worker by its name.
-fn job_of(worker: &str) -> &str {
-    worker.split_once('.').map_or(worker, |(job, _)| job)
 }

@@ -145,3 +145,33 @@ fn one_cluster_has_at_most_40_series() {
     let series = series.count();
     assert!((30..=40).contains(&series), "{series}\n{page}");
 }
+
+#[test]
+fn what_is_gone_or_has_changed_leaves_no_series_behind() {
+    let (reader, mut writer) = store();
+    let hand = crate::clock::ManualClock::starting_at(noon());
+    let registry = prometheus::Registry::new();
+    let collector = ClusterCollector::new(reader, hand.clock()).unwrap();
+    registry.register(Box::new(collector)).unwrap();
+    let mut scrape = |event: Event<DaskCluster>| {
+        writer.apply_watcher_event(&event);
+        let families = registry.gather();
+        prometheus::TextEncoder::new()
+            .encode_to_string(&families)
+            .unwrap()
+    };
+    let of = |reason| {
+        cluster(
+            "noaa",
+            json!({"conditions": [condition("Ready", "False", reason)]}),
+        )
+    };
+    assert!(scrape(Event::Apply(of("QuotaExceeded"))).contains("QuotaExceeded"));
+    let changed = scrape(Event::Apply(of("Deleting")));
+    assert!(
+        changed.contains("Deleting") && !changed.contains("QuotaExceeded"),
+        "{changed}"
+    );
+    let gone = scrape(Event::Delete(of("Deleting")));
+    assert!(!gone.contains("noaa"), "{gone}");
+}

@@ -17,7 +17,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::Action;
 use crate::reconcile::status::Facts;
 use crate::reconcile::validate::{ValidCluster, Wanted};
-use crate::scaling::{cost, rest};
+use crate::scaling::{about, cost, rest};
 
 /// How long before the end of an idle cluster it is warned of, at most; at most half of the timeout.
 const WARNS_OF_IDLE_END: SignedDuration = SignedDuration::from_secs(300);
@@ -311,25 +311,13 @@ fn data(state: Option<&State>) -> String {
     };
     match bytes(state) {
         0 => format!("no result is held, and {clients}"),
-        held => format!("{} of results are held, and {clients}", in_words(held)),
+        held => format!("{} of results are held, and {clients}", about(held)),
     }
 }
 
 fn bytes(state: &State) -> u64 {
     let of_workers = state.workers.iter().map(|worker| worker.nbytes).sum();
     state.load.nbytes.max(of_workers)
-}
-
-fn in_words(bytes: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let unit = units.into_iter().find(|(size, _)| bytes >= *size);
-    unit.map_or_else(
-        || format!("{bytes} bytes"),
-        |(size, unit)| {
-            let tenths = u128::from(bytes) * 10 / u128::from(size);
-            format!("{}.{} {unit}", tenths / 10, tenths % 10)
-        },
-    )
 }
 
 fn clock(at: Timestamp) -> String {
