@@ -63,6 +63,7 @@ EXCHANGES := $(CURDIR)/target/exchanges
 test: export AZURE_SIMULATOR_EXCHANGES := $(EXCHANGES)
 test: build check ## Run all tests, after what `check` looks at
 	rm -rf $(EXCHANGES)
+	$(LINE) go-tools
 	$(WITH_LINE) $(cargo) test --workspace --locked
 	$(WITH_LINE) tests/support/two_at_a_time.sh $(LONG_TESTS) $(filter-out $(LONG_TESTS),$(PYTHON_TESTS))
 	$(LINE) azure-sdk -- python -m pytest tests/azure-sdk
