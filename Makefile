@@ -41,7 +41,7 @@ PYTHON_TESTS := $(filter-out tests/azure-sdk/,$(sort $(dir $(wildcard tests/*/te
 LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/bootstrap/)
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
-CHART_CRDS := charts/dask-azureml-operator/crds
+CHART_CRDS := charts/dask-azureml-operator/files/crds
 
 .PHONY: help
 help: ## List the targets
