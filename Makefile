@@ -92,6 +92,14 @@ generate: ## Write the generated files anew
 	cp $(CRD) $(CHART_CRDS)
 	$(cargo) run --quiet --locked -- metrics > docs/metrics.md.unfinished
 	mv docs/metrics.md.unfinished docs/metrics.md
+	$$($(LINE) python) tests/chart/values_page.py
+
+# The image of the manifest for those without helm.
+IMAGE ?= dask-azureml-operator:0.1.0
+
+.PHONY: manifest
+manifest: ## Write target/install.yaml, the chart as rendered, for kubectl and kustomize (IMAGE=)
+	tests/chart/manifest.sh '$(IMAGE)' > target/install.yaml
 
 .PHONY: bench
 bench: ## Run the benchmarks in release, results in bench/results

@@ -1,5 +1,6 @@
 """The chart as helm renders it."""
 
+import functools
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,14 +40,18 @@ def helm(*arguments: str, given: str | None = None, environment: dict[str, str] 
     return done.stdout
 
 
-def text(values: dict, *arguments: str) -> str:
+def text(values: dict) -> str:
     """All manifests with these values, as text."""
-    command = ["template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", "-", *arguments]
-    return helm(*command, given=yaml.safe_dump(values))
+    return _text(yaml.safe_dump(values))
 
 
-def objects(values: dict, *arguments: str) -> list[dict]:
-    loaded = yaml.load_all(text(values, *arguments), Loader=yaml.CSafeLoader)
+@functools.cache
+def _text(values: str) -> str:
+    return helm("template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", "-", given=values)
+
+
+def objects(values: dict) -> list[dict]:
+    loaded = yaml.load_all(text(values), Loader=yaml.CSafeLoader)
     return [document for document in loaded if document]
 
 
