@@ -60,7 +60,12 @@ def variables(board: dict) -> set[str]:
 def metrics(expression: str) -> set[str]:
     """By the names that the page of metrics gives them."""
     named = set(re.findall(r"\b(?:dask_azureml|daskcluster|process)_[a-z0-9_]+", expression))
-    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in named}
+    return {metric(name) for name in named}
+
+
+def metric(series: str) -> str:
+    """The metric of a series, by the name that the page of metrics gives it."""
+    return re.sub(r"_(bucket|sum|count)$", "", series.split("{")[0])
 
 
 def labels(expression: str) -> set[str]:

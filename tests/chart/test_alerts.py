@@ -359,7 +359,7 @@ CASES: dict[str, list[Case]] = {
             "fires at four fifths",
             {
                 of_cluster("daskcluster_accrued_cost", 'currency="USD"'): "70+1x60",
-                of_cluster("daskcluster_budget_total"): "100x60",
+                of_cluster("daskcluster_budget_limit"): "100x60",
                 condition("Ready", "True", "Ready"): "1x60",
             },
             {

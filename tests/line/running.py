@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -44,14 +44,19 @@ class Line:
         world: Path | None = None,
         simulator_arguments: Sequence[str] = (),
         operator_arguments: Sequence[str] = (),
+        audit: bool = False,
         tell: Callable[[str], None] = lambda message: None,
     ):
-        """`world` is a world file of the simulator; `tell` gets a line a step."""
+        """`world` is a world file of the simulator; `tell` gets a line a step. `audit` has the API server write
+        down who asked for what."""
         self.directory = directory.absolute()
         self.env: dict[str, str] = {}
+        # What the operator alone has over `env`.
+        self.operator_env: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._simulator_arguments = [*(["--world", str(world)] if world else []), *simulator_arguments]
         self._operator_arguments = list(operator_arguments)
+        self._audit = audit
         self._tell = tell
 
     def __enter__(self) -> Self:
@@ -103,7 +108,7 @@ class Line:
         address.unlink(missing_ok=True)
         command = [binary("dask-azureml-operator"), "run", "--metrics-listen", FREE_PORT]
         command += ["--metrics-address-file", str(address), *self._operator_arguments]
-        self._launch("operator", command)
+        self._launch("operator", command, self.operator_env)
         self._await("operator", address)
         self.env["DASK_AZUREML_OPERATOR_METRICS"] = _http_url(address.read_text().strip())
 
@@ -130,6 +135,7 @@ class Line:
 
     def _launch_control_plane(self) -> None:
         command = [control_plane_build.launcher(), "--directory", self.directory / "control-plane"]
+        command += ["--audit"] if self._audit else []
         Path(self.env["KUBECONFIG"]).unlink(missing_ok=True)
         self._launch("control-plane", list(map(str, command)))
 
@@ -141,9 +147,10 @@ class Line:
         command += ["--directory", str(folder), *self._simulator_arguments]
         self._launch("simulator", command)
 
-    def _launch(self, name: str, command: list[str]) -> None:
+    def _launch(self, name: str, command: list[str], over: Mapping[str, str] | None = None) -> None:
+        environment = self.environment | (over or {})
         try:
-            self.processes[name] = process.start(command, self._log(name), self.environment)
+            self.processes[name] = process.start(command, self._log(name), environment)
         except OSError as error:
             raise NotStarted(f"{name}: {error}") from error
 

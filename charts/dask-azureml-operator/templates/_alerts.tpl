@@ -119,7 +119,7 @@ matter lasts: the description asks for the one of now.
     - alert: DaskClusterBudgetClose
       expr: |-
         max by (namespace, name) (daskcluster_accrued_cost)
-        / max by (namespace, name) (daskcluster_budget_total) > {{ $at.budgetShare }}
+        / max by (namespace, name) (daskcluster_budget_limit) > {{ $at.budgetShare }}
       labels:
         severity: warning
       annotations:
