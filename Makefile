@@ -46,7 +46,7 @@ CHART_CRDS := charts/dask-azureml-operator/files/crds
 .PHONY: help
 help: ## List the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target what; \
-	  do printf '  make %-10s %s\n' "$$target" "$$what"; done
+	  do printf '  make %-18s %s\n' "$$target" "$$what"; done
 
 .PHONY: build
 build: ## Build operator and simulator
@@ -79,10 +79,11 @@ down: ## End what `make up` started
 	$(LINE) down
 
 .PHONY: check
-check: ## Check formatting, lints, generated files, pages and the purity of pure modules
+check: ## Check formatting, lints, generated files, pages, Dockerfile and the purity of pure modules
 	cargo fmt --all --check
 	$(cargo) clippy --workspace --all-targets --locked -- -D warnings
 	$(cargo) test --locked --test generated --test documents --test image --test purity
+	$$($(LINE) hadolint) Dockerfile
 
 .PHONY: generate
 generate: ## Write the generated files anew
@@ -94,12 +95,55 @@ generate: ## Write the generated files anew
 	mv docs/metrics.md.unfinished docs/metrics.md
 	$$($(LINE) python) tests/chart/values_page.py
 
-# The image of the manifest for those without helm.
-IMAGE ?= dask-azureml-operator:0.1.0
+# What a release is made of, in target/release-artifacts: `.github/workflows/release.yaml` calls these, and they run here
+# but for the image, which needs Docker.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+REVISION ?= $(shell git rev-parse HEAD 2> /dev/null)
+REGISTRY ?= registry.example
+SOURCE ?=
+# The image of the chart and the manifest. After a push by its digest: IMAGE=REPOSITORY@sha256:…
+IMAGE ?= $(REGISTRY)/dask-azureml-operator:$(VERSION)
+PLATFORM ?=
+ARTIFACTS := target/release-artifacts
+CARGO_TOOLS := $(CACHE)/cargo-tools
+
+.PHONY: release-version
+release-version: ## Check that TAG is the version of Cargo.toml and of the chart (TAG=v0.1.0)
+	test '$(TAG)' = 'v$(VERSION)'
+	grep -qx 'version: $(VERSION)' charts/dask-azureml-operator/Chart.yaml
+	grep -qx 'appVersion: "$(VERSION)"' charts/dask-azureml-operator/Chart.yaml
+
+.PHONY: image
+image: ## Build the image with Docker (REGISTRY=, PLATFORM=linux/arm64, SOURCE=)
+	docker build --tag $(IMAGE) $(if $(PLATFORM),--platform $(PLATFORM)) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) .
 
 .PHONY: manifest
-manifest: ## Write target/install.yaml, the chart as rendered, for kubectl and kustomize (IMAGE=)
-	tests/chart/manifest.sh '$(IMAGE)' > target/install.yaml
+manifest: ## Write the chart as rendered, for kubectl and kustomize (IMAGE=)
+	mkdir -p $(ARTIFACTS)
+	tests/chart/manifest.sh '$(IMAGE)' > $(ARTIFACTS)/install.yaml
+
+.PHONY: chart
+chart: ## Package the chart, of the version and with it as appVersion
+	mkdir -p $(ARTIFACTS)
+	helm=$$($(LINE) go-tools | sed -n 1p); \
+	  "$$helm" package charts/dask-azureml-operator --version $(VERSION) --app-version $(VERSION) --destination $(ARTIFACTS)
+
+.PHONY: sbom
+sbom: ## Write what the operator is made of as CycloneDX
+	mkdir -p $(ARTIFACTS)
+	cargo install --quiet --locked --root $(CARGO_TOOLS) cargo-cyclonedx@0.5.9
+	$(CARGO_TOOLS)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --top-level --target all \
+	  --override-filename sbom
+	rm -f azure-simulator/sbom.json
+	mv sbom.json $(ARTIFACTS)/sbom.cdx.json
+
+.PHONY: checksums
+checksums: ## Write the checksums of what a release is made of
+	cd $(ARTIFACTS) && rm -f checksums.txt && sha256sum * > checksums.unfinished && mv checksums.unfinished checksums.txt
+
+.PHONY: release-artifacts
+release-artifacts: manifest chart sbom checksums ## All of a release but the image (IMAGE=)
 
 .PHONY: bench
 bench: ## Run the benchmarks in release, results in bench/results
