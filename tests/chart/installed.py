@@ -1,21 +1,26 @@
-"""The chart on a real API server, and the operator under exactly the account, roles and flags that the chart gives it."""
+"""The chart on a real API server, and the operator as its pod: account, roles and flags of the chart, files of the
+image."""
 
+import base64
 import json
 import re
+import socket
 import subprocess
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-from line.running import Line
+from line import process
+from line.running import Line, binary
 from rendering import CHART, EVERYTHING, NAME, NAMESPACE, RELEASE, helm, objects, one
 from support.azure import Azure
 from support.clusters import Kubernetes, condition, eventually, manifest
 
 HERE = Path(__file__).parent
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{NAME}"
-# Of the flags of the chart: those that this machine cannot give, and those that another branch brings.
+# Of the flags of the chart: the port, which has to be free, and those that another branch brings.
 LEFT_OUT = ("--metrics-listen=", "--leader-election=", "--lease-")
 
 
@@ -44,14 +49,64 @@ class Installed(Line):
             }
         )
         self.helm("install", "--take-ownership")
-        token = kubernetes.run("create", "token", "--namespace", NAMESPACE, "--duration=2h", NAME).strip()
-        config = yaml.safe_load(Path(self.env["KUBECONFIG"]).read_text())
-        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-        path = self.directory / "operator-kubeconfig"
-        path.write_text(yaml.safe_dump(config))
-        self.operator_env = {"KUBECONFIG": str(path)}
         (container,) = one(objects(EVERYTHING), "Deployment")["spec"]["template"]["spec"]["containers"]
         self._operator_arguments += [each for each in container["args"][1:] if not each.startswith(LEFT_OUT)]
+        token = kubernetes.run("create", "token", "--namespace", NAMESPACE, "--duration=2h", NAME).strip()
+        self._lay_out_root(token)
+
+    @property
+    def root(self) -> Path:
+        """All that the operator finds."""
+        return self.directory / "root"
+
+    def _lay_out_root(self, token: str) -> None:
+        """What the image holds, what the kubelet puts there, and where the program is not static its libraries.
+        Azure's certificate comes where those of public authorities are in the image."""
+        program = binary("dask-azureml-operator")
+        self._put("dask-azureml-operator", Path(program).read_bytes())
+        told = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+        for library in re.findall(r"(/\S+) \(0x", told):
+            self._put(library, Path(library).read_bytes())
+        self._put("etc/ssl/certs/ca-certificates.crt", Path(self.env["SSL_CERT_FILE"]).read_bytes())
+        account = Path("var/run/secrets/kubernetes.io/serviceaccount")
+        kubeconfig = yaml.safe_load(Path(self.env["KUBECONFIG"]).read_text())
+        (cluster,) = (each["cluster"] for each in kubeconfig["clusters"])
+        self._put(account / "ca.crt", _certificate(cluster))
+        self._put(account / "token", token.encode())
+        self._put(account / "namespace", NAMESPACE.encode())
+        server = urllib.parse.urlsplit(cluster["server"])
+        self._pod_env = {"KUBERNETES_SERVICE_HOST": server.hostname, "KUBERNETES_SERVICE_PORT": str(server.port)}
+        for folder in (self.root, *self.root.rglob("*")):
+            folder.chmod(0o555)
+
+    def _put(self, path: str | Path, content: bytes) -> None:
+        file = self.root / str(path).lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+    def start_operator(self) -> None:
+        """In a root of its own where nothing can be written, without any capability and under another user's id."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        address = f"127.0.0.1:{port}"
+        alone = ["unshare", "--user", "--map-user=65532", "--map-group=65532", "--root", str(self.root), "--wd", "/"]
+        command = [*alone, "/dask-azureml-operator", "run", f"--metrics-listen={address}", *self._operator_arguments]
+        of_azure = ("AZURE_AUTHORITY_HOST", "AZURE_RESOURCE_MANAGER_ENDPOINT")
+        environment = self._pod_env | {name: self.env[name] for name in of_azure}
+        self.processes["operator"] = process.start(command, self.directory / "operator.log", environment)
+        self.env["DASK_AZUREML_OPERATOR_METRICS"] = f"http://{address}"
+        eventually(
+            lambda: self._lives(f"http://{address}/readyz"),
+            seconds=60,
+            otherwise=lambda: (self.directory / "operator.log").read_text()[-3000:],
+        )
+
+    def _lives(self, url: str) -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
 
     def helm(self, command: str, *arguments: str, values: dict | None = None) -> str:
         given = yaml.safe_dump(EVERYTHING | (values or {}))
@@ -125,6 +180,12 @@ def samples(scrape: str) -> dict[str, str]:
                 labels = ",".join(filter(None, [labels, f'namespace="{NAMESPACE}"']))
             found[f"{name}{{{labels},{target}}}"] = value
     return found
+
+
+def _certificate(cluster: dict) -> bytes:
+    if "certificate-authority-data" in cluster:
+        return base64.b64decode(cluster["certificate-authority-data"])
+    return Path(cluster["certificate-authority"]).read_bytes()
 
 
 def kubectl(line: Line, *arguments: str) -> subprocess.CompletedProcess[str]:

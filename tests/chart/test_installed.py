@@ -1,7 +1,10 @@
 """A life of the release, one test after the other: installed, scraped, upgraded, asked for no more than it may, gone."""
 
 import json
+import os
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import queries
@@ -32,6 +35,13 @@ TIMINGS = {
 }
 # What is seen of the stage, for the tests after it.
 SEEN: dict[str, object] = {}
+
+
+ALONE = ["unshare", "--user", "--map-user=65532", "--map-group=65532", "true"]
+pytestmark = pytest.mark.skipif(
+    subprocess.run(ALONE, capture_output=True).returncode != 0,
+    reason="this machine allows no user namespace (unshare --user)",
+)
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +209,21 @@ def test_a_fault_of_the_real_thing_raises_its_alert(scrapes, promtool, rules_fil
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(whole))
     told = promtool("test", "rules", "test.yaml", folder=tmp_path)
     assert not told, told
+
+
+def test_the_operator_has_done_it_with_the_files_of_its_image_and_with_no_privilege(stage, scrapes):
+    pid = stage.line.processes["operator"].pid
+    root = stage.line.root
+    assert os.readlink(f"/proc/{pid}/root") == str(root)
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert re.search(r"CapEff:\s+0+\n", status), status
+    assert Path(f"/proc/{pid}/uid_map").read_text().split()[0] == "65532"
+    files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    account = "var/run/secrets/kubernetes.io/serviceaccount"
+    of_kubelet = {f"{account}/{name}" for name in ("ca.crt", "token", "namespace")}
+    libraries = {name for name in files if ".so" in name}
+    assert files - libraries - of_kubelet == {"dask-azureml-operator", "etc/ssl/certs/ca-certificates.crt"}
+    assert not any(path.stat().st_mode & 0o222 for path in (root, *root.rglob("*")))
 
 
 def test_the_memory_that_the_chart_asks_for_is_enough(scrapes):
