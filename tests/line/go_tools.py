@@ -1,4 +1,4 @@
-"""helm and promtool: from the PATH, or built from the modules of `tests/go-tools`, once a machine and version."""
+"""helm, promtool and what asks the GitOps tools: from the PATH, or built from the modules of `tests/go-tools`, once a machine and version."""
 
 import re
 import shutil
@@ -49,6 +49,19 @@ def find(tool: Tool) -> Path:
     module = SOURCES / tool.name
     name = f"{tool.name}-{cache.key([module / 'go.mod', module / 'go.sum'], tool.package, tool.tags)}"
     return cache.made_once(name, lambda folder: _make(tool, module, folder)) / tool.name
+
+
+def gitops() -> Path:
+    """What asks the GitOps tools' own libraries: `tests/go-tools/gitops`."""
+    module = SOURCES / "gitops"
+    name = f"gitops-{cache.key(sorted(module.glob('*.go')) + [module / 'go.mod', module / 'go.sum'])}"
+    return cache.made_once(name, lambda folder: _make_gitops(module, folder)) / "gitops"
+
+
+def _make_gitops(module: Path, folder: Path) -> None:
+    cache.say("building kstatus, Flux's expressions and Argo CD's Lua, once for this machine: 1 to 2 minutes on 2 cores")
+    go_build.build(module, ".", folder / "gitops", folder / "build.log", counted=True)
+    go_build.remove_what_builds_left()
 
 
 def _make(tool: Tool, module: Path, folder: Path) -> None:

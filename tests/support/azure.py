@@ -1,6 +1,8 @@
 """Azure as somebody else uses it: makes and reads what the operator finds there."""
 
 import json
+import os
+import signal
 import ssl
 import time
 import urllib.error
@@ -68,6 +70,11 @@ class Azure:
     def jobs(self, suffix: str = "") -> dict[str, dict]:
         """Jobs by name: those whose name ends so."""
         return {job["name"]: job for job in self.world()["jobs"] if job["name"].endswith(suffix)}
+
+    def kill_job(self, name: str) -> None:
+        """The processes of a job die, as by the kernel's hand."""
+        for pid in self.jobs(name)[name]["pids"]:
+            os.kill(pid, signal.SIGKILL)
 
     def writes(self) -> list[str]:
         """`METHOD path` of every write to ARM so far, oldest first, ours included."""
