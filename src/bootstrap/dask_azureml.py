@@ -902,8 +902,8 @@ class Retirements:
         """Names of at most `count` workers in the order they should go, and why others stay.
 
         Never so many that the rest cannot hold the data twice over, which is also Dask's measure.
-        Workers of the jobs `first` go before the others, and nobody goes in their place: whoever
-        has old workers replaced would lose new ones while an old one cannot go.
+        Workers of the jobs `first` go before the others, and none of the others goes in the place
+        of one that cannot: whoever has old workers replaced would lose new ones.
         """
         first = set(first)
 
@@ -913,9 +913,9 @@ class Retirements:
 
         staying = set(scheduler.running)
         needed = 2 * sum(ws.nbytes for ws in scheduler.workers.values())
-        names, reasons = [], {}
+        names, reasons, kept = [], {}, 0
         for ws in sorted(scheduler.workers.values(), key=order):
-            if count <= 0:
+            if count <= (0 if job_of(ws) in first else kept):
                 break
             if self._is_own(ws) or ws.name is None:
                 continue
@@ -929,8 +929,10 @@ class Retirements:
             else:
                 staying.discard(ws)
                 names.append(str(ws.name))
-            if str(ws.name) not in reasons or job_of(ws) in first:
+            if str(ws.name) not in reasons:
                 count -= 1
+            elif job_of(ws) in first:
+                kept += 1
         return {"names": names, "reasons": reasons}
 
     async def retire(self, scheduler, names: list) -> dict:

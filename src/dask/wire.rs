@@ -67,6 +67,11 @@ impl Worker {
         self.status == "running"
     }
 
+    /// It takes work, or will again: Dask pauses a worker whose memory is nearly full until it has freed some.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.status.as_str(), "running" | "paused")
+    }
+
     /// It has been told to go and takes no new task.
     pub fn is_leaving(&self) -> bool {
         self.status.starts_with("clos")
@@ -103,13 +108,9 @@ impl Retired {
 
     /// Whether this job's worker stays for another reason than its data.
     pub fn stays_without_data(&self, job: &str) -> bool {
-        self.reasons.iter().any(|(worker, why)| {
-            worker
-                .split_once('.')
-                .map_or(worker.as_str(), |(job, _)| job)
-                == job
-                && !HOLDS_DATA.contains(&why.as_str())
-        })
+        self.reasons
+            .iter()
+            .any(|(worker, why)| job_of(worker) == job && !HOLDS_DATA.contains(&why.as_str()))
     }
 
     /// Why those stay that do, each reason once: `it is paused, it holds actors`.

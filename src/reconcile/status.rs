@@ -85,7 +85,7 @@ impl Facts {
                     let told = outcome.before.workers.as_ref();
                     told.map_or_else(|| cluster.desired_dask_workers(), |told| told.desired)
                 },
-                |lineup| lineup.aim.dask_workers(cluster),
+                |lineup| lineup.dask_workers(cluster),
             ),
             ready_workers: if workers_were_seen {
                 state.unwrap_or(0)
@@ -94,7 +94,7 @@ impl Facts {
             },
             bounds: cluster
                 .autoscaling
-                .map(|autoscaling| Bounds::of(cluster, &autoscaling)),
+                .map(|autoscaling| Bounds::of(cluster, &autoscaling, lineup.as_ref())),
             replaces_jobs,
             workers_were_seen,
             lineup,
@@ -113,9 +113,12 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    fn of(cluster: &ValidCluster, autoscaling: &Autoscaling) -> Self {
+    fn of(cluster: &ValidCluster, autoscaling: &Autoscaling, lineup: Option<&Lineup>) -> Self {
         let (fewest, most) = (autoscaling.min_replicas, autoscaling.max_replicas);
-        let own = u32::from(cluster.scheduler.run_worker);
+        let own = lineup.map_or(cluster.scheduler.run_worker, |lineup| {
+            lineup.head_runs_worker(cluster)
+        });
+        let own = u32::from(own);
         Self {
             fewest,
             most,
@@ -226,9 +229,10 @@ pub(super) fn decided(
     let Wanted::Cluster(cluster) = wanted else {
         return None;
     };
-    let aim = plan.aim().filter(|_| plan.withheld_by.is_none())?;
-    let autoscaling = autoscaling(aim, before);
-    let desired = aim.dask_workers(cluster);
+    let lineup = plan.lineup.as_ref();
+    let lineup = lineup.filter(|_| plan.withheld_by.is_none())?;
+    let autoscaling = autoscaling(&lineup.aim, before);
+    let desired = lineup.dask_workers(cluster);
     let workers = before.workers.clone().map(|workers| WorkerCounts {
         desired,
         pending: desired.saturating_sub(workers.ready),

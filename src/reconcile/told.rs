@@ -31,6 +31,8 @@ pub struct Told {
     pub cost: Option<CostStatus>,
     /// `WorkersReady` says that data fits nowhere else.
     pub data_held: bool,
+    /// What `WorkersReady` says while it is not True.
+    pub why_workers_wait: Option<String>,
 }
 
 impl Told {
@@ -67,10 +69,11 @@ impl Told {
         told.rest = status.rest.clone();
         told.rested_head = status.rested_head.clone();
         told.cost = status.cost.clone();
-        told.data_held = status.conditions.iter().any(|condition| {
-            condition.type_ == ConditionType::WorkersReady.as_str()
-                && condition.reason == Reason::DataHeld.as_str()
+        let workers = status.conditions.iter().find(|condition| {
+            condition.type_ == ConditionType::WorkersReady.as_str() && condition.status != "True"
         });
+        told.data_held = workers.is_some_and(|it| it.reason == Reason::DataHeld.as_str());
+        told.why_workers_wait = workers.map(|condition| condition.message.clone());
         told.adopting = ConditionType::ALL
             .into_iter()
             .filter(|stage| {

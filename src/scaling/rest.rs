@@ -306,6 +306,7 @@ pub fn end_all(scene: &Scene<'_>, lineup: &Lineup) -> LettingGo {
         } else {
             "the cluster rests".into()
         },
+        reason: None,
     });
     let (heads, mut workers): (Vec<_>, Vec<_>) =
         cancel.partition(|cancelled| cancelled.job.slot == Slot::Head);

@@ -41,6 +41,7 @@ pub(crate) fn updates(
         may_surge: has_room(cluster, observed, aim)
             && !goes_with_the_head
             && !observed.annotations.do_not_disrupt,
+        keeps_surge: observed.annotations.do_not_disrupt,
     }
 }
 

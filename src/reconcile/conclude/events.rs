@@ -15,7 +15,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::{Action, Finding, Response, is_about_credentials};
 use crate::reconcile::status::scaled;
 use crate::reconcile::validate::Wanted;
-use crate::scaling::{NOT_REGISTERED, about};
+use crate::scaling::about;
 
 /// Something to tell once, as an event of `events.k8s.io`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +164,9 @@ fn lost_data(outcome: &Outcome<'_>) -> Option<Event> {
 /// The workers that were given up on. Others take their places at once, so no condition tells it for long.
 fn never_came(outcome: &Outcome<'_>) -> Option<Event> {
     let cancelled = outcome.acted.done().filter_map(|step| match &step.action {
-        Action::CancelJob { id, .. } if step.why == NOT_REGISTERED => Some(id.name()),
+        Action::CancelJob { id, .. } if step.reason == Some(Reason::StartTimeout) => {
+            Some(id.name())
+        }
         _ => None,
     });
     let jobs: Vec<_> = cancelled.collect();

@@ -383,7 +383,7 @@ fn plan_workers(
     going: &LettingGo,
     plan: &mut Plan,
 ) {
-    let desired = lineup.aim.dask_workers(scene.cluster);
+    let desired = lineup.dask_workers(scene.cluster);
     // What keeps workers from coming says more than who waits for them.
     let waiting = going.waiting.as_ref();
     if let Some(waiting) = waiting.filter(|waiting| waiting.reason != Reason::Updating) {
@@ -472,7 +472,7 @@ fn hung_cancel(scene: &Scene<'_>, name: JobName) -> Option<Trouble> {
     Some(Trouble::passing(Reason::CancelStuck, message))
 }
 
-/// Workers of this cluster's jobs that take work, the head's own among them.
+/// Workers of this cluster's jobs that are there to stay, the head's own among them.
 pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
     let jobs: BTreeSet<&str> = lineup
         .jobs
@@ -483,7 +483,7 @@ pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
     let count = state
         .workers
         .iter()
-        .filter(|worker| worker.is_running() && jobs.contains(worker.job_id()))
+        .filter(|worker| worker.is_registered() && jobs.contains(worker.job_id()))
         .count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }

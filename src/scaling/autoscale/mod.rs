@@ -94,10 +94,12 @@ pub(super) fn autoscale(
         lineup: Some(&lineup),
     };
     let (before, because) = start(cluster, observed, &lineup);
+    let stage = SchedulerStage::of(&scene, &lineup);
+    let kept = protected(&scene, &lineup, &stage);
     let before = before
+        .max(kept)
         .max(autoscaling.min_replicas)
         .min(autoscaling.max_replicas);
-    let stage = SchedulerStage::of(&scene, &lineup);
     let Some(state) = stage.answering(&scene) else {
         let silent = observed.scheduler.silence.is_some();
         let caveat =
@@ -136,6 +138,25 @@ fn start<'a>(cluster: &ValidCluster, observed: &Observed, lineup: &Lineup) -> (u
         return (alive, "the workers that there were");
     }
     (cluster.worker.replicas, "the size to start with")
+}
+
+/// So many workers have started and were not told to go, where an annotation keeps them: also those that were one too
+/// many before it was there.
+fn protected(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) -> u32 {
+    if !scene.observed.annotations.do_not_disrupt {
+        return 0;
+    }
+    let state = stage.answering(scene);
+    let is_leaving = |job: &JobFacts| {
+        let mut workers = state.iter().flat_map(|state| &state.workers);
+        workers.any(|worker| worker.job_id() == job.id && worker.is_leaving())
+    };
+    let stays = |name: &&JobName| {
+        let job = &lineup.jobs[*name];
+        !job.status.has_not_started() && !is_leaving(job)
+    };
+    let count = lineup.alive_workers.iter().filter(stays).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// What the pool says to the workers that wait for a node. What it said once may stand there long after.

@@ -426,6 +426,34 @@ fn nobody_is_let_go_who_is_not_to_be_disrupted() {
     let growing = Case::new(4, queued(480, 30.0)).lasting(60);
     let growing = growing.with(|observed| observed.annotations.do_not_disrupt = true);
     assert_eq!(growing.decide().replicas, 6);
+    let lowered = |told: u32| {
+        let lowered = Case::new(4, quiet()).lasting(600);
+        lowered.with(|observed| {
+            observed.told.desired_replicas = Some(told);
+            observed.annotations.do_not_disrupt = true;
+        })
+    };
+    assert_eq!(
+        lowered(1).decide().replicas,
+        4,
+        "also who was one too many before"
+    );
+    let leaving = lowered(1).with(|observed| {
+        let state = observed.scheduler.state.as_mut().unwrap();
+        state.workers[0].status = "closing_gracefully".into();
+    });
+    assert_eq!(leaving.decide().replicas, 3, "one has been told to go");
+    let queued = Case(lowered(1).0.job("w04-1", "Queued", |_| {}));
+    assert_eq!(
+        queued.decide().replicas,
+        4,
+        "a job that waits holds nothing"
+    );
+    let bounded = Case::of(4, quiet(), |spec| {
+        spec["autoscaling"]["maxReplicas"] = json!(2);
+    });
+    let bounded = bounded.with(|observed| observed.annotations.do_not_disrupt = true);
+    assert_eq!(bounded.decide().replicas, 2, "the spec says so");
 }
 
 #[test]

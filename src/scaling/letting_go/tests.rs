@@ -196,7 +196,7 @@ fn one_retirement_is_under_way_at_a_time_and_no_two_in_quick_succession() {
         (
             retirement(running(), failed(-9)),
             0,
-            ": the scheduler answered 500",
+            ": they cannot be asked now: the scheduler answered 500",
         ),
         (
             answered(running(), -10, &[], &["w02-1"]),
@@ -582,6 +582,37 @@ fn who_stays_for_another_reason_than_data_is_told_of_by_that_reason() {
         let waiting = going.waiting.unwrap();
         assert_eq!(waiting.reason, reason, "{reasons:?}");
         assert!(waiting.message.contains(why), "{}", waiting.message);
+    }
+}
+
+#[test]
+fn what_was_refused_is_told_on_while_it_is_tried_again() {
+    for (replicas, told_before, kept) in [
+        (
+            1,
+            "2 workers are to go: none of them can now: it is paused",
+            true,
+        ),
+        (
+            1,
+            "2 workers are to go: they cannot be asked now: the scheduler answered 500",
+            true,
+        ),
+        // Of another number, or of an answer that moved something.
+        (
+            0,
+            "2 workers are to go: none of them can now: it is paused",
+            false,
+        ),
+        (1, "2 workers are to go: some have left", false),
+    ] {
+        let running = wanted(replicas, &["w00-1", "w01-1", "w02-1"])
+            .with(|observed| observed.told.why_workers_wait = Some(told_before.to_owned()));
+        let under_way = retirement(running.clone(), RetirementOutcome::UnderWay);
+        for world in [running, under_way] {
+            let going = going(&world);
+            assert_eq!(told(&going) == Some(told_before), kept, "{going:?}");
+        }
     }
 }
 

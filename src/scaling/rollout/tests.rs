@@ -223,6 +223,19 @@ fn an_annotation_keeps_outdated_workers_and_the_head_and_says_so() {
     );
 }
 
+#[test]
+fn an_annotation_keeps_the_worker_on_top_that_is_there_and_not_one_that_the_spec_no_longer_asks_for()
+ {
+    let kept = |world: World| world.with(|observed| observed.annotations.do_not_disrupt = true);
+    let rolling = world(2, &["w00-1", "w01-1"], &["w02-1"]);
+    assert_eq!(told(&rolling), "retire w00-1 w01-1");
+    assert_eq!(told(&kept(rolling)), "nothing");
+    let lowered = world(1, &["w00-1", "w01-1"], &["w02-1"]);
+    assert_eq!(going(&kept(lowered)).retire, 2);
+    let all_old = world(1, &["w00-1", "w01-1"], &[]);
+    assert_eq!(going(&kept(all_old)).retire, 1);
+}
+
 fn owned((component, jobs, waits_for): (&str, u32, &str)) -> (String, u32, String) {
     (component.into(), jobs, waits_for.into())
 }

@@ -84,6 +84,36 @@ fn a_new_spec_is_not_ready_before_every_job_has_it_that_is_to_get_it() {
     assert_eq!(ready(rolling), "False Updating");
 }
 
+#[test]
+fn a_head_without_a_worker_of_its_own_is_not_waited_for_to_have_one() {
+    let with = |runs_worker: bool, jobs: &[&str]| {
+        World::provisioned(|spec| {
+            spec["worker"]["replicas"] = json!(1);
+            spec["scheduler"]["runWorker"] = json!(runs_worker);
+        })
+        .head("head-1")
+        .published()
+        .registered(jobs)
+    };
+    let counted = |world: World| {
+        let status = Round::of(world).status();
+        let desired = status.workers.as_ref().unwrap().desired;
+        (desired, told(&status, ConditionType::WorkersReady))
+    };
+    let ready = || "True Ready".to_owned();
+    let asked_for = old(with(true, &["w00-1"]), "head-1", "scheduler.runWorker=0");
+    assert_eq!(counted(asked_for), (1, ready()));
+    let given_up = old(
+        with(false, &["head-1", "w00-1"]),
+        "head-1",
+        "scheduler.runWorker=0",
+    );
+    assert_eq!(counted(given_up), (2, ready()));
+    let next_head = old(with(true, &["w00-1"]), "head-1", "scheduler.runWorker=0");
+    let next_head = next_head.job("head-1", "Failed", |_| {});
+    assert_eq!(counted(next_head).0, 2);
+}
+
 fn holding(world: World, job: &str, bytes: u64) -> World {
     let id = world.job_id(job);
     world.with(|observed| {
