@@ -452,6 +452,10 @@ class Child:
 # ---------------------------------------------------------------------------------------------
 # The head
 
+ADDRESS_TAGS = ("headnode", "scheduler", "dashboard", "jupyter")
+# The value of a tag whose address is gone: tags cannot be deleted, and may not be empty.
+TAKEN_BACK = "gone"
+
 
 class Head:
     """Runs the scheduler, publishes where it is, and keeps the head's own worker alive."""
@@ -472,6 +476,7 @@ class Head:
         deadline = time.monotonic() + self._settings.start_timeout
         try:
             self._start_scheduler(address)
+            self._take_back()
             tcp, dashboard = self._wait_for_addresses(address, deadline)
             self._wait_until_guarded(dashboard, deadline)
             say(f"the scheduler answers at {tcp}, its dashboard at {dashboard}")
@@ -553,6 +558,22 @@ class Head:
                     ) from None
                 except EXCHANGE_ERRORS:
                     self._wait(0.2, deadline, "its own routes answered")
+
+    def _take_back(self) -> None:
+        """Takes back the addresses of a start before this one: Azure runs a preempted job again.
+
+        Whoever reads them meanwhile asks there and gets no answer, so this may fail.
+        """
+        try:
+            _, tags = self._runs.get(self._settings.run)
+            old = [key for key in ADDRESS_TAGS if tags.get(key)]
+            if old:
+                self._runs.set_tags(self._settings.run, dict.fromkeys(old, TAKEN_BACK))
+                say("the addresses of an earlier start are taken back")
+        except (KeyError, TypeError, AttributeError):
+            say("MLflow gave an unreadable answer about earlier addresses")
+        except EXCHANGE_ERRORS as error:
+            say(f"earlier addresses cannot be taken back: {describe(error)}")
 
     def _publish(self, tags: dict, deadline: float) -> None:
         delay = 0.5
@@ -686,7 +707,7 @@ class WorkerNode:
                         f"the head's job {self._settings.head_run} has ended ({status}): "
                         "there is no scheduler to join"
                     )
-                if not scheduler or not dashboard:
+                if not scheduler or not dashboard or TAKEN_BACK in (scheduler, dashboard):
                     waiting = "the head has not published its addresses"
                 elif healthy(dashboard):
                     return scheduler, dashboard

@@ -41,7 +41,7 @@ pub use preview::{Children, Preview};
 pub use region::{Price, Usage, VmSize};
 pub(crate) use report::as_long_as_kubernetes_takes;
 pub use setbacks::{Course, Setback, Setbacks, USAGES_LAST};
-pub use told::Told;
+pub use told::{Told, ToldScheduler};
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset,
     ValidHeadCompute, Wanted, validate,

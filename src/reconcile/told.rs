@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::api::{ALLOW_REPLACE, ConditionType, CostStatus, DaskCluster, Reason, RestStatus};
+use crate::api::{
+    ALLOW_REPLACE, ConditionType, CostStatus, DaskCluster, DaskClusterStatus, Reason, RestStatus,
+};
 use crate::azure::ResourceId;
 
 /// Whether what a plan says of resources is news. A status that is lost makes a drift look like a change of the spec,
@@ -26,6 +28,8 @@ pub struct Told {
     pub last_scale_time: Option<Timestamp>,
     pub idle_since: Option<Timestamp>,
     pub rest: Option<RestStatus>,
+    /// Where the scheduler is, if that was told.
+    pub scheduler: Option<ToldScheduler>,
     /// The id of the newest head job that ended with a rest.
     pub rested_head: Option<String>,
     pub cost: Option<CostStatus>,
@@ -33,6 +37,25 @@ pub struct Told {
     pub data_held: bool,
     /// What `WorkersReady` says while it is not True.
     pub why_workers_wait: Option<String>,
+}
+
+/// An address that was told: of this head job, and of the time that it ran since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldScheduler {
+    pub head_run: String,
+    pub address: String,
+    pub started_at: Option<Timestamp>,
+}
+
+impl ToldScheduler {
+    fn by(status: &DaskClusterStatus) -> Option<Self> {
+        let run = status.run.as_ref()?;
+        Some(Self {
+            head_run: run.name.clone()?,
+            address: status.scheduler.as_ref()?.address.clone()?,
+            started_at: run.start_time.as_ref().map(|at| at.0),
+        })
+    }
 }
 
 impl Told {
@@ -67,6 +90,7 @@ impl Told {
         told.last_scale_time = status.last_scale_time.as_ref().map(|at| at.0);
         told.idle_since = status.idle_since.as_ref().map(|since| since.0);
         told.rest = status.rest.clone();
+        told.scheduler = ToldScheduler::by(status);
         told.rested_head = status.rested_head.clone();
         told.cost = status.cost.clone();
         let workers = status.conditions.iter().find(|condition| {

@@ -16,6 +16,7 @@ use crate::reconcile::plan::{Action, Finding, Response, is_about_credentials};
 use crate::reconcile::status::scaled;
 use crate::reconcile::validate::Wanted;
 use crate::scaling::about;
+use crate::scaling::rest::whole_seconds;
 
 /// Something to tell once, as an event of `events.k8s.io`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,7 +195,17 @@ fn lost_head(
     let head = outcome.before.run.as_ref()?.name.as_deref()?;
     let lineup = lineup?;
     let facts = lineup.jobs.values().find(|facts| facts.id == head)?;
-    let is_over = facts.status.is_leaving() || facts.status.is_terminal();
+    // After a preemption Azure runs the same job again.
+    let told = outcome
+        .before
+        .run
+        .as_ref()
+        .and_then(|run| run.start_time.as_ref());
+    let starts_again = facts.status.has_not_started()
+        || told
+            .zip(facts.started_at)
+            .is_some_and(|(told, started)| whole_seconds(told.0) != whole_seconds(started));
+    let is_over = starts_again || facts.status.is_leaving() || facts.status.is_terminal();
     // A successor may have published before anybody could write that its predecessor was gone.
     let run = status.run.as_ref().and_then(|run| run.name.as_deref());
     let is_there = status.scheduler.is_some() && run == Some(head);
@@ -228,10 +239,15 @@ fn lost_head(
     let name = cluster.place.identity.parse_job_id(head)?;
     let is_replaced =
         cluster.update_policy == UpdatePolicy::Recreate && !lineup.is_up_to_date(name);
+    let next = if starts_again {
+        "Azure ML starts the same job again"
+    } else {
+        "another one is started"
+    };
     let (reason, why) = match (is_lost, is_replaced) {
         (_, true) => (Reason::Updating, "it is replaced for a change of the spec"),
-        (true, false) => (Reason::DataLost, "another one is started"),
-        (false, false) => (Reason::HeadFailed, "another one is started"),
+        (true, false) => (Reason::DataLost, next),
+        (false, false) => (Reason::HeadFailed, next),
     };
     Some(Event {
         warning: reason.is_warning() || is_lost,

@@ -147,6 +147,12 @@ fn a_head_that_ends_is_told_once_with_what_was_lost_and_its_address_goes() {
             Reason::HeadFailed,
             "head job noaa-isd-6f9619ff-head-1 is CancelRequested, and its scheduler is gone: it held no data, and 3 clients were connected; another one is started",
         ),
+        (
+            5 << 20,
+            "Queued",
+            Reason::DataLost,
+            "head job noaa-isd-6f9619ff-head-1 is Queued, and its scheduler is gone: 5.0 MiB of results are lost, and 3 clients were connected; Azure ML starts the same job again",
+        ),
     ] {
         let ended = holding(running(), "w00-1", bytes).job("head-1", status, |_| {});
         let round = Round::of(ended).after(told_of_running());
@@ -159,6 +165,16 @@ fn a_head_that_ends_is_told_once_with_what_was_lost_and_its_address_goes() {
     }
     let stays = Round::of(running()).after(told_of_running());
     assert_eq!(replaced(&stays), []);
+    // Between two looks it was queued and has begun again.
+    let again = running().job("head-1", "Running", |body| {
+        body["properties"]["properties"]["StartTimeUtc"] = json!("2026-01-01 11:59:58");
+    });
+    let round = Round::of(again).after(told_of_running());
+    let notes: Vec<_> = replaced(&round).into_iter().map(|it| it.note).collect();
+    assert!(
+        matches!(notes.as_slice(), [note] if note.contains("starts the same job again")),
+        "{notes:?}"
+    );
 }
 
 #[test]
