@@ -9,8 +9,8 @@ use super::observed::Observed;
 use super::plan::{Action, Follow, Plan, SchedulerStage, registered_workers};
 use super::validate::{ValidCluster, Wanted};
 use crate::api::{
-    Autoscaling, AutoscalingStatus, ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus,
-    GROUP, NodeCounts, ResourceStatus, RunStatus, SchedulerStatus, WorkerCounts,
+    Autoscaling, AutoscalingStatus, ComingRest, ComputeStatus, ConditionType, DaskClusterStatus,
+    DatasetStatus, GROUP, NodeCounts, ResourceStatus, RunStatus, SchedulerStatus, WorkerCounts,
 };
 use crate::azure::ResourceId;
 use crate::azure_resources::job::{JobFacts, Lineup};
@@ -19,7 +19,7 @@ use crate::kubernetes_children::service_name;
 use crate::lookup::Lookup;
 use crate::names::Slot;
 use crate::quantity;
-use crate::scaling::rest::idle_since;
+use crate::scaling::rest::{coming, idle_since};
 use crate::scaling::{Aim, cost, is_under_way, pending_changes};
 
 /// What the summary needs to know of scheduler and workers.
@@ -183,6 +183,12 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         // What annotations keep from being done is no rest.
         if outcome.plan.withheld_by.is_none() {
             status.rest = lineup.aim.rest.clone();
+            let resting = lineup.aim.rest.as_ref();
+            let coming = coming(cluster, outcome.observed, &lineup.jobs, resting);
+            status.coming_rest = coming.map(|coming| ComingRest {
+                reason: coming.reason,
+                at: Time(coming.at),
+            });
             if lineup.aim.suspends {
                 let mut jobs = lineup.jobs.iter().rev();
                 let newest = jobs.find(|(name, _)| name.slot == Slot::Head);

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::api::{
-    ALLOW_REPLACE, ConditionType, CostStatus, DaskCluster, DaskClusterStatus, Reason, RestStatus,
+    ALLOW_REPLACE, ComingRest, ConditionType, CostStatus, DaskCluster, DaskClusterStatus, Reason,
+    RestStatus,
 };
 use crate::azure::ResourceId;
 
@@ -28,6 +29,8 @@ pub struct Told {
     pub last_scale_time: Option<Timestamp>,
     pub idle_since: Option<Timestamp>,
     pub rest: Option<RestStatus>,
+    /// The rest that was warned of.
+    pub coming_rest: Option<ComingRest>,
     /// Where the scheduler is, if that was told.
     pub scheduler: Option<ToldScheduler>,
     /// The id of the newest head job that ended with a rest.
@@ -90,6 +93,7 @@ impl Told {
         told.last_scale_time = status.last_scale_time.as_ref().map(|at| at.0);
         told.idle_since = status.idle_since.as_ref().map(|since| since.0);
         told.rest = status.rest.clone();
+        told.coming_rest = status.coming_rest.clone();
         told.scheduler = ToldScheduler::by(status);
         told.rested_head = status.rested_head.clone();
         told.cost = status.cost.clone();

@@ -31,7 +31,11 @@ pub(in crate::reconcile) fn write_not_before(
             held(status, ConditionType::CredentialsTrouble).is_some(),
             status.observed_generation,
             // What a rest is acted on by.
-            (status.rest.clone(), status.rested_head.clone()),
+            (
+                status.rest.clone(),
+                status.rested_head.clone(),
+                status.coming_rest.clone(),
+            ),
             status.planned_changes.clone(),
             desired_replicas(status),
             status.last_handled_reconcile_at.clone(),
