@@ -75,6 +75,9 @@ fn pool(observed: &Observed, cluster: &ValidCluster) -> Option<ComputeHave> {
     serde_json::from_value(body.clone()).ok()
 }
 
+/// How long Azure may take to give a job a node that is free.
+const A_JOB_IS_PLACED_WITHIN: SignedDuration = SignedDuration::from_mins(1);
+
 /// How far the replacement of outdated workers is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rollout {
@@ -230,16 +233,28 @@ fn waits_for_a_node(scene: &Scene<'_>, lineup: &Lineup, state: &State, name: Job
     if !has_not_started(lineup, Some(state), name) {
         return false;
     }
-    let facts = &lineup.jobs[&name];
-    let pool_is_refused = || {
-        let pool = pool(scene.observed, scene.cluster);
-        let inner = pool.and_then(|pool| pool.properties.properties);
-        inner.is_some_and(|inner| !inner.errors().is_empty())
-    };
-    let waits_for_long = facts
-        .created_at
-        .is_some_and(|at| scene.observed.seen_at.duration_since(at) > A_NODE_COMES_WITHIN);
-    waits_for_long || pool_is_refused()
+    let created = lineup.jobs[&name].created_at;
+    let waits_longer_than =
+        |time| created.is_some_and(|at| scene.observed.seen_at.duration_since(at) > time);
+    let pool = pool(scene.observed, scene.cluster);
+    let inner = pool.and_then(|pool| pool.properties.properties);
+    let is_refused = inner
+        .as_ref()
+        .is_some_and(|inner| !inner.errors().is_empty());
+    // Others fill it: every node that it may have runs a job.
+    let is_full = inner.is_some_and(|inner| {
+        let most = inner
+            .scale_settings
+            .and_then(|settings| settings.max_node_count);
+        let running = inner
+            .node_state_counts
+            .and_then(|counts| counts.running_node_count);
+        most.zip(running)
+            .is_some_and(|(most, running)| running >= most)
+    });
+    waits_longer_than(A_NODE_COMES_WITHIN)
+        || is_refused
+        || is_full && waits_longer_than(A_JOB_IS_PLACED_WITHIN)
 }
 
 /// What the spec says and jobs that run do not have yet: `status.pendingChanges`.

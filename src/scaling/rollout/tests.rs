@@ -152,6 +152,18 @@ fn a_new_worker_that_gets_no_node_is_given_the_one_of_an_old_worker() {
             json!([{"error": {"code": "ClusterCoreQuotaReached", "message": "no cores"}}]);
     });
     assert_eq!(told(&refused), "retire w00-1 w01-1");
+    let filled = |created: &'static str, running: u32| {
+        queued(created).pool("Succeeded", |body| {
+            let pool = &mut body["properties"]["properties"];
+            pool["nodeStateCounts"] = json!({"runningNodeCount": running});
+        })
+    };
+    let waits_for_a_minute = filled("2026-01-01T11:58:59Z", 100);
+    assert_eq!(told(&waits_for_a_minute), "retire w00-1 w01-1");
+    let has_only_come = filled("2026-01-01T11:59:01Z", 100);
+    assert!(told(&has_only_come).starts_with("wait"));
+    let others_may_come = filled("2026-01-01T11:58:59Z", 99);
+    assert!(told(&others_may_come).starts_with("wait"));
 }
 
 #[test]
