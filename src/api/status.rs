@@ -87,9 +87,11 @@ pub struct DaskClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<RestStatus>,
 
-    /// The rest that comes by itself if all goes on as it does, which is warned of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub coming_rest: Option<ComingRest>,
+    /// The rests that come by themselves if all goes on as it does, which are warned of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["reason".into()]))]
+    #[schemars(length(max = 4))]
+    pub coming_rests: Vec<ComingRest>,
 
     /// The newest head job that ended with a rest: that it did is no failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]

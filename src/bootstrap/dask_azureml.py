@@ -887,6 +887,7 @@ class Refused(Exception):
 
 
 HOLDS_ACTORS = "it holds actors, which cannot be moved"
+UNHEARD_OF = "it has not been heard of for a minute"
 
 
 class Retirements:
@@ -908,6 +909,8 @@ class Retirements:
     REPLY_SECONDS = 20.0
     # How long a worker that could not leave is left alone.
     REFUSED_SECONDS = 10.0
+    # Whoever sends no heartbeat for so long hands nothing over, and keeps others from it.
+    HEARD_OF_SECONDS = 60.0
 
     def __init__(self, own_prefix: str) -> None:
         self._own_prefix = own_prefix
@@ -918,6 +921,9 @@ class Retirements:
     def _is_own(self, ws) -> bool:
         """Whether `ws` is the head's own worker. It stays: the head would start it again."""
         return str(ws.name).startswith(self._own_prefix)
+
+    def _is_unheard_of(self, ws) -> bool:
+        return time.time() - ws.last_seen > self.HEARD_OF_SECONDS
 
     def to_close(self, scheduler, count: int, first=()) -> dict:
         """Names of at most `count` workers in the order they should go, and why others stay.
@@ -942,6 +948,8 @@ class Retirements:
                 continue
             if ws.status is not Status.running:
                 reasons[str(ws.name)] = f"it is {ws.status.name}"
+            elif self._is_unheard_of(ws):
+                reasons[str(ws.name)] = UNHEARD_OF
             elif ws.actors:
                 reasons[str(ws.name)] = HOLDS_ACTORS
             elif capacity(staying.difference([ws])) < needed:
@@ -1016,6 +1024,8 @@ class Retirements:
         for ws in workers:
             if self._is_own(ws):
                 reasons[str(ws.name)] = "it is the head's own worker"
+            elif self._is_unheard_of(ws):
+                reasons[str(ws.name)] = UNHEARD_OF
             elif ws.actors:
                 reasons[str(ws.name)] = HOLDS_ACTORS
             else:
@@ -1039,11 +1049,15 @@ class Retirements:
         """Moves the data of all of them first, so that none goes to another that leaves too."""
         try:
             try:
-                moved = await scheduler.retire_workers(
-                    workers=[ws.address for ws in going], close_workers=False, remove=False
-                )
+                moved = await self._retire(scheduler, going, close_workers=False, remove=False)
             finally:
                 self._moving = []
+            if not moved and any(map(self._is_unheard_of, going)):
+                for ws in going:
+                    silent = self._is_unheard_of(ws)
+                    reason = UNHEARD_OF if silent else "it was to go with one that is silent"
+                    self._refuse(scheduler, ws, outcome, reasons, reason)
+                return
             await asyncio.gather(
                 *(
                     self._finish(scheduler, ws, ws.address in moved, outcome, reasons)
@@ -1058,6 +1072,20 @@ class Retirements:
         finally:
             self._leaving.difference_update(ws.address for ws in going)
 
+    async def _retire(self, scheduler, going: list, **more) -> dict:
+        """Dask's own retirement, which ends only when all of them have handed over: given up once
+        one of them is not heard of any more. Nobody has handed over then."""
+        addresses = [ws.address for ws in going]
+        task = asyncio.ensure_future(scheduler.retire_workers(workers=addresses, **more))
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=1.0)
+                if not task.done() and any(map(self._is_unheard_of, going)):
+                    return {}
+            return task.result()
+        finally:
+            task.cancel()
+
     async def _finish(self, scheduler, ws, moved: bool, outcome: dict, reasons: dict) -> None:
         name = str(ws.name)
         if moved:
@@ -1066,9 +1094,8 @@ class Retirements:
                 await asyncio.sleep(0.05)
             self._moving = [name]
             try:
-                moved = ws.address in await scheduler.retire_workers(
-                    workers=[ws.address], close_workers=True, remove=True
-                )
+                last = await self._retire(scheduler, [ws], close_workers=True, remove=True)
+                moved = ws.address in last
             finally:
                 self._moving = []
         if moved and scheduler.workers.get(ws.address) is not ws:

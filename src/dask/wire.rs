@@ -1,8 +1,9 @@
 //! What the routes of `src/bootstrap/dask_azureml.py` answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// `GET /dask-azureml/v1/state`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -55,6 +56,16 @@ pub struct Worker {
     /// Tasks that it has been given.
     #[serde(default)]
     pub processing: u32,
+    /// When its last heartbeat came, in milliseconds of the scheduler's clock; `None` where an older bootstrap does not
+    /// tell.
+    #[serde(default, deserialize_with = "milliseconds")]
+    pub last_seen: Option<u64>,
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(told: D) -> Result<Option<u64>, D::Error> {
+    let seconds = Option::<f64>::deserialize(told)?;
+    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    Ok(seconds.and_then(|seconds| u64::try_from(seconds.as_millis()).ok()))
 }
 
 impl Worker {
@@ -103,7 +114,8 @@ impl Retired {
     /// Somebody stays because of its data. An old bootstrap gives no reasons, and data is the first that comes to mind.
     pub fn data_is_held(&self) -> bool {
         let speaks_of_data = |why: &String| HOLDS_DATA.contains(&why.as_str());
-        self.reasons.is_empty() || self.reasons.values().any(speaks_of_data)
+        self.reasons.is_empty() && self.unknown.is_empty()
+            || self.reasons.values().any(speaks_of_data)
     }
 
     /// Whether this job's worker stays for another reason than its data.

@@ -36,7 +36,7 @@ pub(super) async fn report(
     }
     let before = cluster.status.clone().unwrap_or_default();
     let now = context.clock.now();
-    match write_not_before(&before, &conclusion.status, memory.last_status_write) {
+    match write_not_before(&before, &conclusion.status, memory.last_status_write, now) {
         None => {}
         Some(at) if at <= now => {
             write(context, writer, &conclusion.status, memory).await?;

@@ -185,10 +185,11 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
             status.rest = lineup.aim.rest.clone();
             let resting = lineup.aim.rest.as_ref();
             let coming = coming(cluster, outcome.observed, &lineup.jobs, resting);
-            status.coming_rest = coming.map(|coming| ComingRest {
+            let coming = coming.into_iter().map(|coming| ComingRest {
                 reason: coming.reason,
                 at: Time(coming.at),
             });
+            status.coming_rests = coming.collect();
             if lineup.aim.suspends {
                 let mut jobs = lineup.jobs.iter().rev();
                 let newest = jobs.find(|(name, _)| name.slot == Slot::Head);

@@ -29,8 +29,8 @@ pub struct Told {
     pub last_scale_time: Option<Timestamp>,
     pub idle_since: Option<Timestamp>,
     pub rest: Option<RestStatus>,
-    /// The rest that was warned of.
-    pub coming_rest: Option<ComingRest>,
+    /// The rests that were warned of.
+    pub coming_rests: Vec<ComingRest>,
     /// Where the scheduler is, if that was told.
     pub scheduler: Option<ToldScheduler>,
     /// The id of the newest head job that ended with a rest.
@@ -93,7 +93,7 @@ impl Told {
         told.last_scale_time = status.last_scale_time.as_ref().map(|at| at.0);
         told.idle_since = status.idle_since.as_ref().map(|since| since.0);
         told.rest = status.rest.clone();
-        told.coming_rest = status.coming_rest.clone();
+        told.coming_rests = status.coming_rests.clone();
         told.scheduler = ToldScheduler::by(status);
         told.rested_head = status.rested_head.clone();
         told.cost = status.cost.clone();

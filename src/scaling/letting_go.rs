@@ -28,6 +28,10 @@ const MAKES_ROOM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// A worker that has been told to go, has no task left and is still there after that will not go by itself.
 const LEAVES_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
+/// A worker that sends no heartbeat for so long is replaced. Dask's own limit of five minutes is off (a scheduler that
+/// pauses would drop all of them), and would meet tasks that hold Python's lock for long.
+const UNHEARD_OF_FOR: SignedDuration = SignedDuration::from_mins(15);
+
 /// Who goes now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LettingGo {
@@ -73,7 +77,7 @@ impl LettingGo {
 pub(crate) fn closing(cluster: &ValidCluster, observed: &Observed) -> Closing {
     let sight = &observed.scheduler;
     let now = observed.seen_at;
-    let is_slow = |since: Timestamp| now.duration_since(since) > MAKES_ROOM_WITHIN;
+    let is_slow = |since: Timestamp| now.duration_since(since).abs() > MAKES_ROOM_WITHIN;
     let leaving = sight.seen.iter().filter_map(|(job, seen)| {
         let since = seen.leaving_since?;
         is_slow(since).then(|| job.clone())
@@ -142,7 +146,8 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
     let wanted = usize::try_from(lineup.aim.workers + lineup.surge).unwrap_or(usize::MAX);
     let surplus = alive.len().saturating_sub(wanted);
     if surplus > 0 {
-        let surplus = cancel_not_started(lineup, state, &alive, surplus, is_ours, &mut going);
+        let surplus =
+            cancel_not_started(scene, lineup, state, &alive, surplus, is_ours, &mut going);
         if surplus > 0 {
             retire_surplus(scene, lineup, state, (&alive, wanted, surplus), &mut going);
         }
@@ -164,6 +169,7 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
 /// Those that have not started go first, the outdated before others and the highest slot before the rest. Returns how
 /// many are still to go.
 fn cancel_not_started(
+    scene: &Scene<'_>,
     lineup: &Lineup,
     state: Option<&State>,
     alive: &[JobName],
@@ -172,7 +178,7 @@ fn cancel_not_started(
     going: &mut LettingGo,
 ) -> usize {
     let wanted = lineup.aim.workers;
-    let not_started = |name: &&JobName| rollout::has_not_started(lineup, state, **name);
+    let not_started = |name: &&JobName| rollout::has_not_started(scene, lineup, state, **name);
     let mut candidates: Vec<&JobName> = alive
         .iter()
         .rev()
@@ -306,6 +312,14 @@ fn cancel_who_is_late(scene: &Scene<'_>, lineup: &Lineup, state: &State, going: 
                     reason,
                 }));
             }
+            Some(worker) if is_unheard_of(scene, worker) => {
+                let why = format!(
+                    "its worker is {} and has not been heard of for more than {} s",
+                    worker.status,
+                    UNHEARD_OF_FOR.as_secs()
+                );
+                going.cancels(*name, why);
+            }
             Some(worker) if worker.nbytes == 0 && wedged_since(scene, worker).is_some() => {
                 let why = format!(
                     "its worker is {}, holds nothing and does not go",
@@ -318,11 +332,21 @@ fn cancel_who_is_late(scene: &Scene<'_>, lineup: &Lineup, state: &State, going: 
     }
 }
 
+/// It has sent no heartbeat for so long while its scheduler answered all the time. A paused process may come to itself
+/// again, so an annotation keeps it.
+fn is_unheard_of(scene: &Scene<'_>, worker: &Worker) -> bool {
+    let observed = scene.observed;
+    let seen = observed.scheduler.seen.get(worker.job_id());
+    let since = seen.and_then(|seen| seen.unheard_since);
+    !observed.annotations.do_not_disrupt
+        && since.is_some_and(|since| observed.seen_at.duration_since(since) > UNHEARD_OF_FOR)
+}
+
 /// Since when a worker has been told to go, if that is long ago and no task keeps it.
 fn wedged_since(scene: &Scene<'_>, worker: &Worker) -> Option<Timestamp> {
     let seen = scene.observed.scheduler.seen.get(worker.job_id())?;
     let since = seen.leaving_since.filter(|_| worker.is_leaving())?;
-    let is_wedged = scene.observed.seen_at.duration_since(since) > LEAVES_WITHIN;
+    let is_wedged = scene.observed.seen_at.duration_since(since).abs() > LEAVES_WITHIN;
     (is_wedged && worker.processing == 0).then_some(since)
 }
 
@@ -355,7 +379,9 @@ fn why_overdue(scene: &Scene<'_>, job: &JobFacts) -> Option<(&'static str, Optio
         return is_over(at, within).then_some((why, None));
     }
     // Before it answered, after we began to ask or after a silence, nobody knows.
-    let answers_since = sight.answers_since.unwrap_or(Timestamp::MIN);
+    let now = scene.observed.seen_at;
+    let answers_since = sight.answers_since.filter(|since| *since <= now);
+    let answers_since = answers_since.unwrap_or(Timestamp::MIN);
     let missing_since = match sight.seen.get(&job.id) {
         // Azure may run a preempted job again after any time in the queue.
         Some(seen) => seen.last.max(job.started_at.unwrap_or(seen.last)),
@@ -456,8 +482,14 @@ impl Retiring<'_> {
         // It runs from when the number that is wanted now was told. Nobody asked for a number where a cluster rests.
         let wanted = self.lineup.dask_workers(self.scene.cluster);
         let is_told = self.scene.observed.told.desired_workers == Some(wanted);
+        // A replacement never loses data, also where it has come to look like a lowered number.
+        let replaces = self.lineup.alive_workers.iter();
+        let replaces = replaces.copied().any(|it| !self.lineup.is_up_to_date(it));
         let ends = ends.filter(|_| {
-            self.reason == Reason::Retiring && is_told && self.lineup.aim.rest.is_none()
+            self.reason == Reason::Retiring
+                && is_told
+                && !replaces
+                && self.lineup.aim.rest.is_none()
         });
         let end = match ends {
             Some(at) => format!(
@@ -543,11 +575,12 @@ pub(crate) fn about(bytes: u64) -> String {
 }
 
 fn too_soon(at: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(at)
+    // Of an hour that is still to come tells a clock that has jumped.
+    now.duration_since(at).abs()
         < SignedDuration::try_from(BETWEEN_RETIREMENTS).unwrap_or(SignedDuration::ZERO)
 }
 
-fn retired_at(retirement: Option<&Retirement>, job: &str) -> Option<Timestamp> {
+pub(super) fn retired_at(retirement: Option<&Retirement>, job: &str) -> Option<Timestamp> {
     let RetirementOutcome::Answered { at, retired } = &retirement?.outcome else {
         return None;
     };

@@ -56,10 +56,9 @@ pub(crate) fn rest(
     let may_begin = !forbids(&observed.annotations)
         && lasting.is_none_or(|told| told.action == IdleAction::ScaleToZero);
     let warned = || {
-        let coming = coming(cluster, observed, jobs, lasting)?;
-        let told = observed.told.coming_rest.as_ref();
-        let is_told = told.is_some_and(|told| told.reason == coming.reason);
-        (is_told && coming.at <= observed.seen_at).then_some((coming.reason, coming.action))
+        let comes = |coming: &Coming| coming.is_told(observed) && coming.at <= observed.seen_at;
+        let mut all = coming(cluster, observed, jobs, lasting).into_iter();
+        all.find(comes).map(|coming| (coming.reason, coming.action))
     };
     let over_budget = || {
         is_used_up(cluster, observed, jobs).then_some((RestReason::OverBudget, IdleAction::Suspend))
@@ -100,16 +99,24 @@ pub(crate) struct Coming {
     pub(crate) at: Timestamp,
 }
 
-/// The next rest that comes by itself and is so near that it is to be told. `resting`: the rest that the cluster is in.
+impl Coming {
+    fn is_told(&self, observed: &Observed) -> bool {
+        let mut told = observed.told.coming_rests.iter();
+        told.any(|told| told.reason == self.reason)
+    }
+}
+
+/// The rests that come by themselves and are so near that they are to be told, the next one first. `resting`: the rest
+/// that the cluster is in.
 pub(crate) fn coming(
     cluster: &ValidCluster,
     observed: &Observed,
     jobs: &BTreeMap<JobName, JobFacts>,
     resting: Option<&RestStatus>,
-) -> Option<Coming> {
+) -> Vec<Coming> {
     let ends = resting.is_some_and(|rest| rest.action == IdleAction::Suspend);
     if ends || cluster.suspend || forbids(&observed.annotations) {
-        return None;
+        return Vec::new();
     }
     let idle = || {
         let idle = cluster.idle.filter(|_| resting.is_none())?;
@@ -131,13 +138,15 @@ pub(crate) fn coming(
         let now = observed.seen_at;
         let since = at.saturating_sub(warning).unwrap_or(at);
         let soonest = whole_seconds(now.saturating_add(NOTICE.min(warning)).unwrap_or(now));
-        let told = observed.told.coming_rest.as_ref();
-        let told = told.filter(|told| told.reason == reason);
+        let mut told = observed.told.coming_rests.iter();
+        let told = told.find(|told| told.reason == reason);
         let notice = told.map_or(soonest, |told| told.at.0.min(soonest));
         let at = at.max(notice);
         (now >= since).then_some(Coming { reason, action, at })
     });
-    near.min_by_key(|coming| coming.at)
+    let mut near: Vec<_> = near.collect();
+    near.sort_by_key(|coming| coming.at);
+    near
 }
 
 pub(crate) fn idle_warning(cluster: &ValidCluster) -> SignedDuration {
@@ -292,8 +301,17 @@ pub(super) fn may_hand_over(
     cluster: &ValidCluster,
     observed: &Observed,
 ) -> bool {
-    let waited = observed.seen_at.duration_since(rest.since.0);
-    waited.abs() < hands_over_within(cluster)
+    let waited = observed.seen_at.duration_since(rest.since.0).abs();
+    // A longer grace is for tasks that run: data goes with the head in any case.
+    let is_busy = || {
+        let state = observed.scheduler.state.as_ref();
+        let answers = state.filter(|_| observed.scheduler.silence.is_none());
+        answers.is_none_or(|state| {
+            let of_workers = state.workers.iter().any(|worker| worker.processing > 0);
+            state.load.processing > 0 || of_workers
+        })
+    };
+    waited < hands_over_within(cluster) && (waited < HANDS_OVER_WITHIN || is_busy())
 }
 
 fn hands_over_within(cluster: &ValidCluster) -> SignedDuration {

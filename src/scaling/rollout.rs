@@ -41,7 +41,7 @@ pub(crate) fn updates(
         may_surge: has_room(cluster, observed, aim)
             && !goes_with_the_head
             && !observed.annotations.do_not_disrupt,
-        keeps_surge: observed.annotations.do_not_disrupt,
+        keeps_surge: !goes_with_the_head,
     }
 }
 
@@ -107,9 +107,15 @@ pub(super) fn rollout(scene: &Scene<'_>, lineup: &Lineup, state: Option<&State>)
             failing.id
         ));
     }
+    // Nobody would be submitted in their place.
+    if cost::most_workers(scene.cluster, scene.observed) == Affordable::Unknown {
+        return Rollout::Waits(
+            "nobody knows what a node costs, as budget.maxPerHour is to be kept".into(),
+        );
+    }
     let (queued, started): (Vec<_>, Vec<_>) = outdated
         .into_iter()
-        .partition(|name| has_not_started(lineup, state, *name));
+        .partition(|name| has_not_started(scene, lineup, state, *name));
     if !queued.is_empty() {
         return Rollout::Cancel(queued);
     }
@@ -216,21 +222,28 @@ fn is_proven(scene: &Scene<'_>, lineup: &Lineup, name: JobName) -> bool {
             .is_some_and(|at| scene.observed.seen_at.duration_since(at) >= within)
 }
 
-/// To cancel it costs nobody anything. Azure tells later than the scheduler that a job runs.
-pub(super) fn has_not_started(lineup: &Lineup, state: Option<&State>, name: JobName) -> bool {
+/// To cancel it costs nobody anything. Azure tells later than the scheduler that a job runs, and of a silent one counts
+/// whom it has ever held.
+pub(super) fn has_not_started(
+    scene: &Scene<'_>,
+    lineup: &Lineup,
+    state: Option<&State>,
+    name: JobName,
+) -> bool {
     let job = &lineup.jobs[&name];
-    let is_there = || {
-        state.is_some_and(|state| {
+    let is_there = || match state {
+        Some(state) => {
             let mut workers = state.workers.iter();
             workers.any(|worker| worker.job_id() == job.id)
-        })
+        }
+        None => scene.observed.scheduler.seen.contains_key(&job.id),
     };
     job.status.has_not_started() && !is_there()
 }
 
 /// A new worker that gets no node: the pool says so, or it has waited for long.
 fn waits_for_a_node(scene: &Scene<'_>, lineup: &Lineup, state: &State, name: JobName) -> bool {
-    if !has_not_started(lineup, Some(state), name) {
+    if !has_not_started(scene, lineup, Some(state), name) {
         return false;
     }
     let created = lineup.jobs[&name].created_at;

@@ -77,7 +77,7 @@ pub struct Updates {
     pub outdated: BTreeMap<JobName, Vec<&'static str>>,
     /// One more worker than wanted may run while one is replaced.
     pub may_surge: bool,
-    /// One that does already goes on, as nobody is let go now.
+    /// One that does already goes on, though there is no room for another one.
     pub keeps_surge: bool,
 }
 

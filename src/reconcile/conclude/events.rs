@@ -15,8 +15,8 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::{Action, Finding, Response, is_about_credentials};
 use crate::reconcile::status::scaled;
 use crate::reconcile::validate::Wanted;
-use crate::scaling::about;
 use crate::scaling::rest::whole_seconds;
+use crate::scaling::{Aim, about};
 
 /// Something to tell once, as an event of `events.k8s.io`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub(super) fn events(
             farewell(outcome, place)
         });
     }
-    events.extend(rescaled(outcome.before, status));
+    events.extend(rescaled(outcome.before, status, outcome.plan.aim()));
     events.extend(locked_out(outcome, status));
     events.extend(lost_head(outcome, status, lineup));
     if let Some(event) = unroutable(outcome, status) {
@@ -111,12 +111,26 @@ pub(super) fn events(
 }
 
 /// Another number of workers than was told before, and why.
-pub(super) fn rescaled(before: &DaskClusterStatus, status: &DaskClusterStatus) -> Option<Event> {
+pub(super) fn rescaled(
+    before: &DaskClusterStatus,
+    status: &DaskClusterStatus,
+    aim: Option<&Aim>,
+) -> Option<Event> {
     let (had, has) = scaled(before, status)?;
-    let why = match (&status.autoscaling, &status.rest) {
-        (Some(autoscaling), _) => autoscaling.decision.clone(),
-        (None, Some(_)) => "the cluster rests".to_owned(),
-        (None, None) => "as spec.worker.replicas says".to_owned(),
+    let rests = aim.is_some_and(|aim| aim.rest.is_some()) || status.rest.is_some();
+    let of_autoscaler = |status: &DaskClusterStatus| {
+        let told = status.autoscaling.as_ref()?;
+        Some(told.desired_replicas)
+    };
+    let decided = of_autoscaler(before) != of_autoscaler(status);
+    let why = match &status.autoscaling {
+        Some(autoscaling) if decided => autoscaling.decision.clone(),
+        _ if rests => "the cluster rests".to_owned(),
+        _ if aim.is_some_and(|aim| aim.too_dear.is_some()) => {
+            "as spec.budget.maxPerHour allows".to_owned()
+        }
+        Some(_) => "nothing keeps it any more from what the autoscaler wants".to_owned(),
+        None => "as spec.worker.replicas says".to_owned(),
     };
     Some(Event {
         warning: false,

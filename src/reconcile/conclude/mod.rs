@@ -246,7 +246,9 @@ pub(super) fn decided(
 ) -> Option<Conclusion> {
     let status = super::status::decided(before, wanted, plan, now)?;
     Some(Conclusion {
-        events: events::rescaled(before, &status).into_iter().collect(),
+        events: events::rescaled(before, &status, plan.aim())
+            .into_iter()
+            .collect(),
         status,
         occurrences: Vec::new(),
         next: Next::After(Duration::ZERO),

@@ -113,7 +113,7 @@ fn end_that_comes(
             "nothing is done, as another annotation says".to_owned()
         };
         (Reason::DisruptionForbidden, first, rest)
-    } else if let Some(coming) = rest::coming(cluster, observed, jobs, resting) {
+    } else if let Some(coming) = rest::coming(cluster, observed, jobs, resting).first() {
         let at = clock(coming.at);
         let held = data(rest::answer(observed, jobs));
         let goes = match coming.action {
@@ -312,15 +312,15 @@ pub(super) fn look_again(outcome: &Outcome<'_>, facts: &Facts) -> Option<Timesta
         .map(|at| (at, rest::lifetime_warning(azure_limit(cluster, observed))));
     let ends = [idle, own, of_azure].into_iter().flatten();
     let times = ends.flat_map(|(at, before)| [at.saturating_sub(before).ok(), Some(at)]);
-    let coming = rest::coming(cluster, observed, jobs, resting);
     let others = [
         hand_over,
-        coming.map(|coming| coming.at),
         cost::used_up_at(cluster, observed)
             .filter(|_| resting.is_none_or(|rest| rest.action == IdleAction::ScaleToZero)),
         aim.and_then(|aim| aim.decision.as_ref()?.look_again),
     ];
+    let coming = rest::coming(cluster, observed, jobs, resting);
     times
+        .chain(coming.into_iter().map(|coming| Some(coming.at)))
         .chain(others)
         .flatten()
         .filter(|at| *at > outcome.now)

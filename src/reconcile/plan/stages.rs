@@ -415,7 +415,9 @@ fn plan_workers(
     let desired = lineup.dask_workers(scene.cluster);
     // What keeps workers from coming says more than who waits for them.
     let waiting = going.waiting.as_ref();
-    if let Some(waiting) = waiting.filter(|waiting| waiting.reason != Reason::Updating) {
+    let is_unseen = plan.unseen.contains(&WORKERS);
+    let said = waiting.filter(|waiting| waiting.reason != Reason::Updating && !is_unseen);
+    if let Some(waiting) = said {
         plan.wait(WORKERS, waiting.reason, waiting.message.clone());
         return;
     }
@@ -432,7 +434,7 @@ fn plan_workers(
         plan.block(WORKERS, trouble);
         return;
     }
-    if plan.unseen.contains(&WORKERS) {
+    if is_unseen {
         return;
     }
     if let Some(wanted) = lineup.aim.too_dear

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::demand::Demand;
 use super::Aim;
-use super::letting_go::closing;
+use super::letting_go::{closing, retired_at};
 use super::rest::rest;
 use crate::api::{Autoscaling, IdleAction};
 use crate::azure_resources::Scene;
@@ -148,8 +148,17 @@ fn protected(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) -> u32 
     }
     let state = stage.answering(scene);
     let is_leaving = |job: &JobFacts| {
-        let mut workers = state.iter().flat_map(|state| &state.workers);
-        workers.any(|worker| worker.job_id() == job.id && worker.is_leaving())
+        let Some(state) = state else { return false };
+        let mut workers = state.workers.iter();
+        match workers.find(|worker| worker.job_id() == job.id) {
+            Some(worker) => worker.is_leaving(),
+            // It was there, and its job is about to end.
+            None => {
+                let sight = &scene.observed.scheduler;
+                let is_retired = || retired_at(sight.retirement.as_ref(), &job.id).is_some();
+                sight.seen.contains_key(&job.id) || is_retired()
+            }
+        }
     };
     let stays = |name: &&JobName| {
         let job = &lineup.jobs[*name];
