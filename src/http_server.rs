@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use crate::leadership::Lead;
 use crate::metrics::Metrics;
 
 /// Set once the CRD is there and the caches are filled.
@@ -35,27 +36,38 @@ pub async fn serve(
     listen: SocketAddr,
     metrics: Metrics,
     readiness: Readiness,
+    lead: Lead,
 ) -> std::io::Result<(SocketAddr, impl Future<Output = std::io::Result<()>>)> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let routes = Router::new()
         .route("/metrics", get(page))
-        .route("/livez", get(async || "ok"))
+        .route("/livez", get(live))
         .route("/readyz", get(ready))
-        .with_state((metrics, readiness));
+        .with_state((metrics, readiness, lead));
     Ok((address, async move { axum::serve(listener, routes).await }))
 }
 
-type Shared = (Metrics, Readiness);
+type Shared = (Metrics, Readiness, Lead);
 
-async fn page(State((metrics, _)): State<Shared>) -> Response {
+async fn page(State((metrics, ..)): State<Shared>) -> Response {
     match metrics.page() {
         Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-async fn ready(State((_, readiness)): State<Shared>) -> Response {
+/// Whether the process is of use, which has nothing to do with whether it leads or what it can reach: a restart makes
+/// neither a CRD nor an API server appear.
+async fn live(State((.., lead)): State<Shared>) -> Response {
+    match lead.trouble() {
+        None => "ok".into_response(),
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble).into_response(),
+    }
+}
+
+/// Standbys are ready too: they could lead at once.
+async fn ready(State((_, readiness, _)): State<Shared>) -> Response {
     if readiness.is_set() {
         "ok".into_response()
     } else {

@@ -66,6 +66,7 @@ use crate::names::ClusterIdentity;
 /// All that a reconcile needs besides the object.
 pub struct Context {
     pub clock: Clock,
+    /// Writes only while this operator leads.
     pub client: Client,
     pub sight: Sight,
     pub access: AccessPool,

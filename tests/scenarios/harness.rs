@@ -331,6 +331,8 @@ impl Line {
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             metrics_address_file: Some(self.metrics_address_file()),
             instance: "tests/scenarios".to_owned(),
+            // Its time may run faster than that of others.
+            lease: None,
             resync: self.resync,
             sweep: self.sweep,
             worker_submission: WorkerSubmission::BesideHead,

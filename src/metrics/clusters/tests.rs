@@ -30,7 +30,8 @@ fn scrape(clusters: &[DaskCluster]) -> String {
     }
     let hand = crate::clock::ManualClock::starting_at(seconds_after_noon(60));
     let registry = prometheus::Registry::new();
-    let collector = ClusterCollector::new(reader, hand.clock()).unwrap();
+    let collector =
+        ClusterCollector::new(reader, hand.clock(), Lead::always(hand.clock())).unwrap();
     registry.register(Box::new(collector)).unwrap();
     // The first scrape is not to be seen in the second.
     registry.gather();
@@ -151,7 +152,8 @@ fn what_is_gone_or_has_changed_leaves_no_series_behind() {
     let (reader, mut writer) = store();
     let hand = crate::clock::ManualClock::starting_at(noon());
     let registry = prometheus::Registry::new();
-    let collector = ClusterCollector::new(reader, hand.clock()).unwrap();
+    let collector =
+        ClusterCollector::new(reader, hand.clock(), Lead::always(hand.clock())).unwrap();
     registry.register(Box::new(collector)).unwrap();
     let mut scrape = |event: Event<DaskCluster>| {
         writer.apply_watcher_event(&event);
