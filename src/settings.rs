@@ -86,6 +86,7 @@ impl Settings {
             log_format: _,
             azure,
         } = args;
+        let pod = lease.pod_name.clone();
         Ok(Self {
             metrics_listen,
             metrics_address_file,
@@ -104,7 +105,10 @@ impl Settings {
             worker_submission: worker_submission(clusters.worker_submission),
             environment: environment(clusters)?,
             endpoint: endpoint(&azure)?,
-            azure_http: HttpSettings::default(),
+            azure_http: HttpSettings {
+                pod,
+                ..HttpSettings::default()
+            },
             metadata_host: azure
                 .azure_pod_identity_authority_host
                 .as_deref()
