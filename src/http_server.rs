@@ -78,3 +78,63 @@ async fn ready(State((_, readiness, _)): State<Shared>) -> Response {
             .into_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+
+    /// Status and body of a path, of a server that goes on until the test ends.
+    async fn answers(address: SocketAddr, path: &str) -> (u16, String) {
+        let answer = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
+            .get(format!("http://{address}{path}"))
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    async fn served(readiness: Readiness, lead: Lead) -> SocketAddr {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let metrics = Metrics::new().unwrap();
+        let (address, server) = serve(listen, metrics, readiness, lead).await.unwrap();
+        tokio::spawn(server);
+        address
+    }
+
+    #[tokio::test]
+    async fn one_is_ready_once_its_caches_are_filled_whether_it_leads_or_not() {
+        let hand = ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        for lead in [
+            Lead::always(Clock::system()),
+            Lead::until(hand.clock(), Duration::ZERO),
+        ] {
+            let readiness = Readiness::default();
+            let address = served(readiness.clone(), lead).await;
+            let (status, told) = answers(address, "/readyz").await;
+            assert_eq!(status, 503);
+            assert!(told.contains("DaskCluster CRD"), "{told}");
+            readiness.set();
+            assert_eq!(answers(address, "/readyz").await, (200, "ok".to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_has_lost_its_lease_and_does_not_end_is_not_alive() {
+        let hand = ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let lead = Lead::until(hand.clock(), Duration::from_secs(12));
+        let address = served(Readiness::default(), lead).await;
+        hand.advance(Duration::from_secs(42));
+        assert_eq!(answers(address, "/livez").await, (200, "ok".to_owned()));
+        hand.advance(Duration::from_secs(1));
+        let (status, told) = answers(address, "/livez").await;
+        assert_eq!(status, 503);
+        assert!(told.contains("the process has not ended"), "{told}");
+    }
+}

@@ -168,7 +168,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::{Clock, ManualClock};
     use crate::token::Token;
 
     fn alone() -> Lead {
@@ -253,5 +253,56 @@ mod tests {
         let client = DaskClient::new(alone()).unwrap();
         let retired = client.retire(&target, 1, &[]).await.unwrap();
         assert_eq!(retired.retired, ["w1.a"]);
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_lead_any_more_retires_nobody_and_asks_nothing() {
+        let hand = ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let end = Duration::from_secs(12);
+        let (target, sent) = scheduler(json!({"names": ["w1.a"]}), json!({"retired": []})).await;
+        let client = DaskClient::new(Lead::until(hand.clock(), end)).unwrap();
+        client.retire(&target, 1, &[]).await.unwrap();
+        assert_eq!(sent.lock().unwrap().len(), 2);
+        hand.advance(end);
+        let refused = [
+            client.retire(&target, 1, &[]).await.map(drop),
+            client.state(&target).await.map(drop),
+        ];
+        for outcome in refused {
+            assert_eq!(outcome.unwrap_err().category(), "NotLeading");
+        }
+        assert_eq!(sent.lock().unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn whoever_was_chosen_to_go_stays_where_the_lead_ends_before_he_is_told() {
+        let hand = ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let end = Duration::from_secs(12);
+        let moved = hand.clone();
+        let retired = Arc::new(Mutex::new(false));
+        let told = Arc::clone(&retired);
+        let router = Router::new()
+            .route(
+                "/dask-azureml/v1/to-close",
+                post(move || async move {
+                    moved.advance(end);
+                    Json(json!({"names": ["w1.a"]}))
+                }),
+            )
+            .route(
+                "/dask-azureml/v1/retire",
+                post(move || async move { *told.lock().unwrap() = true }),
+            );
+        let (target, _) = scheduler(json!({}), json!({})).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            dashboard: format!("http://{}", listener.local_addr().unwrap()),
+            ..target
+        };
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let client = DaskClient::new(Lead::until(hand.clock(), end)).unwrap();
+        let error = client.retire(&target, 1, &[]).await.unwrap_err();
+        assert_eq!(error.category(), "NotLeading");
+        assert!(!*retired.lock().unwrap());
     }
 }

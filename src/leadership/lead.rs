@@ -67,6 +67,14 @@ impl Lead {
         }
     }
 
+    /// A lead that ends then, by this clock.
+    #[cfg(test)]
+    pub(crate) fn until(clock: Clock, end: Duration) -> Self {
+        let (teller, lead) = Self::new(clock, Duration::from_secs(15));
+        teller.send_modify(|told| told.claim = Claim::Until(end));
+        lead
+    }
+
     /// Whether this operator may write now.
     #[must_use]
     pub fn is_current(&self) -> bool {

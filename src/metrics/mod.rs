@@ -400,4 +400,17 @@ mod tests {
         hand.advance(Duration::from_secs(1));
         assert_eq!(remaining("reads").as_deref(), Some("250"));
     }
+
+    #[test]
+    fn whether_it_leads_is_shown_as_it_is_when_the_page_is_read() {
+        let metrics = Metrics::new().unwrap();
+        let hand = crate::clock::ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let end = Duration::from_secs(12);
+        metrics.show_lead(Lead::until(hand.clock(), end)).unwrap();
+        let tells = |line: &str| metrics.page().unwrap().lines().any(|told| told == line);
+        assert!(tells("dask_azureml_leader 1"));
+        assert!(tells("dask_azureml_leader_transitions_total 0"));
+        hand.advance(end);
+        assert!(tells("dask_azureml_leader 0"));
+    }
 }

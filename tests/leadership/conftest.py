@@ -146,11 +146,6 @@ class Stage:
 
         eventually(is_ready, seconds=seconds, otherwise=told)
 
-    def until_gone(self, *names: str) -> None:
-        if names:
-            self.kubernetes.delete(*names)
-            self.until(lambda: not set(names) & set(self.kubernetes.clusters()), "they are gone", seconds=60)
-
     def until(self, holds: Callable[[], object], what: str, *, seconds: float = 30):
         def told() -> str:
             logs = [f"{operator.pod}: {operator.log.read_text()[-1500:]}" for operator in self.operators]
@@ -186,10 +181,11 @@ def arrived(exchange: dict) -> float:
 
 
 class Figures:
-    """Seconds of failovers, printed at the end."""
+    """Seconds of failovers, and late requests, printed at the end."""
 
     def __init__(self) -> None:
         self.by_kind: dict[str, list[float]] = {}
+        self.late: list[int] = []
 
     def add(self, kind: str, seconds: float) -> None:
         self.by_kind.setdefault(kind, []).append(seconds)
@@ -200,7 +196,9 @@ class Figures:
             middle = times[len(times) // 2]
             return f"{kind}: {times[0]:.2f} / {middle:.2f} / {times[-1]:.2f} s (min / median / max of {len(times)})"
 
-        return "\n".join(row(kind, times) for kind, times in self.by_kind.items())
+        rows = [row(kind, times) for kind, times in self.by_kind.items()]
+        late = f"writes of stopped leaders that landed after the takeover: {self.late}"
+        return "\n".join([*rows, late])
 
 
 FIGURES = Figures()

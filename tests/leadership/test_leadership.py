@@ -30,7 +30,7 @@ def test_standbys_are_ready_and_ask_nothing_of_azure_and_tell_nothing_of_cluster
         assert "\ndask_azureml_leader 0\n" in page
         assert "\ndaskcluster_" not in page
         assert "\ndask_azureml_leader_transitions_total 0\n" in page
-    assert 'daskcluster_info{' in leader.page()
+    assert "daskcluster_info{" in leader.page()
     lease = stage.lease()
     assert lease["holderIdentity"].startswith(f"{leader.pod}_")
     assert lease["leaseDurationSeconds"] == LEASE_SECONDS
@@ -65,7 +65,7 @@ def test_a_leader_that_is_told_to_end_is_succeeded_at_once_and_nothing_is_done_t
     assert not stage.twice()
     assert stage.ready("anchor") == anchor
     assert not [write for write in stage.azure.writes() if "anchor" in write]
-    stage.until_gone(*names)
+    stage.kubernetes.delete(*names)
 
 
 def test_a_leader_that_is_killed_is_succeeded_when_its_lease_is_over(stage, figures):
@@ -86,7 +86,7 @@ def test_a_leader_that_is_killed_is_succeeded_when_its_lease_is_over(stage, figu
     assert not stage.twice()
     assert stage.ready("anchor") == anchor
     assert not [write for write in stage.azure.writes() if "anchor" in write]
-    stage.until_gone(*[f"orphan-{number}" for number in range(ROUNDS)])
+    stage.kubernetes.delete(*[f"orphan-{number}" for number in range(ROUNDS)])
 
 
 def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_more_and_ends(stage, figures):
@@ -111,13 +111,13 @@ def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_more
         assert "does not lead any more" in old.log.read_text()
         stage.until_ready(name)
         late = [write for arrived, write in stage.writes(old) if arrived > succeeded]
-        figures.add("requests of a stopped leader that landed after the takeover", len(late))
+        figures.late.append(len(late))
         made = {write for _, write in stage.writes(new)}
         # Only what had passed its check when it was stopped, and what is wanted now.
         assert len(late) <= ON_THE_WAY and set(late) <= made, late
         assert not [write for write in stage.twice() if write not in late]
         assert new.leads()
-        stage.until_gone(name)
+        stage.kubernetes.delete(name)
     assert stage.ready("anchor") == anchor
 
 
