@@ -31,7 +31,7 @@ use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::leadership::{Candidate, Ended, Lead, Standing, only_while_leading};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
-use crate::reconcile::{Context, Defaults, Error, identity, reconcile};
+use crate::reconcile::{Context, Defaults, Error, identity, reconcile, warm};
 use crate::settings::Settings;
 use crate::sweep::sweep;
 use crate::watch_backoff::WatchBackoff;
@@ -203,6 +203,7 @@ async fn operate(
             clock.sleep(DRAIN).await;
         }
     };
+    let stopping = stop.clone();
     let taken = {
         let lead = lead.clone();
         async move { lead.taken().await }
@@ -237,12 +238,18 @@ async fn operate(
         .graceful_shutdown_on(stop)
         .run(
             move |cluster, context| {
-                let (caches, alarms, lead) = (caches.clone(), Arc::clone(&alarms), lead.clone());
+                let (caches, alarms) = (caches.clone(), Arc::clone(&alarms));
+                let (lead, stop) = (lead.clone(), stopping.clone());
                 async move {
-                    caches.filled().await;
+                    tokio::select! {
+                        () = caches.filled() => {}
+                        // Caches that never fill are nothing to wait for at the end.
+                        () = stop => return Ok(Action::await_change()),
+                    }
                     if lead.is_current() {
                         timed(cluster, context, alarms).await
                     } else {
+                        warm(&cluster, &context).await;
                         Ok(Action::await_change())
                     }
                 }
@@ -274,7 +281,10 @@ async fn operate(
         // Its end is no reason to end.
         () = filled.then(|()| future::pending()) => {}
         () = sweeping => {}
-        ended = ended(&mut standing) => return Err(RunError::Leadership(ended)),
+        ended = ended(&mut standing) => {
+            tracing::error!(%ended, "ending, as another operator may be at work");
+            return Err(RunError::Leadership(ended));
+        }
     }
     if let Some(standing) = standing {
         standing.resign().await;

@@ -112,6 +112,14 @@ impl ArmClient {
         }
     }
 
+    /// Gets a token and keeps it; only Entra is asked.
+    ///
+    /// # Errors
+    /// As those of the token.
+    pub async fn warm(&self) -> Result<(), Error> {
+        self.credential.token().await.map(drop)
+    }
+
     /// The same client, which asks for nothing while `lead` is not ours.
     #[must_use]
     pub fn only_while_leading(mut self, lead: Lead) -> Self {

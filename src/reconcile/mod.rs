@@ -28,6 +28,7 @@ pub use error::Error;
 pub use forecast::{Forecast, carry_out, forecast};
 pub use memory::ClusterMemory;
 pub use observe::identity;
+pub(crate) use observe::warm;
 pub use observed::{
     Credentials, JobFailure, Observed, OperationFacts, SecretReference, WorkerSubmission, Workspace,
 };

@@ -80,6 +80,12 @@ class Stage:
         self.kubernetes = Kubernetes(line.environment)
         self.azure = Azure(line.env)
         self.operators: list[Operator] = []
+        # Clusters, in the order in which they were begun.
+        self.begun: list[str] = []
+        # Writes of an operator that landed after another had taken over.
+        self.late: list[str] = []
+        # The condition Ready of the first cluster, once it was.
+        self.ready_once: dict = {}
         self._started = 0
         # The line's own is in nobody's way: it ends.
         line.kill_operator()
@@ -126,8 +132,14 @@ class Stage:
             time.sleep(0.02)
         return new, taken, time.monotonic() - began
 
-    def apply(self, name: str) -> None:
+    def begin(self, name: str) -> None:
+        self.begun.append(name)
         self.kubernetes.apply(manifest(name, self.line.env, {}))
+
+    def begin_and_see_it_begun(self, name: str) -> None:
+        """Returns when the first write for it has arrived in Azure."""
+        self.begin(name)
+        self.until(lambda: any(name in write for write in self.azure.writes()), f"{name} is begun")
 
     def ready(self, name: str) -> dict:
         return condition(self.kubernetes.cluster(name), "Ready")
@@ -154,12 +166,21 @@ class Stage:
         return eventually(holds, seconds=seconds, otherwise=told)
 
     def requests(self, operator: Operator) -> list[dict]:
-        """What an operator asked of Azure and of Entra: exchanges, oldest first."""
+        """What an operator asked of Azure, but for tokens: exchanges, oldest first."""
         return [
             exchange
             for exchange in self.azure.exchanges()
             if f"({operator.pod})" in exchange["request"]["headers"].get("user-agent", "")
         ]
+
+    def tokens(self) -> int:
+        """How often operators asked Entra for a token. Microsoft's library does that, in its own name."""
+        requests = [exchange["request"] for exchange in self.azure.exchanges()]
+        library = [
+            request for request in requests if request["headers"].get("user-agent", "").startswith("azsdk-rust")
+        ]
+        assert all(request["path"].endswith("/oauth2/v2.0/token") for request in library), library
+        return len(library)
 
     def writes(self, operator: Operator) -> list[tuple[float, str]]:
         """When its writes to Azure arrived, in seconds since 1970, and what they were."""
