@@ -20,6 +20,8 @@ use crate::kubernetes_children::MANAGER;
 const INSTANCE_ANNOTATION: &str = "azureml.dask.dev/instance";
 /// Tries to let the lease go: who comes after us has to wait for its end otherwise.
 const RELEASE_TRIES: u32 = 3;
+/// How long they may take together: the process is about to be killed.
+const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct Campaign {
     pub(super) leases: Api<Lease>,
@@ -189,6 +191,16 @@ impl Campaign {
 
     /// Lets the lease go if it is ours, so that another one takes it at once.
     async fn release(&self) {
+        let name = &self.settings.name;
+        tokio::select! {
+            () = self.tries_to_release() => {}
+            () = self.clock.sleep(RELEASE_WITHIN) => {
+                tracing::warn!(lease = name, "the lease could not be let go in time");
+            }
+        }
+    }
+
+    async fn tries_to_release(&self) {
         for _ in 0..RELEASE_TRIES {
             match self.try_release().await {
                 Ok(()) => return,

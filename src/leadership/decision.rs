@@ -24,7 +24,7 @@ impl Timing {
 
     /// A request to the API server that takes longer is given up, so that there is time for another.
     pub(super) fn answer_within(self) -> Duration {
-        self.duration / 5
+        (self.duration / 5).min(Duration::from_secs(10))
     }
 
     /// Up to a fifth sooner or later than `retry`, by `jitter` from 0 to 1: candidates that began together do not ask

@@ -279,6 +279,39 @@ async fn one_that_resigns_is_succeeded_within_two_seconds_and_one_that_is_killed
 }
 
 #[tokio::test]
+async fn one_that_resigns_does_not_lead_from_then_on_and_ends_though_nobody_answers() {
+    for weather in [Weather::Hangs, Weather::Refuses, Weather::LosesAnswers] {
+        let (server, hand) = (Server::default(), noon());
+        let mut one = Operator::start(&server, &hand, "one");
+        until_leads(&hand, &one, &[]).await;
+        let other = Operator::start(&server, &hand, "other");
+        pass(&hand, SECOND, &[&one, &other]).await;
+        one.weather(weather);
+        one.resign.take().unwrap().send(()).unwrap();
+        settle().await;
+        assert!(!one.leads(), "before the lease is let go");
+        let passed = until_leads(&hand, &other, &[&one]).await;
+        assert!(passed <= 17 * SECOND, "{weather:?} {passed:?}");
+        pass(&hand, 5 * SECOND, &[&one, &other]).await;
+        assert_eq!(one.ended().await, Ok(()), "{weather:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_resigns_as_a_standby_leaves_the_lease_to_its_holder() {
+    let (server, hand) = (Server::default(), noon());
+    let one = Operator::start(&server, &hand, "one");
+    until_leads(&hand, &one, &[]).await;
+    let mut other = Operator::start(&server, &hand, "other");
+    pass(&hand, SECOND, &[&one, &other]).await;
+    other.resign.take().unwrap().send(()).unwrap();
+    pass(&hand, 30 * SECOND, &[&one]).await;
+    assert_eq!(other.ended().await, Ok(()));
+    assert!(one.leads());
+    assert_eq!(server.holder(), "one");
+}
+
+#[tokio::test]
 async fn a_claim_whose_answer_is_lost_is_found_and_held() {
     let (server, hand) = (Server::default(), noon());
     let one = Operator::start(&server, &hand, "one");
