@@ -33,6 +33,8 @@ enum Weather {
     Hangs,
     /// It is refused at once.
     Refuses,
+    /// It takes two seconds, and is carried out then.
+    Slow,
     /// It arrives and is carried out, but a write's answer never comes.
     LosesAnswers,
 }
@@ -75,15 +77,17 @@ impl Server {
         });
     }
 
-    fn client(&self, weather: &Arc<Mutex<Weather>>) -> Client {
+    fn client(&self, weather: &Arc<Mutex<Weather>>, clock: Clock) -> Client {
         let (server, weather) = (self.clone(), Arc::clone(weather));
         let service = service_fn(move |request: Request<Body>| {
-            let (server, weather) = (server.clone(), *weather.lock().unwrap());
+            let (server, clock) = (server.clone(), clock.clone());
+            let weather = *weather.lock().unwrap();
             async move {
                 let is_write = request.method() != Method::GET;
                 match weather {
                     Weather::Hangs => std::future::pending().await,
                     Weather::Refuses => return Err(BoxError::from("connection refused")),
+                    Weather::Slow => clock.sleep(2 * SECOND).await,
                     Weather::Fine | Weather::LosesAnswers => {}
                 }
                 let method = request.method().clone();
@@ -159,7 +163,7 @@ impl Operator {
         };
         let (candidate, lead) = Candidate::new(settings, hand.clock());
         let transitions = IntCounter::new("transitions", "Of a test").unwrap();
-        let client = server.client(&weather);
+        let client = server.client(&weather, hand.clock());
         let Standing { resign, task } =
             candidate.stand(&client, Caches::default(), transitions.clone());
         Self {
@@ -340,6 +344,20 @@ async fn a_renewal_whose_answer_is_lost_is_made_again_and_counts_from_when_that_
 }
 
 #[tokio::test]
+async fn a_claim_counts_from_when_it_was_sent_however_long_its_answer_took() {
+    let (server, hand) = (Server::default(), noon());
+    let one = Operator::start(&server, &hand, "one");
+    one.weather(Weather::Slow);
+    // The look takes two seconds, and so does the claim that is sent then.
+    assert_eq!(until_leads(&hand, &one, &[]).await, 4 * SECOND);
+    one.weather(Weather::Hangs);
+    pass(&hand, 9 * SECOND, &[&one]).await;
+    assert!(one.leads());
+    pass(&hand, SECOND, &[&one]).await;
+    assert!(!one.leads(), "twelve seconds after it was sent");
+}
+
+#[tokio::test]
 async fn an_api_server_that_is_away_for_a_while_costs_nobody_the_lead() {
     for weather in [Weather::Hangs, Weather::Refuses, Weather::LosesAnswers] {
         let (server, hand) = (Server::default(), noon());
@@ -516,7 +534,7 @@ async fn one_whose_caches_are_not_filled_leaves_the_lease_to_others_and_can_resi
         timing: TIMING,
     };
     let (candidate, lead) = Candidate::new(settings, hand.clock());
-    let client = server.client(&Arc::default());
+    let client = server.client(&Arc::default(), hand.clock());
     let transitions = IntCounter::new("transitions", "Of a test").unwrap();
     let standing = candidate.stand(&client, caches.clone(), transitions);
     settle().await;
@@ -541,7 +559,7 @@ async fn a_client_that_writes_only_while_leading_reads_always() {
         },
         hand.clock(),
     );
-    let plain = server.client(&Arc::default());
+    let plain = server.client(&Arc::default(), hand.clock());
     let leases: Api<Lease> = Api::default_namespaced(only_while_leading(&plain, &lead));
     let lease: Lease = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
     let refused = leases
