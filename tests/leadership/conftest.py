@@ -10,6 +10,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from line.running import Line
@@ -67,6 +68,10 @@ class Operator:
     def reconciles(self) -> int:
         counts = re.findall(r"^dask_azureml_reconciles_total\{.*\} (\d+)$", self.page(), re.MULTILINE)
         return sum(map(int, counts))
+
+    def resident_mebibytes(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[1]) / 1024
 
     def runs(self) -> bool:
         return self.process.poll() is None
@@ -207,6 +212,7 @@ class Figures:
     def __init__(self) -> None:
         self.by_kind: dict[str, list[float]] = {}
         self.late: list[int] = []
+        self.resident = ""
 
     def add(self, kind: str, seconds: float) -> None:
         self.by_kind.setdefault(kind, []).append(seconds)
@@ -219,7 +225,7 @@ class Figures:
 
         rows = [row(kind, times) for kind, times in self.by_kind.items()]
         late = f"writes of stopped leaders that landed after the takeover: {self.late}"
-        return "\n".join([*rows, late])
+        return "\n".join([*rows, late, self.resident])
 
 
 FIGURES = Figures()

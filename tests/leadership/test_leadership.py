@@ -21,7 +21,7 @@ ON_THE_WAY = 8
 UNDER_WAY = 2.0
 
 
-def test_standbys_are_ready_and_ask_nothing_of_azure_and_tell_nothing_of_clusters(stage):
+def test_standbys_are_ready_and_ask_nothing_of_azure_and_tell_nothing_of_clusters(stage, figures):
     stage.have(3)
     stage.begin("anchor")
     stage.until_ready("anchor")
@@ -39,6 +39,8 @@ def test_standbys_are_ready_and_ask_nothing_of_azure_and_tell_nothing_of_cluster
         assert "\ndaskcluster_" not in page
         assert "\ndask_azureml_leader_transitions_total 0\n" in page
     assert "daskcluster_info{" in leader.page()
+    resident = [f"{operator.resident_mebibytes():.0f}" for operator in (leader, *standbys)]
+    figures.resident = f"resident memory of the leader and of standbys, one cluster: {', '.join(resident)} MiB"
     # Its credentials are warm: each has a token of Entra, which is none of Azure's quota.
     assert stage.tokens() == len(stage.operators)
     lease = stage.lease()

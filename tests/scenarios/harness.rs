@@ -305,6 +305,14 @@ impl Line {
         .await;
     }
 
+    /// Whether the operator that wrote its address last answers so, once it does.
+    pub(crate) async fn operator_says_it_is_ready(&self) -> bool {
+        let file = self.metrics_address_file();
+        let address = std::fs::read_to_string(file).expect("it serves");
+        let answer = reqwest::get(format!("http://{address}/readyz")).await;
+        answer.expect("it serves").status().is_success()
+    }
+
     /// Nobody waits for what an operator does that has ended by itself.
     fn assert_operator_runs(&self) {
         let ended = self
@@ -324,7 +332,7 @@ impl Line {
         self.start_operator();
     }
 
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let arm = self.azure.arm_url();
         Settings {
             cluster_metrics: true,
