@@ -54,6 +54,8 @@ pub struct RunArgs {
     #[arg(long, env = "ORPHAN_GRACE_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(60..=604_800))]
     pub orphan_grace_seconds: u64,
     #[command(flatten)]
+    pub lease: LeaseArgs,
+    #[command(flatten)]
     pub clusters: ClusterArgs,
     /// Log filter
     #[arg(long, env = "LOG", default_value = "info")]
@@ -87,6 +89,32 @@ pub enum PlanOutput {
     #[default]
     Text,
     Json,
+}
+
+/// Which of several operators works.
+#[derive(Debug, Args)]
+pub struct LeaseArgs {
+    /// Whether only the operator works that holds a Lease, of all that share it [default: where --lease-namespace is given]
+    #[arg(long, env = "LEADER_ELECTION")]
+    pub leader_election: Option<bool>,
+    /// Namespace of the Lease [default with --leader-election=true: the pod's own, or the one of the kubeconfig]
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Name of the Lease [default: what follows the last / of --instance]
+    #[arg(long, env = "LEASE_NAME")]
+    pub lease_name: Option<String>,
+    /// What the Lease's holder is called, before what makes it unique [default: the name of the machine, which is the pod's]
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: Option<String>,
+    /// Seconds after its last renewal that a lease is taken by another operator; a killed one is succeeded so late
+    #[arg(long, env = "LEASE_DURATION_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(5..=300))]
+    pub lease_duration_seconds: u64,
+    /// Seconds between two renewals, at most half of the lease's duration
+    #[arg(long, env = "LEASE_RENEW_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=150))]
+    pub lease_renew_seconds: u64,
+    /// Seconds between two looks of a standby at the lease, at most those between renewals; one that was let go is taken so late
+    #[arg(long, env = "LEASE_RETRY_SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub lease_retry_seconds: u64,
 }
 
 /// What the operator's settings contribute to the meaning of manifests.

@@ -28,9 +28,10 @@ use crate::kubernetes::{
     Caches, IN_USE_LABEL, NAMESPACE_CREDENTIALS, Recorder, Sight, credentials_secret,
 };
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
+use crate::leadership::{Candidate, Ended, Lead, Standing, only_while_leading};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
-use crate::reconcile::{Context, Defaults, Error, identity, reconcile};
+use crate::reconcile::{Context, Defaults, Error, identity, reconcile, warm};
 use crate::settings::Settings;
 use crate::sweep::sweep;
 use crate::watch_backoff::WatchBackoff;
@@ -46,6 +47,8 @@ pub enum RunError {
     DaskHttp(#[from] reqwest::Error),
     #[error("the metrics server could not be started")]
     Listen(#[source] std::io::Error),
+    #[error("another operator may be at work")]
+    Leadership(#[source] Ended),
     #[error("the API server could not be asked for {what}")]
     Kubernetes {
         what: &'static str,
@@ -54,10 +57,14 @@ pub enum RunError {
     },
 }
 
-/// Runs until `stop` is done, then finishes what is under way.
+/// How long what is under way at the end may take: less than the 30 s after which Kubernetes kills a pod, with time to
+/// let the lease go.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs until `stop` is done, then finishes what is under way and lets the lease go.
 ///
 /// # Errors
-/// When it cannot start.
+/// When it cannot start, and when it has lost the lead.
 pub async fn run(
     settings: Settings,
     client: Client,
@@ -66,21 +73,41 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let metrics = Metrics::new()?;
     let readiness = Readiness::default();
-    let (address, server) =
-        http_server::serve(settings.metrics_listen, metrics.clone(), readiness.clone())
-            .await
-            .map_err(RunError::Listen)?;
+    let (candidate, lead) = match settings.lease.clone() {
+        Some(lease) => {
+            let (candidate, lead) = Candidate::new(lease, clock.clone());
+            (Some(candidate), lead)
+        }
+        None => (None, Lead::always(clock.clone())),
+    };
+    metrics.show_lead(lead.clone())?;
+    let (address, server) = http_server::serve(
+        settings.metrics_listen,
+        metrics.clone(),
+        readiness.clone(),
+        lead.clone(),
+    )
+    .await
+    .map_err(RunError::Listen)?;
     tracing::info!(%address, "serving /metrics, /livez and /readyz");
     if let Some(file) = &settings.metrics_address_file {
         tokio::fs::write(file, address.to_string())
             .await
             .map_err(RunError::Listen)?;
     }
-    let operator = operate(settings, client, clock, metrics, readiness, stop);
+    let office = Office { candidate, lead };
+    let operator = operate(settings, client, clock, metrics, readiness, office, stop);
     tokio::select! {
         served = server => served.map_err(RunError::Listen),
         result = Box::pin(operator) => result,
     }
+}
+
+/// Whether this operator works, and how it comes to.
+struct Office {
+    /// `None` where it is alone.
+    candidate: Option<Candidate>,
+    lead: Lead,
 }
 
 async fn operate(
@@ -89,6 +116,7 @@ async fn operate(
     clock: Clock,
     metrics: Metrics,
     readiness: Readiness,
+    Office { candidate, lead }: Office,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> Result<(), RunError> {
     let instance = instance(&client, &settings.instance).await?;
@@ -104,13 +132,14 @@ async fn operate(
         lends_own: settings.lends_own_identity,
         observer: Arc::new(metrics.clone()),
         budgets,
+        lead: lead.clone(),
     };
     let (wake, woken) = mpsc::unbounded_channel();
     let alarms = Arc::new(Alarms::new(clock.clone(), wake.clone()));
     let caches = Caches::default();
     let (clusters, cluster_events) = watch_clusters(&client, &caches);
     if settings.cluster_metrics {
-        metrics.show_clusters(clusters.clone(), clock.clone())?;
+        metrics.show_clusters(clusters.clone(), clock.clone(), lead.clone())?;
     }
     let ours =
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
@@ -136,11 +165,12 @@ async fn operate(
         namespace_credentials,
         recent: Default::default(),
     };
+    let writes = only_while_leading(&client, &lead);
     let context = Arc::new(Context {
         access: AccessPool::new(access, clock.clone(), client.clone()),
         inventory: Inventory::new(clock.clone(), wake.clone()),
-        poller: Poller::new(DaskClient::new()?, clock.clone(), wake),
-        recorder: Recorder::new(client.clone(), clock.clone(), MANAGER),
+        poller: Poller::new(DaskClient::new(lead.clone())?, clock.clone(), wake),
+        recorder: Recorder::new(writes.clone(), clock.clone(), MANAGER),
         metrics: metrics.clone(),
         defaults: Defaults {
             instance,
@@ -149,12 +179,35 @@ async fn operate(
         worker_submission: settings.worker_submission,
         resync: settings.resync,
         memories: Default::default(),
-        clock,
-        client,
+        clock: clock.clone(),
+        client: writes,
         sight,
     });
-    let filled = filled(context.client.clone(), caches.clone(), readiness);
-    let sweeping = sweep(Arc::clone(&context), settings.sweep);
+    let filled = filled(client.clone(), caches.clone(), readiness);
+    let sweeping = {
+        let (context, lead) = (Arc::clone(&context), lead.clone());
+        async move {
+            lead.taken().await;
+            sweep(context, settings.sweep).await;
+        }
+    };
+    let mut standing = candidate.map(|candidate| {
+        candidate.stand(&client, caches.clone(), metrics.leader_transitions.clone())
+    });
+    let stop = stop.shared();
+    let drained_too_late = {
+        let (stop, clock) = (stop.clone(), clock.clone());
+        async move {
+            stop.await;
+            tracing::info!("finishing what is under way");
+            clock.sleep(DRAIN).await;
+        }
+    };
+    let stopping = stop.clone();
+    let taken = {
+        let lead = lead.clone();
+        async move { lead.taken().await }
+    };
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let after_error = Arc::clone(&alarms);
@@ -180,9 +233,27 @@ async fn operate(
             },
         )
         .reconcile_on(stream_of(woken))
+        // Standbys have looked at none of them.
+        .reconcile_all_on(taken.into_stream())
         .graceful_shutdown_on(stop)
         .run(
-            move |cluster, context| timed(cluster, context, caches.clone(), Arc::clone(&alarms)),
+            move |cluster, context| {
+                let (caches, alarms) = (caches.clone(), Arc::clone(&alarms));
+                let (lead, stop) = (lead.clone(), stopping.clone());
+                async move {
+                    tokio::select! {
+                        () = caches.filled() => {}
+                        // Caches that never fill are nothing to wait for at the end.
+                        () = stop => return Ok(Action::await_change()),
+                    }
+                    if lead.is_current() {
+                        timed(cluster, context, alarms).await
+                    } else {
+                        warm(&cluster, &context).await;
+                        Ok(Action::await_change())
+                    }
+                }
+            },
             move |cluster, error, _| on_error(&cluster, error, &after_error),
             context,
         )
@@ -203,10 +274,29 @@ async fn operate(
             future::ready(())
         });
     tokio::select! {
-        () = controller => Ok(()),
+        () = controller => {}
+        () = drained_too_late => {
+            tracing::warn!("what is under way takes too long: whoever leads next goes on with it");
+        }
         // Its end is no reason to end.
-        () = filled.then(|()| future::pending()) => Ok(()),
-        () = sweeping => Ok(()),
+        () = filled.then(|()| future::pending()) => {}
+        () = sweeping => {}
+        ended = ended(&mut standing) => {
+            tracing::error!(%ended, "ending, as another operator may be at work");
+            return Err(RunError::Leadership(ended));
+        }
+    }
+    if let Some(standing) = standing {
+        standing.resign().await;
+    }
+    Ok(())
+}
+
+/// Waits until the lead is lost.
+async fn ended(standing: &mut Option<Standing>) -> Ended {
+    match standing {
+        Some(standing) => standing.ended().await,
+        None => future::pending().await,
     }
 }
 
@@ -309,10 +399,8 @@ async fn filled(client: Client, caches: Caches, readiness: Readiness) {
 async fn timed(
     cluster: Arc<DaskCluster>,
     context: Arc<Context>,
-    caches: Caches,
     alarms: Arc<Alarms>,
 ) -> Result<Action, Error> {
-    caches.filled().await;
     let identity = identity(&cluster);
     // It is looked at now.
     alarms.clear(&identity);

@@ -17,6 +17,7 @@ pub mod http_server;
 pub mod inventory;
 pub mod kubernetes;
 pub mod kubernetes_children;
+pub mod leadership;
 pub mod lookup;
 pub mod metrics;
 pub mod names;

@@ -16,6 +16,7 @@ const PURE: &[&str] = &[
     "src/inventory/picture.rs",
     "src/inventory/wrote.rs",
     "src/kubernetes_children",
+    "src/leadership/decision.rs",
     "src/lookup.rs",
     "src/names.rs",
     "src/quantity.rs",

@@ -446,6 +446,7 @@ fn told(error: &Error) -> String {
 mod tests {
     use super::*;
     use crate::dask::Load;
+    use crate::leadership::Lead;
 
     fn state(workers: usize) -> State {
         State {
@@ -691,7 +692,11 @@ mod tests {
     async fn a_cluster_that_is_forgotten_is_asked_no_longer() {
         let hand = crate::clock::ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let (wake, _woken) = mpsc::unbounded_channel();
-        let poller = Poller::new(DaskClient::new().unwrap(), hand.clock(), wake);
+        let poller = Poller::new(
+            DaskClient::new(Lead::always(hand.clock())).unwrap(),
+            hand.clock(),
+            wake,
+        );
         let cluster = |name: &str| ClusterIdentity {
             namespace: "weather".into(),
             name: name.into(),
@@ -710,7 +715,11 @@ mod tests {
     async fn who_begins_to_watch_the_load_keeps_what_is_known() {
         let hand = crate::clock::ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let (wake, mut woken) = mpsc::unbounded_channel();
-        let poller = Poller::new(DaskClient::new().unwrap(), hand.clock(), wake);
+        let poller = Poller::new(
+            DaskClient::new(Lead::always(hand.clock())).unwrap(),
+            hand.clock(),
+            wake,
+        );
         let cluster = ClusterIdentity {
             namespace: "weather".into(),
             name: "noaa".into(),

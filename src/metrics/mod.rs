@@ -10,14 +10,15 @@ use prometheus::core::Collector;
 use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use self::clusters::ClusterCollector;
 use crate::api::{DaskCluster, Reason};
 use crate::azure::{AdmittedRequest, Budgets, EndedRequest, Lane, OperationType, RequestObserver};
 use crate::clock::Clock;
+use crate::leadership::Lead;
 use crate::reconcile::Finding;
 
 /// Every metric of the operator.
@@ -28,6 +29,8 @@ pub struct Metrics {
     pub reconciles: IntCounterVec,
     pub reconcile_seconds: HistogramVec,
     pub status_writes: IntCounter,
+    /// How often this process took the lead.
+    pub leader_transitions: IntCounter,
     setbacks: IntCounterVec,
     orphans: IntGaugeVec,
     orphans_hourly_cost: GaugeVec,
@@ -66,6 +69,10 @@ impl Metrics {
             status_writes: IntCounter::new(
                 "dask_azureml_status_writes_total",
                 "Writes of a DaskCluster's status",
+            )?,
+            leader_transitions: IntCounter::new(
+                "dask_azureml_leader_transitions_total",
+                "How often this process took the lead: 0 or 1, as one that loses it ends",
             )?,
             setbacks: IntCounterVec::new(
                 Opts::new(
@@ -146,6 +153,7 @@ impl Metrics {
             Box::new(self.reconciles.clone()),
             Box::new(self.reconcile_seconds.clone()),
             Box::new(self.status_writes.clone()),
+            Box::new(self.leader_transitions.clone()),
             Box::new(self.setbacks.clone()),
             Box::new(self.orphans.clone()),
             Box::new(self.orphans_hourly_cost.clone()),
@@ -157,7 +165,8 @@ impl Metrics {
         ]
     }
 
-    /// Shows what the objects in this cache say, as they are whenever the page is read.
+    /// Shows what the objects in this cache say, as they are whenever the page is read. Standbys say nothing of them:
+    /// every series would be there twice.
     ///
     /// # Errors
     /// When that is shown already.
@@ -165,8 +174,9 @@ impl Metrics {
         &self,
         clusters: Store<DaskCluster>,
         clock: Clock,
+        lead: Lead,
     ) -> Result<(), prometheus::Error> {
-        let collector = ClusterCollector::new(clusters, clock)?;
+        let collector = ClusterCollector::new(clusters, clock, lead)?;
         self.registry.register(Box::new(collector))
     }
 
@@ -197,6 +207,14 @@ impl Metrics {
     /// When that is shown already.
     pub fn show_budgets(&self, budgets: Budgets) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(budget_gauge(budgets)?))
+    }
+
+    /// Shows whether this operator leads, as it is whenever the page is read.
+    ///
+    /// # Errors
+    /// When that is shown already.
+    pub fn show_lead(&self, lead: Lead) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(lead_gauge(lead)?))
     }
 
     /// Counts what somebody did in Azure, field by field. Tags have names of users' own, so they are one field.
@@ -239,6 +257,32 @@ fn budget_gauge(budgets: Budgets) -> Result<BudgetGauge, prometheus::Error> {
         )?,
         budgets,
     })
+}
+
+fn lead_gauge(lead: Lead) -> Result<LeadGauge, prometheus::Error> {
+    Ok(LeadGauge {
+        gauge: IntGauge::new(
+            "dask_azureml_leader",
+            "1 on the operator that works, 0 on a standby",
+        )?,
+        lead,
+    })
+}
+
+struct LeadGauge {
+    gauge: IntGauge,
+    lead: Lead,
+}
+
+impl Collector for LeadGauge {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(self.lead.is_current().into());
+        self.gauge.collect()
+    }
 }
 
 struct BudgetGauge {
@@ -355,5 +399,18 @@ mod tests {
         drop(slot);
         hand.advance(Duration::from_secs(1));
         assert_eq!(remaining("reads").as_deref(), Some("250"));
+    }
+
+    #[test]
+    fn whether_it_leads_is_shown_as_it_is_when_the_page_is_read() {
+        let metrics = Metrics::new().unwrap();
+        let hand = crate::clock::ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let end = Duration::from_secs(12);
+        metrics.show_lead(Lead::until(hand.clock(), end)).unwrap();
+        let tells = |line: &str| metrics.page().unwrap().lines().any(|told| told == line);
+        assert!(tells("dask_azureml_leader 1"));
+        assert!(tells("dask_azureml_leader_transitions_total 0"));
+        hand.advance(end);
+        assert!(tells("dask_azureml_leader 0"));
     }
 }

@@ -12,7 +12,7 @@ use crate::azure::Budgets;
 use crate::clock::Clock;
 
 /// What a metric of the operator itself asks for.
-const WHAT_TO_DO: [(&str, &str); 13] = [
+const WHAT_TO_DO: [(&str, &str); 15] = [
     (
         "dask_azureml_azure_budget_remaining",
         "Near 0 for long: fewer clusters on one principal, or more principals.",
@@ -40,6 +40,14 @@ const WHAT_TO_DO: [(&str, &str); 13] = [
     (
         "dask_azureml_drift_total",
         "Somebody changes our resources in Azure; the event on the cluster names the field.",
+    ),
+    (
+        "dask_azureml_leader",
+        "Their sum is 1, but for seconds. 0 for long: nobody works; look at the Lease, and at the logs for why it cannot be taken.",
+    ),
+    (
+        "dask_azureml_leader_transitions_total",
+        "Many in an hour, over all pods: the API server is slow, or pods are killed.",
     ),
     (
         "dask_azureml_orphans",
@@ -78,8 +86,8 @@ pub fn page() -> Result<String, prometheus::Error> {
          Prometheus reads them at `/metrics` on the port of `--metrics-listen`. As long as the API is `v1alpha1`, names and\n\
          labels may change with a minor version.\n\n\
          ## Of each DaskCluster\n\n\
-         Read from the objects when Prometheus asks, so they are right after a restart, and gone with the object. Every\n\
-         series has the labels `namespace` and `name`; one cluster has at most 40. `--cluster-metrics=false` keeps them off.\n\n\
+         Read from the objects when Prometheus asks, so they are right after a restart, and gone with the object. Only the\n\
+         operator that leads has them. Every series has the labels `namespace` and `name`; one cluster has at most 40. `--cluster-metrics=false` keeps them off.\n\n\
          | metric | type | labels | meaning | what to do |\n|---|---|---|---|---|\n",
     );
     for metric in &CLUSTER_METRICS {
@@ -102,6 +110,8 @@ pub fn page() -> Result<String, prometheus::Error> {
     let budget = super::budget_gauge(budgets)?;
     let mut collectors = metrics.collectors();
     collectors.push(Box::new(budget));
+    let lead = crate::leadership::Lead::always(Clock::system());
+    collectors.push(Box::new(super::lead_gauge(lead)?));
     collectors.sort_by_key(|collector| name(&**collector));
     for collector in collectors {
         let Some(desc) = collector.desc().into_iter().next() else {

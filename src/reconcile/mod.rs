@@ -28,6 +28,7 @@ pub use error::Error;
 pub use forecast::{Forecast, carry_out, forecast};
 pub use memory::ClusterMemory;
 pub use observe::identity;
+pub(crate) use observe::warm;
 pub use observed::{
     Credentials, JobFailure, Observed, OperationFacts, SecretReference, WorkerSubmission, Workspace,
 };
@@ -66,6 +67,7 @@ use crate::names::ClusterIdentity;
 /// All that a reconcile needs besides the object.
 pub struct Context {
     pub clock: Clock,
+    /// Writes only while this operator leads.
     pub client: Client,
     pub sight: Sight,
     pub access: AccessPool,

@@ -92,20 +92,25 @@ class Line:
             raise
 
     def stop(self) -> None:
-        """Ends every part, the operator first; what is ended already is no error."""
-        for name in PARTS:
+        """Ends every part, the operators first; what is ended already is no error."""
+        others = [name for name in self.processes if name not in PARTS]
+        for name in (*others, *PARTS):
             if part := self.processes.pop(name, None):
                 process.stop(part, GRACE)
 
     def start_operator(self) -> None:
         """Starts the operator, or starts it again after `kill_operator`."""
-        address = self.directory / "operator-metrics-address"
+        self.env["DASK_AZUREML_OPERATOR_METRICS"] = self.start_one_operator("operator")
+
+    def start_one_operator(self, pod: str, *arguments: str) -> str:
+        """Starts one of several operators, which is told what its pod is called. Where it serves its metrics."""
+        address = self.directory / f"{pod}-metrics-address"
         address.unlink(missing_ok=True)
-        command = [binary("dask-azureml-operator"), "run", "--metrics-listen", FREE_PORT]
-        command += ["--metrics-address-file", str(address), *self._operator_arguments]
-        self._launch("operator", command)
-        self._await("operator", address)
-        self.env["DASK_AZUREML_OPERATOR_METRICS"] = _http_url(address.read_text().strip())
+        command = [binary("dask-azureml-operator"), "run", "--metrics-listen", FREE_PORT, "--pod-name", pod]
+        command += ["--metrics-address-file", str(address), *self._operator_arguments, *arguments]
+        self._launch(pod, command)
+        self._await(pod, address)
+        return _http_url(address.read_text().strip())
 
     def kill_operator(self) -> None:
         """Ends the operator alone, by SIGKILL: nothing is finished, nothing is told."""

@@ -305,6 +305,14 @@ impl Line {
         .await;
     }
 
+    /// Whether the operator that wrote its address last answers so, once it does.
+    pub(crate) async fn operator_says_it_is_ready(&self) -> bool {
+        let file = self.metrics_address_file();
+        let address = std::fs::read_to_string(file).expect("it serves");
+        let answer = reqwest::get(format!("http://{address}/readyz")).await;
+        answer.expect("it serves").status().is_success()
+    }
+
     /// Nobody waits for what an operator does that has ended by itself.
     fn assert_operator_runs(&self) {
         let ended = self
@@ -324,13 +332,15 @@ impl Line {
         self.start_operator();
     }
 
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let arm = self.azure.arm_url();
         Settings {
             cluster_metrics: true,
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             metrics_address_file: Some(self.metrics_address_file()),
             instance: "tests/scenarios".to_owned(),
+            // Its time may run faster than that of others.
+            lease: None,
             resync: self.resync,
             sweep: self.sweep,
             worker_submission: WorkerSubmission::BesideHead,

@@ -27,6 +27,7 @@
 //! | `turns.rs` | users who change their mind on the way: scale to nothing, delete, switch autoscaling on and off |
 //! | `updates.rs` | changes of the spec on running clusters, and clusters that share a pool |
 //! | `plan.rs` | the program's `plan` changes nothing |
+//! | `told_to_end.rs` | an operator that is told to end before it could begin |
 //! | `throttled.rs` | what an answer that there are too many requests does to all others |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
@@ -68,6 +69,7 @@ mod rest;
 mod restart;
 mod scale;
 mod throttled;
+mod told_to_end;
 mod turns;
 mod updates;
 mod weather;
