@@ -1,5 +1,5 @@
-"""The chart on a real API server, and the operator as its pod: account, roles and flags of the chart, files of the
-image."""
+"""The chart on a real API server, and the operator as its pod: with the account, roles and flags of the chart,
+and the files of the image."""
 
 import base64
 import json
@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+import coming
 import yaml
 from line import process
 from line.running import Line, binary
@@ -20,8 +21,6 @@ from support.clusters import Kubernetes, condition, eventually, manifest
 
 HERE = Path(__file__).parent
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{NAME}"
-# Of the flags of the chart: the port, which has to be free, and those that another branch brings.
-LEFT_OUT = ("--metrics-listen=", "--leader-election=", "--lease-")
 
 
 class Call(NamedTuple):
@@ -50,7 +49,10 @@ class Installed(Line):
         )
         self.helm("install", "--take-ownership")
         (container,) = one(objects(EVERYTHING), "Deployment")["spec"]["template"]["spec"]["containers"]
-        self._operator_arguments += [each for each in container["args"][1:] if not each.startswith(LEFT_OUT)]
+        # The port has to be a free one.
+        left_out = coming.FLAGS | {"--metrics-listen"}
+        given = [each for each in container["args"][1:] if each.split("=")[0] not in left_out]
+        self._operator_arguments += given
         token = kubernetes.run("create", "token", "--namespace", NAMESPACE, "--duration=2h", NAME).strip()
         self._lay_out_root(token)
 
@@ -60,7 +62,7 @@ class Installed(Line):
         return self.directory / "root"
 
     def _lay_out_root(self, token: str) -> None:
-        """What the image holds, what the kubelet puts there, and where the program is not static its libraries.
+        """What the image holds, what the kubelet puts there, and the libraries of a program that is not static.
         Azure's certificate comes where those of public authorities are in the image."""
         program = binary("dask-azureml-operator")
         self._put("dask-azureml-operator", Path(program).read_bytes())
@@ -75,7 +77,10 @@ class Installed(Line):
         self._put(account / "token", token.encode())
         self._put(account / "namespace", NAMESPACE.encode())
         server = urllib.parse.urlsplit(cluster["server"])
-        self._pod_env = {"KUBERNETES_SERVICE_HOST": server.hostname, "KUBERNETES_SERVICE_PORT": str(server.port)}
+        self._pod_env = {
+            "KUBERNETES_SERVICE_HOST": server.hostname,
+            "KUBERNETES_SERVICE_PORT": str(server.port),
+        }
         for folder in (self.root, *self.root.rglob("*")):
             folder.chmod(0o555)
 
@@ -89,8 +94,23 @@ class Installed(Line):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         address = f"127.0.0.1:{port}"
-        alone = ["unshare", "--user", "--map-user=65532", "--map-group=65532", "--root", str(self.root), "--wd", "/"]
-        command = [*alone, "/dask-azureml-operator", "run", f"--metrics-listen={address}", *self._operator_arguments]
+        alone = [
+            "unshare",
+            "--user",
+            "--map-user=65532",
+            "--map-group=65532",
+            "--root",
+            str(self.root),
+            "--wd",
+            "/",
+        ]
+        command = [
+            *alone,
+            "/dask-azureml-operator",
+            "run",
+            f"--metrics-listen={address}",
+            *self._operator_arguments,
+        ]
         of_azure = ("AZURE_AUTHORITY_HOST", "AZURE_RESOURCE_MANAGER_ENDPOINT")
         environment = self._pod_env | {name: self.env[name] for name in of_azure}
         self.processes["operator"] = process.start(command, self.directory / "operator.log", environment)
@@ -115,8 +135,8 @@ class Installed(Line):
         return helm(*whole, given=given, environment=self.environment)
 
     def calls(self) -> tuple[set[Call], list[dict]]:
-        """What the operator asked the API server for, and what of it was refused. Watches are in it once they have
-        ended, so once the operator has."""
+        """What the operator asked the API server for, and what of it was refused. Watches are in it once they
+        have ended, so once the operator has."""
         made, refused = set(), []
         for line in (self.directory / "control-plane" / "audit.log").read_text().splitlines():
             event = json.loads(line)

@@ -105,11 +105,7 @@ CASES: dict[str, list[Case]] = {
             {condition("Stalled", "True", "PolicyDenied"): "1x30"},
             {
                 "4m": [],
-                "6m": [
-                    Fires(
-                        "DaskCluster team/dask is Stalled, so that no retry mends it: PolicyDenied."
-                    )
-                ],
+                "6m": [Fires("DaskCluster team/dask is Stalled, so that no retry mends it: PolicyDenied.")],
             },
         ),
         Case(
@@ -311,11 +307,7 @@ CASES: dict[str, list[Case]] = {
             },
             {
                 "14m": [],
-                "16m": [
-                    Fires(
-                        "DaskCluster team/dask does not get the nodes that it wants: QuotaExceeded."
-                    )
-                ],
+                "16m": [Fires("DaskCluster team/dask does not get the nodes that it wants: QuotaExceeded.")],
             },
         ),
         Case(
@@ -462,9 +454,7 @@ CASES: dict[str, list[Case]] = {
             {
                 "5m": [],
                 "8m": [
-                    Fires(
-                        "The DaskCluster that has waited longest for its reconcile waits for 8m 0s.", {}
-                    )
+                    Fires("The DaskCluster that has waited longest for its reconcile waits for 8m 0s.", {})
                 ],
             },
         ),
@@ -570,7 +560,9 @@ def test_every_alert_says_what_people_need(by_name):
         assert rule["annotations"]["summary"] and rule["annotations"]["description"], name
         assert rule["annotations"]["runbook_url"] == f"https://runbooks.example/{name}.md"
         if name.startswith("DaskCluster"):
-            assert "daskcluster_status_condition" in rule["annotations"]["description"], f"{name} tells no reason"
+            assert "daskcluster_status_condition" in rule["annotations"]["description"], (
+                f"{name} tells no reason"
+            )
 
 
 def test_every_runbook_says_what_it_means_how_to_look_and_what_to_do():
@@ -585,7 +577,9 @@ def test_every_runbook_says_what_it_means_how_to_look_and_what_to_do():
 
 
 def test_prometheus_takes_the_rules(promtool, rules_file):
-    assert not promtool("check", "rules", "--lint=all", "--lint-fatal", rules_file.name, folder=rules_file.parent)
+    assert not promtool(
+        "check", "rules", "--lint=all", "--lint-fatal", rules_file.name, folder=rules_file.parent
+    )
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,4 +1,4 @@
-"""A life of the release, one test after the other: installed, scraped, upgraded, asked for no more than it may, gone."""
+"""A life of the release, one test after the other: installed, scraped, upgraded, held to its roles, gone."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import coming
 import pytest
 import queries
 import yaml
@@ -54,8 +55,8 @@ def stage(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scrapes(stage) -> list[str]:
-    """Pages of metrics of a fleet in all its states: one cluster that starts, then is Ready and is changed, one
-    that is Stalled, one that goes."""
+    """Pages of metrics of a fleet in all its states: a cluster that starts and is Ready, one that is Stalled,
+    one that goes."""
     pages = [stage.scrape()]
     budget = {"budget": {"maxTotal": "500", "maxPerHour": "50"}}
     stage.apply("steady", budget)
@@ -176,7 +177,7 @@ def test_no_panel_is_empty_by_a_typo(scrapes, promtool, tmp_path):
             series[f'{name}{{namespace="{NAMESPACE}"{own}}}'] = [str(each) for each in range(len(scrapes))]
     checks = []
     for query in queries.of_dashboards():
-        if queries.metrics(query.expression) & queries.COMING:
+        if queries.metrics(query.expression) & coming.METRICS:
             continue
         # A nought that stands in for nothing would hide it.
         expression = query.expression.removesuffix(" or vector(0)")
@@ -236,12 +237,16 @@ def test_the_memory_that_the_chart_asks_for_is_enough(scrapes):
 
 def test_an_upgrade_leaves_azure_and_the_objects_untouched(stage, scrapes):
     before = stage.kubernetes.cluster("steady")["metadata"]
-    crd = json.loads(stage.kubernetes.run("get", "crd", "daskclusters.azureml.dask.dev", "-o", "json"))["metadata"]
+    crd = json.loads(stage.kubernetes.run("get", "crd", "daskclusters.azureml.dask.dev", "-o", "json"))[
+        "metadata"
+    ]
     written = stage.azure.writes()
     stage.line.kill_operator()
     stage.line.helm("upgrade", values={"replicas": 3, "podAnnotations": {"example.com/new": "yes"}})
     stage.line.start_operator()
-    deployment = json.loads(stage.kubernetes.run("get", "deployment", NAME, "--namespace", NAMESPACE, "-o", "json"))
+    deployment = json.loads(
+        stage.kubernetes.run("get", "deployment", NAME, "--namespace", NAMESPACE, "-o", "json")
+    )
     assert deployment["spec"]["replicas"] == 3
     stage.until("stalled", "Stalled", "True")
     # A change that the new one has worked in says that it has looked at everything.
@@ -250,7 +255,9 @@ def test_an_upgrade_leaves_azure_and_the_objects_untouched(stage, scrapes):
     after = stage.kubernetes.cluster("steady")
     assert after["status"]["observedGeneration"] == before["generation"] + 1
     assert after["metadata"]["uid"] == before["uid"]
-    now = json.loads(stage.kubernetes.run("get", "crd", "daskclusters.azureml.dask.dev", "-o", "json"))["metadata"]
+    now = json.loads(stage.kubernetes.run("get", "crd", "daskclusters.azureml.dask.dev", "-o", "json"))[
+        "metadata"
+    ]
     assert (now["uid"], now["generation"]) == (crd["uid"], crd["generation"])
     assert stage.azure.writes() == written
 
@@ -278,7 +285,9 @@ def test_what_others_do_to_a_service_is_dealt_with(stage, scrapes):
 # Rules that this life does not need, and who does.
 NO_ADDRESS = "heads are on loopback here, which no EndpointSlice takes: tests/scenarios/endpoint_slice.rs"
 UNUSED = {
-    Call("", "serviceaccounts/token", "create"): "workload identity of a namespace: tests/scenarios/credentials.rs",
+    Call(
+        "", "serviceaccounts/token", "create"
+    ): "workload identity of a namespace: tests/scenarios/credentials.rs",
     Call("discovery.k8s.io", "endpointslices", "get"): "one of another's by that name",
     Call("discovery.k8s.io", "endpointslices", "create"): NO_ADDRESS,
     Call("discovery.k8s.io", "endpointslices", "patch"): NO_ADDRESS,

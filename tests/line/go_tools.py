@@ -1,4 +1,4 @@
-"""helm and promtool: from the PATH, or built from the modules of `tests/go-tools`, once a machine and version."""
+"""helm and promtool: from the PATH, or built from the modules of `tests/go-tools`, once a machine."""
 
 import re
 import shutil
@@ -53,7 +53,9 @@ def find(tool: Tool) -> Path:
 
 def _make(tool: Tool, module: Path, folder: Path) -> None:
     pinned = _pinned(tool, (module / "go.mod").read_text())
-    cache.say(f"building {tool.name} {pinned} from its Go module, once for this machine: 2 to 4 minutes on 2 cores")
+    cache.say(
+        f"building {tool.name} {pinned} from its Go module, once for this machine: 2 to 4 minutes on 2 cores"
+    )
     link = f"-s -w -X {tool.version_variable}={pinned}"
     program, log = folder / tool.name, folder / "build.log"
     go_build.build(module, tool.package, program, log, link=link, tags=tool.tags, counted=True)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -47,12 +47,10 @@ class Line:
         audit: bool = False,
         tell: Callable[[str], None] = lambda message: None,
     ):
-        """`world` is a world file of the simulator; `tell` gets a line a step. `audit` has the API server write
-        down who asked for what."""
+        """`world` is a world file of the simulator; `tell` gets a line a step. With `audit` the API server
+        writes down who asked for what."""
         self.directory = directory.absolute()
         self.env: dict[str, str] = {}
-        # What the operator alone has over `env`.
-        self.operator_env: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._simulator_arguments = [*(["--world", str(world)] if world else []), *simulator_arguments]
         self._operator_arguments = list(operator_arguments)
@@ -108,7 +106,7 @@ class Line:
         address.unlink(missing_ok=True)
         command = [binary("dask-azureml-operator"), "run", "--metrics-listen", FREE_PORT]
         command += ["--metrics-address-file", str(address), *self._operator_arguments]
-        self._launch("operator", command, self.operator_env)
+        self._launch("operator", command)
         self._await("operator", address)
         self.env["DASK_AZUREML_OPERATOR_METRICS"] = _http_url(address.read_text().strip())
 
@@ -147,10 +145,9 @@ class Line:
         command += ["--directory", str(folder), *self._simulator_arguments]
         self._launch("simulator", command)
 
-    def _launch(self, name: str, command: list[str], over: Mapping[str, str] | None = None) -> None:
-        environment = self.environment | (over or {})
+    def _launch(self, name: str, command: list[str]) -> None:
         try:
-            self.processes[name] = process.start(command, self._log(name), environment)
+            self.processes[name] = process.start(command, self._log(name), self.environment)
         except OSError as error:
             raise NotStarted(f"{name}: {error}") from error
 
