@@ -133,7 +133,7 @@ chart: ## Package the chart, of the version and with it as appVersion
 sbom: ## Write what the operator is made of as CycloneDX
 	mkdir -p $(ARTIFACTS)
 	cargo install --quiet --locked --root $(CARGO_TOOLS) cargo-cyclonedx@0.5.9
-	$(CARGO_TOOLS)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --top-level --target all \
+	$(CARGO_TOOLS)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --target x86_64-unknown-linux-musl \
 	  --override-filename sbom
 	rm -f azure-simulator/sbom.json
 	mv sbom.json $(ARTIFACTS)/sbom.cdx.json

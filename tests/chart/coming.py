@@ -5,6 +5,7 @@ METRICS = {
     "dask_azureml_leader",
     "dask_azureml_leader_transitions_total",
     "dask_azureml_reconcile_queue",
+    "dask_azureml_reconcile_step_duration_seconds",
     "dask_azureml_oldest_unreconciled_seconds",
     "dask_azureml_inventory_age_seconds",
     "dask_azureml_azure_operation_duration_seconds",
