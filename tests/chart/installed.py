@@ -23,6 +23,15 @@ HERE = Path(__file__).parent
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 
 
+# Runs a program in a root, which has the /proc that every container has, as a user without any capability.
+IN_ROOT = [
+    *("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"),
+    'root=$1; shift; mount --rbind /proc "$root/proc"; '
+    'exec unshare --user --map-user=65532 --map-group=65532 --root="$root" --wd=/ "$@"',
+    "sh",
+]
+
+
 class Call(NamedTuple):
     group: str
     resource: str
@@ -81,6 +90,7 @@ class Installed(Line):
             "KUBERNETES_SERVICE_HOST": server.hostname,
             "KUBERNETES_SERVICE_PORT": str(server.port),
         }
+        (self.root / "proc").mkdir()
         for folder in (self.root, *self.root.rglob("*")):
             folder.chmod(0o555)
 
@@ -94,23 +104,8 @@ class Installed(Line):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         address = f"127.0.0.1:{port}"
-        alone = [
-            "unshare",
-            "--user",
-            "--map-user=65532",
-            "--map-group=65532",
-            "--root",
-            str(self.root),
-            "--wd",
-            "/",
-        ]
-        command = [
-            *alone,
-            "/dask-azureml-operator",
-            "run",
-            f"--metrics-listen={address}",
-            *self._operator_arguments,
-        ]
+        given = ["run", f"--metrics-listen={address}", *self._operator_arguments]
+        command = [*IN_ROOT, str(self.root), "/dask-azureml-operator", *given]
         of_azure = ("AZURE_AUTHORITY_HOST", "AZURE_RESOURCE_MANAGER_ENDPOINT")
         environment = self._pod_env | {name: self.env[name] for name in of_azure}
         self.processes["operator"] = process.start(command, self.directory / "operator.log", environment)

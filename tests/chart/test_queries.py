@@ -72,4 +72,5 @@ def test_what_is_coming_is_not_there_yet():
 def test_every_metric_of_the_page_is_in_an_alert_or_on_a_dashboard(everything):
     asked = [*queries.of_alerts(everything), *queries.of_dashboards()]
     shown = set().union(*(queries.metrics(query.expression) for query in asked))
-    assert not set(queries.documented()) - shown
+    of_operator = {name for name in queries.documented() if not name.startswith("process_")}
+    assert sorted(of_operator - shown) == []
