@@ -250,10 +250,13 @@ def test_an_upgrade_leaves_azure_and_the_objects_untouched(stage, scrapes):
     stage.until("stalled", "Stalled", "True")
     # A change that the new one has worked in says that it has looked at everything.
     stage.apply("steady", {"budget": {"maxTotal": "600", "maxPerHour": "50"}})
+    eventually(
+        lambda: stage.kubernetes.cluster("steady")["status"]["observedGeneration"] == before["generation"] + 1,
+        seconds=60,
+        otherwise=lambda: stage.kubernetes.cluster("steady")["status"],
+    )
     stage.until("steady", "Ready", "True")
-    after = stage.kubernetes.cluster("steady")
-    assert after["status"]["observedGeneration"] == before["generation"] + 1
-    assert after["metadata"]["uid"] == before["uid"]
+    assert stage.kubernetes.cluster("steady")["metadata"]["uid"] == before["uid"]
     now = json.loads(stage.kubernetes.run("get", "crd", "daskclusters.azureml.dask.dev", "-o", "json"))[
         "metadata"
     ]
