@@ -118,6 +118,16 @@ image: ## Build the image with Docker (REGISTRY=, PLATFORM=linux/arm64, SOURCE=)
 	docker build --tag $(IMAGE) $(if $(PLATFORM),--platform $(PLATFORM)) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) .
 
+# With the host's own C library, as no other is at hand everywhere: the image's is musl.
+HOST = $(shell rustc -vV 2> /dev/null | sed -n 's/^host: //p')
+
+.PHONY: static
+static: ## Build the operator as one static program, and run the chart's tests with it in an empty root
+	RUSTFLAGS='-C target-feature=+crt-static' $(cargo) build --release --locked --package dask-azureml-operator \
+	  --bin dask-azureml-operator --target $(HOST)
+	DASK_AZUREML_STATIC=$(CURDIR)/target/$(HOST)/release/dask-azureml-operator \
+	  $(WITH_LINE) python -m pytest -rP tests/chart/test_installed.py
+
 .PHONY: manifest
 manifest: ## Write the chart as rendered, for kubectl and kustomize (IMAGE=)
 	mkdir -p $(ARTIFACTS)

@@ -3,6 +3,7 @@ and the files of the image."""
 
 import base64
 import json
+import os
 import re
 import socket
 import subprocess
@@ -71,9 +72,9 @@ class Installed(Line):
         return self.directory / "root"
 
     def _lay_out_root(self, token: str) -> None:
-        """What the image holds, what the kubelet puts there, and the libraries of a program that is not static.
-        Azure's certificate comes where those of public authorities are in the image."""
-        program = binary("dask-azureml-operator")
+        """What the image holds, what the kubelet puts there, and the libraries of a program that is not static:
+        `make static` gives one that is. Azure's certificate comes where those of public authorities are."""
+        program = os.environ.get("DASK_AZUREML_STATIC") or binary("dask-azureml-operator")
         self._put("dask-azureml-operator", Path(program).read_bytes())
         told = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
         for library in re.findall(r"(/\S+) \(0x", told):

@@ -190,6 +190,16 @@ def test_no_panel_is_empty_by_a_typo(scrapes, promtool, tmp_path):
     assert not told, told
 
 
+def test_a_scrape_is_as_small_as_the_sample_limit_counts_on(scrapes):
+    for page in scrapes:
+        series = list(samples(page))
+        of_clusters = [each for each in series if each.startswith("daskcluster_")]
+        for name in ("steady", "stalled", "leaving"):
+            assert sum(f'name="{name}"' in each for each in of_clusters) <= 40
+        assert len(series) - len(of_clusters) < 2000
+    print(f"samples of the operator itself: {len(series) - len(of_clusters)}")
+
+
 def test_a_fault_of_the_real_thing_raises_its_alert(scrapes, promtool, rules_file, everything, tmp_path):
     (rule,) = (rule for rule in rules(everything) if rule["alert"] == "DaskClusterStalled")
     labels = rule["labels"] | {"namespace": "default", "name": "stalled"}
