@@ -321,14 +321,14 @@ CASES: dict[str, list[Case]] = {
             "fires after an idle hour of nodes that cost money",
             {
                 of_cluster("daskcluster_idle_seconds"): "0+60x90",
-                of_cluster("daskcluster_hourly_cost", 'currency="USD"'): "2.5x90",
+                of_cluster("daskcluster_hourly_cost", 'currency="USD"'): "0.75x90",
                 condition("Ready", "True", "Ready"): "1x90",
             },
             {
                 "60m": [],
                 "61m": [
                     Fires(
-                        "DaskCluster team/dask has had nothing to do for longer than 3600 s, at 2.50 USD an "
+                        "DaskCluster team/dask has had nothing to do for longer than 3600 s, at 0.75 USD an "
                         "hour by list prices. Its state: Ready.",
                         CLUSTER | {"currency": "USD"},
                     )
@@ -339,7 +339,7 @@ CASES: dict[str, list[Case]] = {
             "is quiet where nothing is spent, and where there is work",
             {
                 of_cluster("daskcluster_idle_seconds"): "0+60x90",
-                of_cluster("daskcluster_hourly_cost", 'currency="USD"'): "0.1x90",
+                of_cluster("daskcluster_hourly_cost", 'currency="USD"'): "0.4x90",
                 'daskcluster_idle_seconds{namespace="team",name="busy"}': "0x90",
                 'daskcluster_hourly_cost{namespace="team",name="busy",currency="USD"}': "9x90",
             },
@@ -373,22 +373,22 @@ CASES: dict[str, list[Case]] = {
     "AzureOrphansCost": [
         Case(
             "fires after an hour",
-            {of_operator("dask_azureml_orphans_hourly_cost", 'kind="compute"'): "1.25x90"},
+            {of_operator("dask_azureml_orphans_hourly_cost", 'kind="compute"'): "0.25x90"},
             {
                 "59m": [],
                 "61m": [
                     Fires(
                         "Resources of the kind compute carry the tags of DaskClusters that are gone, and cost "
-                        "1.25 an hour by list prices. Their events have the reason Orphaned.",
+                        "0.25 an hour by list prices. Their events have the reason Orphaned.",
                         {"kind": "compute"},
                     )
                 ],
             },
         ),
         Case(
-            "is quiet for what costs nothing, and for another installation's",
+            "is quiet for what costs next to nothing, and for another installation's",
             {
-                of_operator("dask_azureml_orphans_hourly_cost", 'kind="job"'): "0x90",
+                of_operator("dask_azureml_orphans_hourly_cost", 'kind="job"'): "0.05x90",
                 'dask_azureml_orphans_hourly_cost{namespace="another",kind="compute"}': "9x90",
             },
             {"80m": []},
@@ -488,12 +488,12 @@ CASES: dict[str, list[Case]] = {
     "AzureThrottled": [
         Case(
             "fires at more than 5 within 15 minutes",
-            {of_operator("dask_azureml_azure_throttles_total", 'operation="reads"'): "0x20 0+2x20"},
+            {of_operator("dask_azureml_azure_throttles_total", 'operation="reads"'): "0x20 0+1x20"},
             {
                 "20m": [],
                 "35m": [
                     Fires(
-                        "Azure has refused 28 reads within 15 minutes. Clusters that wait for them have the "
+                        "Azure has refused 14 reads within 15 minutes. Clusters that wait for them have the "
                         "reason Throttled or WaitingForBudget.",
                         {"operation": "reads"},
                     )
