@@ -261,7 +261,9 @@ def test_an_upgrade_leaves_azure_and_the_objects_untouched(stage, scrapes):
     # A change that the new one has worked in says that it has looked at everything.
     stage.apply("steady", {"budget": {"maxTotal": "600", "maxPerHour": "50"}})
     eventually(
-        lambda: stage.kubernetes.cluster("steady")["status"]["observedGeneration"] == before["generation"] + 1,
+        lambda: (
+            stage.kubernetes.cluster("steady")["status"]["observedGeneration"] == before["generation"] + 1
+        ),
         seconds=60,
         otherwise=lambda: stage.kubernetes.cluster("steady")["status"],
     )

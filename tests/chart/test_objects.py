@@ -42,7 +42,9 @@ def test_one_replica_without_election_is_replaced_before_the_next_one_starts():
 def test_the_lease_is_the_releases_own(everything):
     arguments = container(everything)["args"]
     assert {"--leader-election=true", f"--lease-name={NAME}"} <= set(arguments)
-    fields = {each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"] for each in container(everything)["env"]}
+    fields = {
+        each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"] for each in container(everything)["env"]
+    }
     assert fields == {"POD_NAMESPACE": "metadata.namespace", "POD_NAME": "metadata.name"}
 
 
