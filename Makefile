@@ -38,15 +38,15 @@ WITH_LINE := $(LINE) run --
 # an environment of its own too.
 PYTHON_TESTS := $(filter-out tests/azure-sdk/,$(sort $(dir $(wildcard tests/*/test_*.py))))
 # The longest first, so that none of them is left alone at the end.
-LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/leadership/ tests/bootstrap/)
+LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/leadership/ tests/bootstrap/ tests/chart/)
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
-CHART_CRDS := charts/dask-azureml-operator/crds
+CHART_CRDS := charts/dask-azureml-operator/files/crds
 
 .PHONY: help
 help: ## List the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target what; \
-	  do printf '  make %-10s %s\n' "$$target" "$$what"; done
+	  do printf '  make %-18s %s\n' "$$target" "$$what"; done
 
 .PHONY: build
 build: ## Build operator and simulator
@@ -63,6 +63,7 @@ EXCHANGES := $(CURDIR)/target/exchanges
 test: export AZURE_SIMULATOR_EXCHANGES := $(EXCHANGES)
 test: build check ## Run all tests, after what `check` looks at
 	rm -rf $(EXCHANGES)
+	$(LINE) go-tools
 	$(WITH_LINE) $(cargo) test --workspace --locked
 	$(WITH_LINE) tests/support/two_at_a_time.sh $(LONG_TESTS) $(filter-out $(LONG_TESTS),$(PYTHON_TESTS))
 	$(LINE) azure-sdk -- python -m pytest tests/azure-sdk
@@ -78,10 +79,11 @@ down: ## End what `make up` started
 	$(LINE) down
 
 .PHONY: check
-check: ## Check formatting, lints, generated files, pages and the purity of pure modules
+check: ## Check formatting, lints, generated files, pages, Dockerfile and the purity of pure modules
 	cargo fmt --all --check
 	$(cargo) clippy --workspace --all-targets --locked -- -D warnings
 	$(cargo) test --locked --test generated --test documents --test image --test purity
+	$$($(LINE) hadolint) Dockerfile
 
 .PHONY: generate
 generate: ## Write the generated files anew
@@ -91,6 +93,67 @@ generate: ## Write the generated files anew
 	cp $(CRD) $(CHART_CRDS)
 	$(cargo) run --quiet --locked -- metrics > docs/metrics.md.unfinished
 	mv docs/metrics.md.unfinished docs/metrics.md
+	$$($(LINE) python) tests/chart/values_page.py
+
+# What a release is made of, in target/release-artifacts: `.github/workflows/release.yaml` calls these, and they run here
+# but for the image, which needs Docker.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+REVISION ?= $(shell git rev-parse HEAD 2> /dev/null)
+REGISTRY ?= registry.example
+SOURCE ?=
+# The image of the chart and the manifest. After a push by its digest: IMAGE=REPOSITORY@sha256:…
+IMAGE ?= $(REGISTRY)/dask-azureml-operator:$(VERSION)
+PLATFORM ?=
+ARTIFACTS := target/release-artifacts
+CARGO_TOOLS := $(CACHE)/cargo-tools
+
+.PHONY: release-version
+release-version: ## Check that TAG is the version of Cargo.toml and of the chart (TAG=v0.1.0)
+	test '$(TAG)' = 'v$(VERSION)'
+	grep -qx 'version: $(VERSION)' charts/dask-azureml-operator/Chart.yaml
+	grep -qx 'appVersion: "$(VERSION)"' charts/dask-azureml-operator/Chart.yaml
+
+.PHONY: image
+image: ## Build the image with Docker (REGISTRY=, PLATFORM=linux/arm64, SOURCE=)
+	docker build --tag $(IMAGE) $(if $(PLATFORM),--platform $(PLATFORM)) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) .
+
+# With the host's own C library, as no other is at hand everywhere: the image's is musl.
+HOST = $(shell rustc -vV 2> /dev/null | sed -n 's/^host: //p')
+
+.PHONY: static
+static: ## Build the operator as one static program, and run the chart's tests with it in an empty root
+	RUSTFLAGS='-C target-feature=+crt-static' $(cargo) build --release --locked --package dask-azureml-operator \
+	  --bin dask-azureml-operator --target $(HOST)
+	DASK_AZUREML_STATIC=$(CURDIR)/target/$(HOST)/release/dask-azureml-operator \
+	  $(WITH_LINE) python -m pytest -rP tests/chart/test_installed.py
+
+.PHONY: manifest
+manifest: ## Write the chart as rendered, for kubectl and kustomize (IMAGE=)
+	mkdir -p $(ARTIFACTS)
+	tests/chart/manifest.sh '$(IMAGE)' > $(ARTIFACTS)/install.yaml
+
+.PHONY: chart
+chart: ## Package the chart, of the version and with it as appVersion
+	mkdir -p $(ARTIFACTS)
+	helm=$$($(LINE) go-tools | sed -n 1p); \
+	  "$$helm" package charts/dask-azureml-operator --version $(VERSION) --app-version $(VERSION) --destination $(ARTIFACTS)
+
+.PHONY: sbom
+sbom: ## Write what the operator is made of as CycloneDX
+	mkdir -p $(ARTIFACTS)
+	cargo install --quiet --locked --root $(CARGO_TOOLS) cargo-cyclonedx@0.5.9
+	$(CARGO_TOOLS)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --target x86_64-unknown-linux-musl \
+	  --override-filename sbom
+	rm -f azure-simulator/sbom.json
+	mv sbom.json $(ARTIFACTS)/sbom.cdx.json
+
+.PHONY: checksums
+checksums: ## Write the checksums of what a release is made of
+	cd $(ARTIFACTS) && rm -f checksums.txt && sha256sum * > checksums.unfinished && mv checksums.unfinished checksums.txt
+
+.PHONY: release-artifacts
+release-artifacts: manifest chart sbom checksums ## All of a release but the image (IMAGE=)
 
 .PHONY: bench
 bench: ## Run the benchmarks in release, results in bench/results

@@ -169,7 +169,7 @@ fn every_link_between_the_pages_leads_to_a_file() {
     ]
     .map(|path| repository().join(path))
     .into();
-    for folder in ["docs", "docs/decisions"] {
+    for folder in ["docs", "docs/decisions", "docs/runbooks"] {
         let entries = fs::read_dir(repository().join(folder)).expect("the folder is there");
         pages.extend(
             entries

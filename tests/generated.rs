@@ -41,7 +41,7 @@ fn the_chart_installs_the_crd_of_the_repository() {
         .expect("the CRD is there")
     };
     assert!(
-        read("crds") == read("charts/dask-azureml-operator/crds"),
+        read("crds") == read("charts/dask-azureml-operator/files/crds"),
         "the chart's copy of the CRD is out of date: run `make generate`"
     );
 }

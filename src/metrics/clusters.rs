@@ -230,7 +230,7 @@ pub(super) const CLUSTER_METRICS: [ClusterMetric; 14] = [
         },
     },
     ClusterMetric {
-        name: "daskcluster_budget_total",
+        name: "daskcluster_budget_limit",
         help: "spec.budget.maxTotal; not there without one",
         labels: &[],
         what_to_do: "Compare it with daskcluster_accrued_cost.",

@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from line import control_plane_build, python_environment, session
+from line import control_plane_build, go_tools, python_environment, session
 from line.long_step import StepFailed
 from line.running import REPOSITORY, NotStarted
 
@@ -16,6 +16,8 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("python", help="print the Python of the project's environment; make it if missing")
     commands.add_parser("control-plane", help="print the control plane's launcher; build it if missing")
+    commands.add_parser("go-tools", help="print helm and promtool; build them if missing")
+    commands.add_parser("hadolint", help="print what lints the Dockerfile; install it if missing")
     commands.add_parser("lock", help="pin the Python requirements anew")
     run = commands.add_parser("run", help="run a command in the environment that the tests expect")
     run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
@@ -38,6 +40,11 @@ def main() -> int:
             print(python_environment.python())
         case "control-plane":
             print(control_plane_build.launcher())
+        case "go-tools":
+            for tool in go_tools.TOOLS:
+                print(go_tools.find(tool))
+        case "hadolint":
+            print(python_environment.hadolint())
         case "lock":
             python_environment.lock()
         case "run":

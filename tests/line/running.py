@@ -44,14 +44,17 @@ class Line:
         world: Path | None = None,
         simulator_arguments: Sequence[str] = (),
         operator_arguments: Sequence[str] = (),
+        audit: bool = False,
         tell: Callable[[str], None] = lambda message: None,
     ):
-        """`world` is a world file of the simulator; `tell` gets a line a step."""
+        """`world` is a world file of the simulator; `tell` gets a line a step. With `audit` the API server
+        writes down who asked for what."""
         self.directory = directory.absolute()
         self.env: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._simulator_arguments = [*(["--world", str(world)] if world else []), *simulator_arguments]
         self._operator_arguments = list(operator_arguments)
+        self._audit = audit
         self._tell = tell
 
     def __enter__(self) -> Self:
@@ -135,6 +138,7 @@ class Line:
 
     def _launch_control_plane(self) -> None:
         command = [control_plane_build.launcher(), "--directory", self.directory / "control-plane"]
+        command += ["--audit"] if self._audit else []
         Path(self.env["KUBECONFIG"]).unlink(missing_ok=True)
         self._launch("control-plane", list(map(str, command)))
 

@@ -95,7 +95,7 @@ fn a_scrape_tells_what_the_status_says_and_what_has_come_about_since() {
             format!("daskcluster_accrued_cost{{currency=\"USD\",{of}}}"),
             1.6,
         ),
-        (format!("daskcluster_budget_total{{{of}}}"), 500.0),
+        (format!("daskcluster_budget_limit{{{of}}}"), 500.0),
         (
             format!("daskcluster_pending_changes{{component=\"workers\",{of}}}"),
             3.0,
