@@ -20,6 +20,7 @@ use crate::access::{AccessPool, AccessSettings, TokenRequests};
 use crate::alarms::Alarms;
 use crate::api::DaskCluster;
 use crate::azure::{Budgets, HttpClientError, TokenSources, http_client};
+use crate::backlog::{Backlog, Turn};
 use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
@@ -91,7 +92,10 @@ async fn operate(
     readiness: Readiness,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> Result<(), RunError> {
+    let client = metrics.counted(client);
     let instance = instance(&client, &settings.instance).await?;
+    let backlog = Backlog::new(clock.clone());
+    metrics.show_backlog(&backlog)?;
     let budgets = Budgets::new(clock.clone(), Arc::new(metrics.clone()));
     metrics.show_budgets(budgets.clone())?;
     let http = http_client(&settings.azure_http)?;
@@ -139,7 +143,12 @@ async fn operate(
     let context = Arc::new(Context {
         access: AccessPool::new(access, clock.clone(), client.clone()),
         inventory: Inventory::new(clock.clone(), wake.clone()),
-        poller: Poller::new(DaskClient::new()?, clock.clone(), wake),
+        poller: Poller::new(
+            DaskClient::new()?,
+            clock.clone(),
+            wake,
+            Arc::new(metrics.clone()),
+        ),
         recorder: Recorder::new(client.clone(), clock.clone(), MANAGER),
         metrics: metrics.clone(),
         defaults: Defaults {
@@ -153,12 +162,16 @@ async fn operate(
         client,
         sight,
     });
+    let looks = Arc::downgrade(&context);
+    metrics.show_inventory_age(move || looks.upgrade()?.inventory.age())?;
+    let cluster_events = noted(cluster_events, &backlog);
+    let woken = stream_of(woken, backlog.clone());
     let filled = filled(context.client.clone(), caches.clone(), readiness);
     let sweeping = sweep(Arc::clone(&context), settings.sweep);
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let after_error = Arc::clone(&alarms);
-    let (held, set) = (Arc::clone(&context), Arc::clone(&alarms));
+    let (held, set, waiting) = (Arc::clone(&context), Arc::clone(&alarms), backlog.clone());
     let controller = Controller::for_stream(cluster_events, clusters)
         .with_config(ControllerConfig::default().concurrency(0))
         .owns_stream(service_events)
@@ -179,10 +192,13 @@ async fn operate(
                 )
             },
         )
-        .reconcile_on(stream_of(woken))
+        .reconcile_on(woken)
         .graceful_shutdown_on(stop)
         .run(
-            move |cluster, context| timed(cluster, context, caches.clone(), Arc::clone(&alarms)),
+            move |cluster, context| {
+                let turn = backlog.turn(&ObjectRef::from_obj(&*cluster));
+                timed(cluster, context, caches.clone(), Arc::clone(&alarms), turn)
+            },
             move |cluster, error, _| on_error(&cluster, error, &after_error),
             context,
         )
@@ -197,6 +213,9 @@ async fn operate(
                     };
                     held.forget(is_gone);
                     set.forget(is_gone);
+                    waiting.forget(|namespace, name| {
+                        name == gone.name && Some(namespace) == gone.namespace.as_deref()
+                    });
                 }
                 Err(error) => tracing::debug!(%error, "a reconcile did not end well"),
             }
@@ -290,9 +309,17 @@ fn of_namespace(
 
 fn stream_of(
     mut woken: mpsc::UnboundedReceiver<ClusterIdentity>,
+    backlog: Backlog,
 ) -> impl Stream<Item = ObjectRef<DaskCluster>> + Send {
     futures::stream::poll_fn(move |waker| woken.poll_recv(waker))
         .map(|cluster| ObjectRef::new(&cluster.name).within(&cluster.namespace))
+        .inspect(move |cluster| backlog.wait(cluster))
+}
+
+fn noted(events: Events<DaskCluster>, backlog: &Backlog) -> Events<DaskCluster> {
+    let backlog = backlog.clone();
+    let noted = events.inspect_ok(move |cluster| backlog.wait(&ObjectRef::from_obj(cluster)));
+    noted.boxed()
 }
 
 /// Ready once every cache is filled; while the CRD is missing that never comes, so it is said.
@@ -311,26 +338,14 @@ async fn timed(
     context: Arc<Context>,
     caches: Caches,
     alarms: Arc<Alarms>,
+    mut turn: Turn,
 ) -> Result<Action, Error> {
     caches.filled().await;
+    turn.begin();
     let identity = identity(&cluster);
     // It is looked at now.
     alarms.clear(&identity);
-    let started = context.clock.elapsed();
-    let result = reconcile(cluster, Arc::clone(&context)).await;
-    let label = result.as_ref().map_or_else(Error::category, |_| "ok");
-    context.metrics.reconciles.with_label_values(&[label]).inc();
-    let seconds = context
-        .clock
-        .elapsed()
-        .saturating_sub(started)
-        .as_secs_f64();
-    context
-        .metrics
-        .reconcile_seconds
-        .with_label_values::<&str>(&[])
-        .observe(seconds);
-    if let Some(wait) = result? {
+    if let Some(wait) = reconcile(cluster, context).await? {
         alarms.set(identity, wait);
     }
     Ok(Action::await_change())

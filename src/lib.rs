@@ -8,6 +8,7 @@ mod alarms;
 pub mod api;
 pub mod azure;
 pub mod azure_resources;
+pub mod backlog;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::client::DaskClient;
 use super::error::Error;
+use super::observer::{ANSWERED, SchedulerObserver};
 use super::wire::{Retired, State, Worker};
 use crate::clock::Clock;
 use crate::names::ClusterIdentity;
@@ -106,6 +107,7 @@ pub struct Poller {
     client: DaskClient,
     clock: Clock,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
+    observer: Arc<dyn SchedulerObserver>,
     entries: Mutex<HashMap<ClusterIdentity, Entry>>,
 }
 
@@ -138,11 +140,13 @@ impl Poller {
         client: DaskClient,
         clock: Clock,
         wake: mpsc::UnboundedSender<ClusterIdentity>,
+        observer: Arc<dyn SchedulerObserver>,
     ) -> Self {
         Self {
             client,
             clock,
             wake,
+            observer,
             entries: Mutex::default(),
         }
     }
@@ -185,6 +189,7 @@ impl Poller {
                 self.clock.clone(),
                 Arc::clone(&shared),
                 self.wake.clone(),
+                Arc::clone(&self.observer),
                 cluster.clone(),
             ));
             entries.insert(cluster.clone(), Entry { shared, task });
@@ -226,11 +231,15 @@ impl Poller {
             self.wake.clone(),
             cluster.clone(),
         );
+        let observer = Arc::clone(&self.observer);
         tokio::spawn(async move {
             let answer = client.retire(&shared.target, count, &first).await;
             let at = clock.now();
             let outcome = match answer {
-                Ok(retired) => RetirementOutcome::Answered { at, retired },
+                Ok(retired) => {
+                    observer.retired(&retired);
+                    RetirementOutcome::Answered { at, retired }
+                }
                 Err(error) => RetirementOutcome::Failed {
                     at,
                     message: error.to_string(),
@@ -253,12 +262,14 @@ async fn poll(
     clock: Clock,
     shared: Arc<Shared>,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
+    observer: Arc<dyn SchedulerObserver>,
     cluster: ClusterIdentity,
 ) {
     let mut quiet = 0_u32;
     let mut herald = Herald::default();
     loop {
         let answer = client.state(&shared.target).await;
+        observer.polled(answer.as_ref().map_or_else(Error::category, |_| ANSWERED));
         let now = clock.now();
         let sight = shared.update(|sight| {
             learn(sight, answer, now);
@@ -412,6 +423,7 @@ fn told(error: &Error) -> String {
 mod tests {
     use super::*;
     use crate::dask::Load;
+    use crate::dask::observer::Unobserved;
 
     fn state(workers: usize) -> State {
         State {
@@ -627,7 +639,12 @@ mod tests {
     async fn a_cluster_that_is_forgotten_is_asked_no_longer() {
         let hand = crate::clock::ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let (wake, _woken) = mpsc::unbounded_channel();
-        let poller = Poller::new(DaskClient::new().unwrap(), hand.clock(), wake);
+        let poller = Poller::new(
+            DaskClient::new().unwrap(),
+            hand.clock(),
+            wake,
+            Arc::new(Unobserved),
+        );
         let cluster = |name: &str| ClusterIdentity {
             namespace: "weather".into(),
             name: name.into(),
@@ -646,7 +663,12 @@ mod tests {
     async fn who_begins_to_watch_the_load_keeps_what_is_known() {
         let hand = crate::clock::ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let (wake, mut woken) = mpsc::unbounded_channel();
-        let poller = Poller::new(DaskClient::new().unwrap(), hand.clock(), wake);
+        let poller = Poller::new(
+            DaskClient::new().unwrap(),
+            hand.clock(),
+            wake,
+            Arc::new(Unobserved),
+        );
         let cluster = ClusterIdentity {
             namespace: "weather".into(),
             name: "noaa".into(),
