@@ -55,9 +55,12 @@ pub struct RunArgs {
     pub orphan_grace_seconds: u64,
     #[command(flatten)]
     pub clusters: ClusterArgs,
-    /// Log filter
+    /// What is logged: a level, or levels by module, as 'info,dask_azureml_operator=debug'
     #[arg(long, env = "LOG", default_value = "info")]
     pub log: String,
+    /// File with a log filter that takes the place of --log while it is there; it is read again every 2 s
+    #[arg(long, env = "LOG_FILTER_FILE")]
+    pub log_filter_file: Option<PathBuf>,
     /// Log format
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,

@@ -29,13 +29,19 @@ fn main() -> anyhow::Result<ExitCode> {
 
 #[tokio::main]
 async fn run(args: RunArgs) -> anyhow::Result<()> {
-    telemetry::init(&args.log, args.log_format)?;
+    let log_filter = telemetry::init(&args.log, args.log_format)?;
     install_tls()?;
+    let log_filter_file = args.log_filter_file.clone();
     let settings = Settings::new(args).context("the settings")?;
+    let clock = Clock::system();
+    if let Some(file) = log_filter_file {
+        let clock = clock.clone();
+        tokio::spawn(async move { log_filter.follow(&file, &clock).await });
+    }
     let client = kube::Client::try_default()
         .await
         .context("no access to a Kubernetes API server")?;
-    controller::run(settings, client, Clock::system(), stopped()).await?;
+    controller::run(settings, client, clock, stopped()).await?;
     Ok(())
 }
 

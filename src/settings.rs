@@ -66,6 +66,7 @@ impl Settings {
             orphan_grace_seconds,
             clusters,
             log: _,
+            log_filter_file: _,
             log_format: _,
             azure,
         } = args;

@@ -54,6 +54,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
+use tracing::{Instrument as _, Span};
 
 use crate::access::AccessPool;
 use crate::api::{Annotations, DaskCluster, DeletionPolicy, Reason, ReconcilePolicy};
@@ -157,7 +158,9 @@ pub async fn reconcile(
         .lock()
         .remove(&identity)
         .unwrap_or_else(|| ClusterMemory::new(context.clock.now()));
-    let result = Box::pin(pipeline(&context, &cluster, &mut memory)).await;
+    let span = span(&cluster, &identity);
+    let pipeline = Box::pin(pipeline(&context, &cluster, &mut memory));
+    let result = pipeline.instrument(span).await;
     let is_gone = matches!(result, Ok(Reconciled { next: None, .. }));
     if !is_gone {
         context.memories.lock().insert(identity, memory);
@@ -166,6 +169,27 @@ pub async fn reconcile(
     let outcome = result.as_ref().map(|reconciled| reconciled.reason);
     context.metrics.count_reconcile(outcome, took);
     result.map(|reconciled| reconciled.next)
+}
+
+/// Of one reconcile. Whatever is logged within it names the cluster, at every level.
+fn span(cluster: &DaskCluster, identity: &ClusterIdentity) -> Span {
+    tracing::error_span!(
+        "reconcile",
+        namespace = identity.namespace,
+        name = identity.name,
+        generation = cluster.metadata.generation,
+        plan = tracing::field::Empty,
+    )
+}
+
+/// The longest plan that every line of its reconcile carries, in bytes. The whole of it is told once, at `debug`.
+const LONGEST_PLAN_IN_A_LINE: usize = 512;
+
+fn note_plan(plan: &Plan) {
+    let text = plan.to_string();
+    let text = text.trim_end().replace('\n', "; ");
+    let end = text.floor_char_boundary(LONGEST_PLAN_IN_A_LINE);
+    Span::current().record("plan", &text[..end]);
 }
 
 async fn pipeline(
@@ -203,7 +227,8 @@ async fn pipeline(
         context.metrics.count_operation(&ended);
     }
     let plan = plan(&wanted, &look.observed);
-    tracing::debug!(plan = %plan, "planned");
+    note_plan(&plan);
+    tracing::debug!(whole = %plan, "planned");
     memory.see_preflight(plan.preflight.as_ref());
     let planned_changes = annotations
         .dry_run
