@@ -91,6 +91,8 @@ generate: ## Write the generated files anew
 	cp $(CRD) $(CHART_CRDS)
 	$(cargo) run --quiet --locked -- metrics > docs/metrics.md.unfinished
 	mv docs/metrics.md.unfinished docs/metrics.md
+	$(cargo) run --quiet --locked -- settings > docs/settings.md.unfinished
+	mv docs/settings.md.unfinished docs/settings.md
 
 .PHONY: bench
 bench: ## Run the benchmarks in release, results in bench/results

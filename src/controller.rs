@@ -148,6 +148,7 @@ async fn operate(
             clock.clone(),
             wake,
             Arc::new(metrics.clone()),
+            settings.scheduler_poll,
         ),
         recorder: Recorder::new(client.clone(), clock.clone(), MANAGER),
         metrics: metrics.clone(),
@@ -173,7 +174,7 @@ async fn operate(
     let after_error = Arc::clone(&alarms);
     let (held, set, waiting) = (Arc::clone(&context), Arc::clone(&alarms), backlog.clone());
     let controller = Controller::for_stream(cluster_events, clusters)
-        .with_config(ControllerConfig::default().concurrency(0))
+        .with_config(ControllerConfig::default().concurrency(settings.concurrent_reconciles))
         .owns_stream(service_events)
         .owns_stream(slice_events)
         .owns_stream(connection_events)

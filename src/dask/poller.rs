@@ -18,8 +18,6 @@ use crate::token::Token;
 
 /// While workers are on their way.
 const QUICK: Duration = Duration::from_millis(250);
-/// While nobody comes or goes.
-const SLOW: Duration = Duration::from_secs(5);
 /// A busy scheduler's load changes with every look; a cluster is not woken for it more often than this.
 const BETWEEN_LOADS: Duration = Duration::from_secs(5);
 /// How many looks in a row must have found nothing new before the poller slows down step by step.
@@ -108,6 +106,7 @@ pub struct Poller {
     clock: Clock,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
     observer: Arc<dyn SchedulerObserver>,
+    slow: Duration,
     entries: Mutex<HashMap<ClusterIdentity, Entry>>,
 }
 
@@ -135,18 +134,20 @@ impl Shared {
 }
 
 impl Poller {
-    /// `wake` hears of every cluster whose sight changed.
+    /// `wake` hears of every cluster whose sight changed. `slow`: between two looks where nobody comes or goes.
     pub fn new(
         client: DaskClient,
         clock: Clock,
         wake: mpsc::UnboundedSender<ClusterIdentity>,
         observer: Arc<dyn SchedulerObserver>,
+        slow: Duration,
     ) -> Self {
         Self {
             client,
             clock,
             wake,
             observer,
+            slow,
             entries: Mutex::default(),
         }
     }
@@ -190,6 +191,7 @@ impl Poller {
                 Arc::clone(&shared),
                 self.wake.clone(),
                 Arc::clone(&self.observer),
+                self.slow,
                 cluster.clone(),
             ));
             entries.insert(cluster.clone(), Entry { shared, task });
@@ -263,6 +265,7 @@ async fn poll(
     shared: Arc<Shared>,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
     observer: Arc<dyn SchedulerObserver>,
+    slow: Duration,
     cluster: ClusterIdentity,
 ) {
     let mut quiet = 0_u32;
@@ -284,17 +287,17 @@ async fn poll(
             return;
         }
         tokio::select! {
-            () = clock.sleep(interval(quiet)) => {}
+            () = clock.sleep(interval(quiet, slow)) => {}
             () = shared.sooner.notified() => {}
         }
     }
 }
 
 /// Quick after somebody came or went, slower the longer nobody did.
-fn interval(quiet: u32) -> Duration {
+fn interval(quiet: u32, slow: Duration) -> Duration {
     QUICK
         .saturating_mul(1 << (quiet / SLOWER_EACH).min(10))
-        .min(SLOW)
+        .min(slow)
 }
 
 /// Notes an answer.
@@ -424,6 +427,8 @@ mod tests {
     use super::*;
     use crate::dask::Load;
     use crate::dask::observer::Unobserved;
+
+    const SLOW: Duration = Duration::from_secs(5);
 
     fn state(workers: usize) -> State {
         State {
@@ -630,9 +635,9 @@ mod tests {
 
     #[test]
     fn a_quiet_scheduler_is_asked_less_and_less_often() {
-        assert_eq!(interval(0), QUICK);
-        assert!(interval(4) > QUICK);
-        assert_eq!(interval(u32::MAX), SLOW);
+        assert_eq!(interval(0, SLOW), QUICK);
+        assert!(interval(4, SLOW) > QUICK);
+        assert_eq!(interval(u32::MAX, SLOW), SLOW);
     }
 
     #[tokio::test]
@@ -644,6 +649,7 @@ mod tests {
             hand.clock(),
             wake,
             Arc::new(Unobserved),
+            SLOW,
         );
         let cluster = |name: &str| ClusterIdentity {
             namespace: "weather".into(),
@@ -668,6 +674,7 @@ mod tests {
             hand.clock(),
             wake,
             Arc::new(Unobserved),
+            SLOW,
         );
         let cluster = ClusterIdentity {
             namespace: "weather".into(),

@@ -331,6 +331,8 @@ impl Line {
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             metrics_address_file: Some(self.metrics_address_file()),
             instance: "tests/scenarios".to_owned(),
+            concurrent_reconciles: 0,
+            scheduler_poll: Duration::from_secs(5),
             resync: self.resync,
             sweep: self.sweep,
             worker_submission: WorkerSubmission::BesideHead,
