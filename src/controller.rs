@@ -26,7 +26,8 @@ use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
 use crate::inventory::Inventory;
 use crate::kubernetes::{
-    Caches, IN_USE_LABEL, NAMESPACE_CREDENTIALS, Recorder, Sight, credentials_secret,
+    Caches, IN_USE_LABEL, NAMESPACE_CREDENTIALS, Read, Recorder, Sight, Stranger,
+    credentials_secret, tell_strangers, understood,
 };
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
 use crate::metrics::Metrics;
@@ -112,7 +113,8 @@ async fn operate(
     let (wake, woken) = mpsc::unbounded_channel();
     let alarms = Arc::new(Alarms::new(clock.clone(), wake.clone()));
     let caches = Caches::default();
-    let (clusters, cluster_events) = watch_clusters(&client, &caches);
+    let (strange, strangers) = mpsc::unbounded_channel();
+    let (clusters, cluster_events) = watch_clusters(&client, &caches, strange);
     if settings.cluster_metrics {
         metrics.show_clusters(clusters.clone(), clock.clone())?;
     }
@@ -169,6 +171,8 @@ async fn operate(
     let woken = stream_of(woken, backlog.clone());
     let filled = filled(context.client.clone(), caches.clone(), readiness);
     let sweeping = sweep(Arc::clone(&context), settings.sweep);
+    let teller = Arc::clone(&context);
+    let telling = async move { tell_strangers(&teller.recorder, strangers).await };
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let after_error = Arc::clone(&alarms);
@@ -227,6 +231,7 @@ async fn operate(
         // Its end is no reason to end.
         () = filled.then(|()| future::pending()) => Ok(()),
         () = sweeping => Ok(()),
+        () = telling => Ok(()),
     }
 }
 
@@ -246,8 +251,19 @@ pub(crate) async fn instance(client: &Client, release: &str) -> Result<String, R
 type Events<K> = std::pin::Pin<Box<dyn Stream<Item = Result<K, watcher::Error>> + Send>>;
 
 /// Changes of spec, annotations, finalizers and deletion wake a reconcile; our own status writes do not.
-fn watch_clusters(client: &Client, caches: &Caches) -> (Store<DaskCluster>, Events<DaskCluster>) {
-    let (store, events) = reflected(client, watcher::Config::default(), caches);
+fn watch_clusters(
+    client: &Client,
+    caches: &Caches,
+    strangers: mpsc::UnboundedSender<Stranger>,
+) -> (Store<DaskCluster>, Events<DaskCluster>) {
+    let (store, writer) = reflector::store();
+    let read = watcher(Api::<Read>::all(client.clone()), watcher::Config::default());
+    let events = understood(
+        read.backoff(WatchBackoff::default()),
+        store.clone(),
+        strangers,
+    );
+    let events = kept(events, writer, caches);
     let events = events.applied_objects().predicate_filter(
         predicates::generation
             .combine(predicates::annotations)
@@ -286,14 +302,26 @@ fn reflected<K: Watched>(
     impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>,
 ) {
     let (store, writer) = reflector::store();
-    let events = watcher(Api::<K>::all(client.clone()), config)
-        .backoff(WatchBackoff::default())
+    let events = watcher(Api::<K>::all(client.clone()), config).backoff(WatchBackoff::default());
+    (store, kept(events, writer, caches))
+}
+
+/// Fills the cache that `writer` writes.
+fn kept<K, S>(
+    events: S,
+    writer: reflector::store::Writer<K>,
+    caches: &Caches,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K, S>
+where
+    K: Watched,
+    S: Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+{
+    events
         .reflect(writer)
         .inspect_ok(caches.another())
         .inspect_err(|error| tracing::warn!(%error, kind = %K::kind(&()), "a watch broke"))
         // The controller would hold all its watches back for the error of one, longer with each.
-        .filter(|event| future::ready(event.is_ok()));
-    (store, events)
+        .filter(|event| future::ready(event.is_ok()))
 }
 
 fn of_namespace(

@@ -135,7 +135,7 @@ fn leave_out(
             None => command,
         }
     });
-    (error.kind() != ErrorKind::UnknownArgument).then(|| (left, without))
+    (error.kind() != ErrorKind::UnknownArgument).then_some((left, without))
 }
 
 #[cfg(test)]

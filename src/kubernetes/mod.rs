@@ -4,12 +4,14 @@ mod caches;
 mod recent;
 mod recorder;
 mod sight;
+mod understood;
 mod writer;
 
 pub use caches::Caches;
 pub use recent::RecentWrites;
 pub use recorder::Recorder;
 pub use sight::{IN_USE_LABEL, Sight, credentials_secret};
+pub use understood::{Read, Stranger, tell_strangers, understood};
 pub use writer::ClusterWriter;
 
 /// On a DaskCluster: what it made in Azure goes before it does.

@@ -28,6 +28,7 @@
 //! | `updates.rs` | changes of the spec on running clusters, and clusters that share a pool |
 //! | `plan.rs` | the program's `plan` changes nothing |
 //! | `metrics.rs` | what the operator counts of itself while a cluster lives |
+//! | `skew.rs` | objects and a CRD of another release |
 //! | `throttled.rs` | what an answer that there are too many requests does to all others |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
@@ -69,6 +70,7 @@ mod preflight;
 mod rest;
 mod restart;
 mod scale;
+mod skew;
 mod throttled;
 mod turns;
 mod updates;
