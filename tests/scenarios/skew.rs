@@ -27,9 +27,10 @@ async fn install_crd_that_takes(line: &Line, change: impl FnOnce(&mut Value), ma
         .await
         .expect("the API server takes the CustomResourceDefinition");
     let name = manifest["metadata"]["name"].as_str().expect("a name");
+    let (clusters, applied) = (untyped(line), Patch::Apply(manifest));
     wait_for("the API server goes by the new CRD", async || {
-        let applied = untyped(line).patch(name, &parameters, &Patch::Apply(manifest));
-        applied.await.map(drop).map_err(|error| error.to_string())
+        let taken = clusters.patch(name, &parameters, &applied).await;
+        taken.map(drop).map_err(|error| error.to_string())
     })
     .await;
 }
@@ -42,6 +43,7 @@ async fn a_spec_of_a_later_release_is_told_and_keeps_nobody_from_being_looked_at
     let mut strange = line.manifest("strange", 1);
     strange["spec"]["driftPolicy"] = json!("Ask");
     strange["spec"]["compute"]["name"] = json!("strange-pool");
+    strange["spec"]["network"]["virtualNetwork"]["name"] = json!("strange-vnet");
     let later = |schema: &mut Value| {
         let policies = &mut schema["properties"]["spec"]["properties"]["driftPolicy"]["enum"];
         *policies = json!(["Correct", "Report", "Ask"]);
@@ -49,7 +51,7 @@ async fn a_spec_of_a_later_release_is_told_and_keeps_nobody_from_being_looked_at
     install_crd_that_takes(&line, later, &strange).await;
     wait_for("it is told", async || {
         let told = line.was_told("InvalidSpec").await;
-        told.then_some(()).ok_or("no event")
+        told.then_some(()).ok_or("no event".to_owned())
     })
     .await;
 
@@ -88,20 +90,17 @@ async fn a_status_of_a_later_release_is_worked_on_from() {
     };
     install_crd_that_takes(&line, later, &manifest).await;
     let status = json!({"status": {"phase": "Hibernating"}});
+    let (clusters, merged) = (untyped(&line), Patch::Merge(&status));
+    let parameters = PatchParams::default();
     wait_for("the status is taken", async || {
-        let patched = untyped(&line).patch_status(
-            "rolled-back",
-            &PatchParams::default(),
-            &Patch::Merge(&status),
-        );
-        patched.await.map(drop).map_err(|error| error.to_string())
+        let taken = clusters
+            .patch_status("rolled-back", &parameters, &merged)
+            .await;
+        taken.map(drop).map_err(|error| error.to_string())
     })
     .await;
     let phase = async || {
-        let object = untyped(&line)
-            .get("rolled-back")
-            .await
-            .expect("it is there");
+        let object = clusters.get("rolled-back").await.expect("it is there");
         object.data["status"]["phase"].as_str().map(str::to_owned)
     };
     assert_eq!(phase().await.as_deref(), Some("Hibernating"));
