@@ -1,6 +1,7 @@
 //! Reading and writing Kubernetes: what the watches have seen, and the few kinds of write that we make.
 
 mod caches;
+mod older_crd;
 mod recent;
 mod recorder;
 mod sight;

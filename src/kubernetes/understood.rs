@@ -23,7 +23,7 @@ use crate::kubernetes_children::MANAGER;
 #[derive(Clone, Debug)]
 pub enum Read {
     Understood(Box<DaskCluster>),
-    Stranger(Stranger),
+    Stranger(Box<Stranger>),
 }
 
 /// A DaskCluster whose spec says something that this release does not know.
@@ -46,11 +46,11 @@ impl<'de> Deserialize<'de> for Read {
                 cluster.status = status.as_ref().and_then(what_is_understood);
                 Ok(Self::Understood(Box::new(cluster)))
             }
-            Err(error) => Ok(Self::Stranger(Stranger {
+            Err(error) => Ok(Self::Stranger(Box::new(Stranger {
                 metadata: ObjectMeta::deserialize(&object["metadata"])
                     .map_err(de::Error::custom)?,
                 why: why(&object, &error.to_string()),
-            })),
+            }))),
         }
     }
 }
@@ -151,11 +151,11 @@ where
             Ok(Event::Delete(Read::Understood(cluster))) => Some(Ok(Event::Delete(*cluster))),
             Ok(Event::InitApply(Read::Stranger(stranger))) => {
                 let last = last(&stranger);
-                tell(stranger);
+                tell(*stranger);
                 last.map(|last| Ok(Event::InitApply(last)))
             }
             Ok(Event::Apply(Read::Stranger(stranger))) => {
-                tell(stranger);
+                tell(*stranger);
                 None
             }
             Ok(Event::Delete(Read::Stranger(stranger))) => {

@@ -120,3 +120,31 @@ async fn a_status_of_a_later_release_is_worked_on_from() {
         "the rest of the status was kept: {conditions:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crd_of_an_earlier_release_keeps_what_it_knows_of_the_status() {
+    let line = Line::start().await;
+    let manifest = line.manifest("early", 1);
+    let earlier = |schema: &mut Value| {
+        let status = &mut schema["properties"]["status"]["properties"];
+        let status = status.as_object_mut().expect("a schema");
+        status.remove("cost");
+        let workers = status["workers"]["properties"]
+            .as_object_mut()
+            .expect("a schema");
+        workers.remove("cores");
+    };
+    install_crd_that_takes(&line, earlier, &manifest).await;
+    let cluster = line.wait_until_ready("early").await;
+    let status = cluster.status.expect("a status");
+    assert!(status.cost.is_none() && status.workers.is_none_or(|workers| workers.ready == 1));
+    line.delete("early").await;
+    line.wait_until_gone("early").await;
+    let manifest = line.manifest("now", 0);
+    install_crd_that_takes(&line, |_| {}, &manifest).await;
+    line.wait_for("now", "the CRD is this release's again", |cluster| {
+        let status = cluster.status.as_ref();
+        status.is_some_and(|status| status.cost.is_some())
+    })
+    .await;
+}
