@@ -47,7 +47,8 @@ fn take_out(body: &mut Value, path: &[&str]) -> bool {
         return take_out(inner, rest);
     }
     let items = inner.as_array_mut().into_iter().flatten();
-    items.fold(false, |taken, item| take_out(item, rest) || taken)
+    let taken = items.filter_map(|item| take_out(item, rest).then_some(()));
+    taken.count() > 0
 }
 
 #[cfg(test)]

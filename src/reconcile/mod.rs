@@ -237,7 +237,7 @@ async fn pipeline(
         memory.recommendations.see(decision, seen_at);
     }
     if let Some(decided) = conclude::decided(&before, &wanted, &plan, context.clock.now()) {
-        return told(context, cluster, &writer, decided, memory).await;
+        return Box::pin(told(context, cluster, &writer, decided, memory)).await;
     }
     let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
     let new_findings = memory.see_findings(&plan.findings);
@@ -279,7 +279,7 @@ async fn pipeline(
         context.forget(|cluster| *cluster == identity);
     }
     context.metrics.count_let_go(conclusion.let_go);
-    told(context, cluster, &writer, conclusion, memory).await
+    Box::pin(told(context, cluster, &writer, conclusion, memory)).await
 }
 
 async fn told(
