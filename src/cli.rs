@@ -212,6 +212,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_typed_is_shown_without_its_secret() {
+        let secret = "--azure-client-secret=hush-hush";
+        let typed = Cli::try_parse_from(["dask-azureml-operator", "run", secret]);
+        let shown = format!("{:?}", typed.unwrap());
+        assert!(
+            shown.contains("AzureArgs") && !shown.contains("hush"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn every_number_has_a_range_that_its_help_tells_and_that_is_held() {
         let command = Cli::command();
         let run = command.find_subcommand("run").unwrap();

@@ -47,8 +47,9 @@ fn take_out(body: &mut Value, path: &[&str]) -> bool {
         return take_out(inner, rest);
     }
     let items = inner.as_array_mut().into_iter().flatten();
-    let taken = items.filter_map(|item| take_out(item, rest).then_some(()));
-    taken.count() > 0
+    // All of them, also after the first.
+    let taken = items.map(|item| take_out(item, rest));
+    taken.filter(|taken| *taken).count() > 0
 }
 
 #[cfg(test)]
