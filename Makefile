@@ -38,7 +38,7 @@ WITH_LINE := $(LINE) run --
 # an environment of its own too.
 PYTHON_TESTS := $(filter-out tests/azure-sdk/,$(sort $(dir $(wildcard tests/*/test_*.py))))
 # The longest first, so that none of them is left alone at the end.
-LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/leadership/ tests/bootstrap/ tests/chart/)
+LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/leadership/ tests/bootstrap/ tests/chart/ tests/secrets/)
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
 CHART_CRDS := charts/dask-azureml-operator/files/crds
@@ -93,6 +93,8 @@ generate: ## Write the generated files anew
 	cp $(CRD) $(CHART_CRDS)
 	$(cargo) run --quiet --locked -- metrics > docs/metrics.md.unfinished
 	mv docs/metrics.md.unfinished docs/metrics.md
+	$(cargo) run --quiet --locked -- settings > docs/settings.md.unfinished
+	mv docs/settings.md.unfinished docs/settings.md
 	$$($(LINE) python) tests/chart/values_page.py
 
 # What a release is made of, in target/release-artifacts: `.github/workflows/release.yaml` calls these, and they run here

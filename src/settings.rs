@@ -24,6 +24,10 @@ pub struct Settings {
     pub instance: String,
     /// `None` where this operator is alone.
     pub lease: Option<LeaseSettings>,
+    /// Reconciles at once; 0 is no limit.
+    pub concurrent_reconciles: u16,
+    /// Between two looks at a scheduler where nobody comes or goes.
+    pub scheduler_poll: Duration,
     pub resync: Duration,
     pub sweep: SweepSettings,
     pub worker_submission: WorkerSubmission,
@@ -36,6 +40,17 @@ pub struct Settings {
     pub own_identity: Option<Identity>,
     /// Whether DaskClusters act as the operator where they and their namespace have no credentials.
     pub lends_own_identity: bool,
+}
+
+/// Everything that is wrong.
+#[derive(Debug)]
+pub struct SettingsErrors(pub Vec<SettingsError>);
+
+impl SettingsErrors {
+    /// What is right; the error of what is not is kept.
+    fn keep<T, E: Into<SettingsError>>(&mut self, read: Result<T, E>) -> Option<T> {
+        read.map_err(|error| self.0.push(error.into())).ok()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +85,8 @@ pub enum SettingsError {
 
 impl Settings {
     /// # Errors
-    /// See [`SettingsError`].
-    pub fn new(args: RunArgs) -> Result<Self, SettingsError> {
+    /// All that is wrong; see [`SettingsError`].
+    pub fn new(args: RunArgs) -> Result<Self, SettingsErrors> {
         let RunArgs {
             metrics_listen,
             metrics_address_file,
@@ -83,16 +98,31 @@ impl Settings {
             lease,
             clusters,
             log: _,
+            log_filter_file: _,
             log_format: _,
             azure,
+            concurrent_reconciles,
+            azure_timeout_seconds,
+            scheduler_poll_seconds,
         } = args;
         let pod = lease.pod_name.clone();
+        let instance = clusters.instance.clone();
+        let worker_submission = worker_submission(clusters.worker_submission);
+        let mut errors = SettingsErrors(Vec::new());
+        let environment = errors.keep(environment(clusters));
+        let cloud = Cloud::of(&azure, &mut errors);
+        let lease = errors.keep(lease_settings(lease, &instance));
+        let (Some(environment), Some(cloud), Some(lease)) = (environment, cloud, lease) else {
+            return Err(errors);
+        };
         Ok(Self {
             metrics_listen,
             metrics_address_file,
             cluster_metrics,
-            instance: clusters.instance.clone(),
-            lease: lease_settings(lease, &clusters.instance)?,
+            instance,
+            lease,
+            concurrent_reconciles,
+            scheduler_poll: Duration::from_secs(scheduler_poll_seconds),
             resync: Duration::from_secs(resync_seconds),
             sweep: SweepSettings {
                 interval: Duration::from_secs(sweep_seconds),
@@ -102,20 +132,38 @@ impl Settings {
                 },
                 grace: Duration::from_secs(orphan_grace_seconds),
             },
-            worker_submission: worker_submission(clusters.worker_submission),
-            environment: environment(clusters)?,
-            endpoint: endpoint(&azure)?,
+            worker_submission,
+            environment,
+            endpoint: cloud.endpoint,
             azure_http: HttpSettings {
                 pod,
+                timeout: Duration::from_secs(azure_timeout_seconds),
                 ..HttpSettings::default()
             },
-            metadata_host: azure
-                .azure_pod_identity_authority_host
-                .as_deref()
-                .map(metadata_host)
-                .transpose()?,
+            metadata_host: cloud.metadata_host,
             lends_own_identity: azure.allow_operator_identity,
-            own_identity: own_identity(&azure)?,
+            own_identity: cloud.identity,
+        })
+    }
+}
+
+/// Where Azure is, and who the operator is there.
+struct Cloud {
+    endpoint: Endpoint,
+    metadata_host: Option<Url>,
+    identity: Option<Identity>,
+}
+
+impl Cloud {
+    fn of(azure: &AzureArgs, errors: &mut SettingsErrors) -> Option<Self> {
+        let host = azure.azure_pod_identity_authority_host.as_deref();
+        let endpoint = errors.keep(endpoint(azure));
+        let metadata_host = errors.keep(host.map(metadata_host).transpose());
+        let identity = errors.keep(own_identity(azure));
+        Some(Self {
+            endpoint: endpoint?,
+            metadata_host: metadata_host?,
+            identity: identity?,
         })
     }
 }
@@ -133,20 +181,24 @@ pub struct PlanSettings {
 
 impl PlanSettings {
     /// # Errors
-    /// See [`SettingsError`].
-    pub fn new(clusters: ClusterArgs, azure: &AzureArgs) -> Result<Self, SettingsError> {
+    /// All that is wrong; see [`SettingsError`].
+    pub fn new(clusters: ClusterArgs, azure: &AzureArgs) -> Result<Self, SettingsErrors> {
+        let instance = clusters.instance.clone();
+        let worker_submission = worker_submission(clusters.worker_submission);
+        let mut errors = SettingsErrors(Vec::new());
+        let environment = errors.keep(environment(clusters));
+        let cloud = Cloud::of(azure, &mut errors);
+        let (Some(environment), Some(cloud)) = (environment, cloud) else {
+            return Err(errors);
+        };
         Ok(Self {
-            instance: clusters.instance.clone(),
-            worker_submission: worker_submission(clusters.worker_submission),
-            environment: environment(clusters)?,
-            endpoint: endpoint(azure)?,
+            instance,
+            worker_submission,
+            environment,
+            endpoint: cloud.endpoint,
             azure_http: HttpSettings::default(),
-            metadata_host: azure
-                .azure_pod_identity_authority_host
-                .as_deref()
-                .map(metadata_host)
-                .transpose()?,
-            identity: own_identity(azure)?,
+            metadata_host: cloud.metadata_host,
+            identity: cloud.identity,
         })
     }
 }
@@ -345,5 +397,49 @@ mod tests {
             let timing = taken(&flags).timing;
             assert!(timing.renew < timing.good_for(), "{flags:?}");
         }
+    }
+
+    fn settings(typed: &[&str]) -> Result<Settings, SettingsErrors> {
+        let typed = ["dask-azureml-operator", "run"].iter().chain(typed);
+        let Command::Run(args) = Cli::parse_from(typed).command else {
+            panic!("it is the command run");
+        };
+        Settings::new(*args)
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let refused = settings(&[
+            "--default-conda-file=/nowhere/conda.yaml",
+            "--azure-resource-manager-endpoint=no url",
+            "--azure-pod-identity-authority-host=nowhere",
+            "--azure-client-secret=alone",
+        ]);
+        let SettingsErrors(errors) = refused.err().unwrap();
+        assert!(
+            matches!(
+                errors.as_slice(),
+                [
+                    SettingsError::CondaFile { .. },
+                    SettingsError::Endpoint(_),
+                    SettingsError::MetadataHost(_),
+                    SettingsError::Identity(_),
+                ]
+            ),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_typed_reaches_whom_it_concerns() {
+        let settings = settings(&[
+            "--azure-timeout-seconds=7",
+            "--scheduler-poll-seconds=9",
+            "--concurrent-reconciles=3",
+        ]);
+        let settings = settings.ok().unwrap();
+        assert_eq!(settings.azure_http.timeout, Duration::from_secs(7));
+        assert_eq!(settings.scheduler_poll, Duration::from_secs(9));
+        assert_eq!(settings.concurrent_reconciles, 3);
     }
 }

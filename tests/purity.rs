@@ -24,6 +24,7 @@ const PURE: &[&str] = &[
     "src/reconcile/forecast",
     "src/reconcile/forecast.rs",
     "src/reconcile/observed.rs",
+    "src/reconcile/operations.rs",
     "src/reconcile/plan",
     "src/reconcile/preflight",
     "src/reconcile/region.rs",

@@ -31,6 +31,10 @@ pub enum Error {
 }
 
 impl Error {
+    /// Every [`category`](Self::category).
+    pub const CATEGORIES: [&'static str; 5] =
+        ["Unreachable", "Untrusted", "Busy", "Refused", "Undecodable"];
+
     /// Bounded label for metrics.
     pub fn category(&self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::client::DaskClient;
 use super::error::Error;
+use super::observer::{ANSWERED, SchedulerObserver};
 use super::wire::{Retired, State, Worker};
 use crate::clock::Clock;
 use crate::names::ClusterIdentity;
@@ -17,8 +18,6 @@ use crate::token::Token;
 
 /// While workers are on their way.
 const QUICK: Duration = Duration::from_millis(250);
-/// While nobody comes or goes.
-const SLOW: Duration = Duration::from_secs(5);
 /// Before a scheduler that has just answered is asked once more, where it did not.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A busy scheduler's load changes with every look; a cluster is not woken for it more often than this.
@@ -124,6 +123,8 @@ pub struct Poller {
     client: DaskClient,
     clock: Clock,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
+    observer: Arc<dyn SchedulerObserver>,
+    slow: Duration,
     entries: Mutex<HashMap<ClusterIdentity, Entry>>,
 }
 
@@ -151,16 +152,20 @@ impl Shared {
 }
 
 impl Poller {
-    /// `wake` hears of every cluster whose sight changed.
+    /// `wake` hears of every cluster whose sight changed. `slow`: between two looks where nobody comes or goes.
     pub fn new(
         client: DaskClient,
         clock: Clock,
         wake: mpsc::UnboundedSender<ClusterIdentity>,
+        observer: Arc<dyn SchedulerObserver>,
+        slow: Duration,
     ) -> Self {
         Self {
             client,
             clock,
             wake,
+            observer,
+            slow,
             entries: Mutex::default(),
         }
     }
@@ -203,6 +208,8 @@ impl Poller {
                 self.clock.clone(),
                 Arc::clone(&shared),
                 self.wake.clone(),
+                Arc::clone(&self.observer),
+                self.slow,
                 cluster.clone(),
             ));
             entries.insert(cluster.clone(), Entry { shared, task });
@@ -244,11 +251,15 @@ impl Poller {
             self.wake.clone(),
             cluster.clone(),
         );
+        let observer = Arc::clone(&self.observer);
         tokio::spawn(async move {
             let answer = client.retire(&shared.target, count, &first).await;
             let at = clock.now();
             let outcome = match answer {
-                Ok(retired) => RetirementOutcome::Answered { at, retired },
+                Ok(retired) => {
+                    observer.retired(&retired);
+                    RetirementOutcome::Answered { at, retired }
+                }
                 Err(error) => RetirementOutcome::Failed {
                     at,
                     message: error.to_string(),
@@ -271,17 +282,24 @@ async fn poll(
     clock: Clock,
     shared: Arc<Shared>,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
+    observer: Arc<dyn SchedulerObserver>,
+    slow: Duration,
     cluster: ClusterIdentity,
 ) {
     let mut quiet = 0_u32;
     let mut herald = Herald::default();
     let mut answers = false;
     loop {
-        let mut answer = client.state(&shared.target).await;
+        let ask = async || {
+            let answer = client.state(&shared.target).await;
+            observer.polled(answer.as_ref().map_or_else(Error::category, |_| ANSWERED));
+            answer
+        };
+        let mut answer = ask().await;
         // Whoever was busy for a moment has not fallen silent.
         if answer.is_err() && answers {
             clock.sleep(AGAIN).await;
-            answer = client.state(&shared.target).await;
+            answer = ask().await;
         }
         answers = answer.is_ok();
         let now = clock.now();
@@ -298,17 +316,17 @@ async fn poll(
             return;
         }
         tokio::select! {
-            () = clock.sleep(interval(quiet)) => {}
+            () = clock.sleep(interval(quiet, slow)) => {}
             () = shared.sooner.notified() => {}
         }
     }
 }
 
 /// Quick after somebody came or went, slower the longer nobody did.
-fn interval(quiet: u32) -> Duration {
+fn interval(quiet: u32, slow: Duration) -> Duration {
     QUICK
         .saturating_mul(1 << (quiet / SLOWER_EACH).min(10))
-        .min(SLOW)
+        .min(slow)
 }
 
 /// Notes an answer.
@@ -446,7 +464,10 @@ fn told(error: &Error) -> String {
 mod tests {
     use super::*;
     use crate::dask::Load;
+    use crate::dask::observer::Unobserved;
     use crate::leadership::Lead;
+
+    const SLOW: Duration = Duration::from_secs(5);
 
     fn state(workers: usize) -> State {
         State {
@@ -683,9 +704,9 @@ mod tests {
 
     #[test]
     fn a_quiet_scheduler_is_asked_less_and_less_often() {
-        assert_eq!(interval(0), QUICK);
-        assert!(interval(4) > QUICK);
-        assert_eq!(interval(u32::MAX), SLOW);
+        assert_eq!(interval(0, SLOW), QUICK);
+        assert!(interval(4, SLOW) > QUICK);
+        assert_eq!(interval(u32::MAX, SLOW), SLOW);
     }
 
     #[tokio::test]
@@ -696,6 +717,8 @@ mod tests {
             DaskClient::new(Lead::always(hand.clock())).unwrap(),
             hand.clock(),
             wake,
+            Arc::new(Unobserved),
+            SLOW,
         );
         let cluster = |name: &str| ClusterIdentity {
             namespace: "weather".into(),
@@ -719,6 +742,8 @@ mod tests {
             DaskClient::new(Lead::always(hand.clock())).unwrap(),
             hand.clock(),
             wake,
+            Arc::new(Unobserved),
+            SLOW,
         );
         let cluster = ClusterIdentity {
             namespace: "weather".into(),

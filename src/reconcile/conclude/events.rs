@@ -148,24 +148,69 @@ pub(super) fn occurrences(outcome: &Outcome<'_>) -> Vec<Event> {
     events
 }
 
-/// The workers that were cancelled though they held data.
-fn lost_data(outcome: &Outcome<'_>) -> Option<Event> {
+/// A worker's job that was cancelled.
+struct CancelledWorker<'a> {
+    job: &'a str,
+    why: &'a str,
+    /// Bytes of results that its worker held, as far as the scheduler knew.
+    held: u64,
+}
+
+/// None of a cluster that goes: all of its jobs do.
+fn cancelled_workers<'a>(outcome: &Outcome<'a>) -> Vec<CancelledWorker<'a>> {
     let Wanted::Cluster(cluster) = outcome.wanted else {
-        return None;
+        return Vec::new();
     };
     let identity = &cluster.place.identity;
-    let workers = &outcome.observed.scheduler.state.as_ref()?.workers;
-    let lost = outcome.acted.done().filter_map(|step| {
+    let state = outcome.observed.scheduler.state.as_ref();
+    let acted = outcome.acted;
+    let cancelled = acted.done().filter_map(|step| {
         let Action::CancelJob { id, .. } = &step.action else {
             return None;
         };
-        let is_worker = matches!(identity.parse_job_id(id.name())?.slot, Slot::Worker(_));
-        let worker = workers.iter().find(|it| it.job_id() == id.name());
-        let bytes = worker.filter(|_| is_worker)?.nbytes;
-        (bytes > 0).then(|| {
-            let held = about(bytes);
-            format!("the worker of job {} held {held}: {}", id.name(), step.why)
+        let job = id.name();
+        if !matches!(identity.parse_job_id(job)?.slot, Slot::Worker(_)) {
+            return None;
+        }
+        let mut workers = state.into_iter().flat_map(|state| &state.workers);
+        let worker = workers.find(|worker| worker.job_id() == job);
+        Some(CancelledWorker {
+            job,
+            why: &step.why,
+            held: worker.map_or(0, |worker| worker.nbytes),
         })
+    });
+    cancelled.collect()
+}
+
+/// How many workers a reconcile cancelled, by whether they held data. Those that the scheduler retires end by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LetGo {
+    pub cancelled: u32,
+    pub lost: u32,
+}
+
+pub(super) fn let_go(outcome: &Outcome<'_>) -> LetGo {
+    let mut gone = LetGo::default();
+    for worker in cancelled_workers(outcome) {
+        if worker.held > 0 {
+            gone.lost += 1;
+        } else {
+            gone.cancelled += 1;
+        }
+    }
+    gone
+}
+
+/// The workers that were cancelled though they held data.
+fn lost_data(outcome: &Outcome<'_>) -> Option<Event> {
+    let cancelled = cancelled_workers(outcome).into_iter();
+    let lost = cancelled.filter(|worker| worker.held > 0).map(|worker| {
+        let held = about(worker.held);
+        format!(
+            "the worker of job {} held {held}: {}",
+            worker.job, worker.why
+        )
     });
     let notes: Vec<_> = lost.collect();
     (!notes.is_empty()).then(|| Event {
