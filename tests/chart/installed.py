@@ -24,10 +24,12 @@ HERE = Path(__file__).parent
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 
 
-# Runs a program in a root, which has the /proc that every container has, as a user without any capability.
+# Runs a program in a root as a user without any capability. Like every container it has /proc and some of /dev.
+DEVICES = ("null", "random", "urandom")
 IN_ROOT = [
     *("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"),
     'root=$1; shift; mount --rbind /proc "$root/proc"; '
+    f'for device in {" ".join(DEVICES)}; do mount --bind "/dev/$device" "$root/dev/$device"; done; '
     'exec unshare --user --map-user=65532 --map-group=65532 --root="$root" --wd=/ "$@"',
     "sh",
 ]
@@ -92,6 +94,8 @@ class Installed(Line):
             "KUBERNETES_SERVICE_PORT": str(server.port),
         }
         (self.root / "proc").mkdir()
+        for device in DEVICES:
+            self._put(f"dev/{device}", b"")
         for folder in (self.root, *self.root.rglob("*")):
             folder.chmod(0o555)
 

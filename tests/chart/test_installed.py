@@ -10,7 +10,7 @@ import coming
 import pytest
 import queries
 import yaml
-from installed import IN_ROOT, Call, Installed, Stage, kubectl, samples
+from installed import DEVICES, IN_ROOT, Call, Installed, Stage, kubectl, samples
 from line.running import REPOSITORY
 from rendering import EVERYTHING, NAME, NAMESPACE, RELEASE, helm, objects, of_kind, one, rules
 from support.clusters import condition, eventually
@@ -231,6 +231,7 @@ def test_the_operator_has_done_it_with_the_files_of_its_image_and_with_no_privil
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     account = "var/run/secrets/kubernetes.io/serviceaccount"
     of_kubelet = {f"{account}/{name}" for name in ("ca.crt", "token", "namespace")}
+    of_kubelet |= {f"dev/{device}" for device in DEVICES}
     libraries = {name for name in files if ".so" in name}
     assert files - libraries - of_kubelet == {"dask-azureml-operator", "etc/ssl/certs/ca-certificates.crt"}
     assert not any(path.stat().st_mode & 0o222 for path in (root, *root.rglob("*")))
