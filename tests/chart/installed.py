@@ -12,7 +12,6 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-import coming
 import yaml
 from line import process
 from line.running import Line, binary
@@ -62,8 +61,7 @@ class Installed(Line):
         self.helm("install", "--take-ownership")
         (container,) = one(objects(EVERYTHING), "Deployment")["spec"]["template"]["spec"]["containers"]
         # The port has to be a free one.
-        left_out = coming.FLAGS | {"--metrics-listen"}
-        given = [each for each in container["args"][1:] if each.split("=")[0] not in left_out]
+        given = [each for each in container["args"][1:] if not each.startswith("--metrics-listen=")]
         self._operator_arguments += given
         token = kubernetes.run("create", "token", "--namespace", NAMESPACE, "--duration=2h", NAME).strip()
         self._lay_out_root(token)

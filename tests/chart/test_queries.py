@@ -3,7 +3,6 @@
 import json
 import re
 
-import coming
 import queries
 import yaml
 from rendering import dashboards
@@ -57,16 +56,10 @@ def test_every_metric_is_on_the_page_of_metrics_with_the_labels_that_are_asked_f
     for query in [*queries.of_alerts(everything), *queries.of_dashboards()]:
         named = queries.metrics(query.expression)
         assert named, query
-        unknown = named - set(documented) - queries.OF_PROCESS - coming.METRICS
+        unknown = named - set(documented) - queries.OF_PROCESS
         assert not unknown, f"{query.where}: {unknown}"
-        if named & coming.METRICS:
-            continue
         known = set().union(*(documented.get(name, set()) for name in named)) | queries.ADDED_LABELS
         assert queries.labels(query.expression) <= known, query
-
-
-def test_what_is_coming_is_not_there_yet():
-    assert not coming.METRICS & set(queries.documented()), "take it out of coming.py"
 
 
 def test_every_metric_of_the_page_is_in_an_alert_or_on_a_dashboard(everything):
