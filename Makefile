@@ -38,7 +38,7 @@ WITH_LINE := $(LINE) run --
 # an environment of its own too.
 PYTHON_TESTS := $(filter-out tests/azure-sdk/,$(sort $(dir $(wildcard tests/*/test_*.py))))
 # The longest first, so that none of them is left alone at the end.
-LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/bootstrap/ tests/chart/)
+LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/leadership/ tests/bootstrap/ tests/chart/ tests/secrets/)
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
 CHART_CRDS := charts/dask-azureml-operator/files/crds
@@ -93,6 +93,8 @@ generate: ## Write the generated files anew
 	cp $(CRD) $(CHART_CRDS)
 	$(cargo) run --quiet --locked -- metrics > docs/metrics.md.unfinished
 	mv docs/metrics.md.unfinished docs/metrics.md
+	$(cargo) run --quiet --locked -- settings > docs/settings.md.unfinished
+	mv docs/settings.md.unfinished docs/settings.md
 	$$($(LINE) python) tests/chart/values_page.py
 
 # What a release is made of, in target/release-artifacts: `.github/workflows/release.yaml` calls these, and they run here
@@ -118,6 +120,16 @@ image: ## Build the image with Docker (REGISTRY=, PLATFORM=linux/arm64, SOURCE=)
 	docker build --tag $(IMAGE) $(if $(PLATFORM),--platform $(PLATFORM)) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) .
 
+# With the host's own C library, as no other is at hand everywhere: the image's is musl.
+HOST = $(shell rustc -vV 2> /dev/null | sed -n 's/^host: //p')
+
+.PHONY: static
+static: ## Build the operator as one static program, and run the chart's tests with it in an empty root
+	RUSTFLAGS='-C target-feature=+crt-static' $(cargo) build --release --locked --package dask-azureml-operator \
+	  --bin dask-azureml-operator --target $(HOST)
+	DASK_AZUREML_STATIC=$(CURDIR)/target/$(HOST)/release/dask-azureml-operator \
+	  $(WITH_LINE) python -m pytest -rP tests/chart/test_installed.py
+
 .PHONY: manifest
 manifest: ## Write the chart as rendered, for kubectl and kustomize (IMAGE=)
 	mkdir -p $(ARTIFACTS)
@@ -133,7 +145,7 @@ chart: ## Package the chart, of the version and with it as appVersion
 sbom: ## Write what the operator is made of as CycloneDX
 	mkdir -p $(ARTIFACTS)
 	cargo install --quiet --locked --root $(CARGO_TOOLS) cargo-cyclonedx@0.5.9
-	$(CARGO_TOOLS)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --top-level --target all \
+	$(CARGO_TOOLS)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --target x86_64-unknown-linux-musl \
 	  --override-filename sbom
 	rm -f azure-simulator/sbom.json
 	mv sbom.json $(ARTIFACTS)/sbom.cdx.json

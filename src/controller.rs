@@ -20,17 +20,20 @@ use crate::access::{AccessPool, AccessSettings, TokenRequests};
 use crate::alarms::Alarms;
 use crate::api::DaskCluster;
 use crate::azure::{Budgets, HttpClientError, TokenSources, http_client};
+use crate::backlog::{Backlog, Turn};
 use crate::clock::Clock;
 use crate::dask::{DaskClient, Poller};
 use crate::http_server::{self, Readiness};
 use crate::inventory::Inventory;
 use crate::kubernetes::{
-    Caches, IN_USE_LABEL, NAMESPACE_CREDENTIALS, Recorder, Sight, credentials_secret,
+    Caches, IN_USE_LABEL, NAMESPACE_CREDENTIALS, Read, Recorder, Sight, Stranger,
+    credentials_secret, tell_strangers, understood,
 };
 use crate::kubernetes_children::{MANAGER, SECRET_TYPE};
+use crate::leadership::{Candidate, Ended, Lead, Standing, only_while_leading};
 use crate::metrics::Metrics;
 use crate::names::ClusterIdentity;
-use crate::reconcile::{Context, Defaults, Error, identity, reconcile};
+use crate::reconcile::{Context, Defaults, Error, identity, reconcile, warm};
 use crate::settings::Settings;
 use crate::sweep::sweep;
 use crate::watch_backoff::WatchBackoff;
@@ -46,6 +49,8 @@ pub enum RunError {
     DaskHttp(#[from] reqwest::Error),
     #[error("the metrics server could not be started")]
     Listen(#[source] std::io::Error),
+    #[error("another operator may be at work")]
+    Leadership(#[source] Ended),
     #[error("the API server could not be asked for {what}")]
     Kubernetes {
         what: &'static str,
@@ -54,10 +59,14 @@ pub enum RunError {
     },
 }
 
-/// Runs until `stop` is done, then finishes what is under way.
+/// How long what is under way at the end may take: less than the 30 s after which Kubernetes kills a pod, with time to
+/// let the lease go.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs until `stop` is done, then finishes what is under way and lets the lease go.
 ///
 /// # Errors
-/// When it cannot start.
+/// When it cannot start, and when it has lost the lead.
 pub async fn run(
     settings: Settings,
     client: Client,
@@ -66,21 +75,41 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let metrics = Metrics::new()?;
     let readiness = Readiness::default();
-    let (address, server) =
-        http_server::serve(settings.metrics_listen, metrics.clone(), readiness.clone())
-            .await
-            .map_err(RunError::Listen)?;
+    let (candidate, lead) = match settings.lease.clone() {
+        Some(lease) => {
+            let (candidate, lead) = Candidate::new(lease, clock.clone());
+            (Some(candidate), lead)
+        }
+        None => (None, Lead::always(clock.clone())),
+    };
+    metrics.show_lead(lead.clone())?;
+    let (address, server) = http_server::serve(
+        settings.metrics_listen,
+        metrics.clone(),
+        readiness.clone(),
+        lead.clone(),
+    )
+    .await
+    .map_err(RunError::Listen)?;
     tracing::info!(%address, "serving /metrics, /livez and /readyz");
     if let Some(file) = &settings.metrics_address_file {
         tokio::fs::write(file, address.to_string())
             .await
             .map_err(RunError::Listen)?;
     }
-    let operator = operate(settings, client, clock, metrics, readiness, stop);
+    let office = Office { candidate, lead };
+    let operator = operate(settings, client, clock, metrics, readiness, office, stop);
     tokio::select! {
         served = server => served.map_err(RunError::Listen),
         result = Box::pin(operator) => result,
     }
+}
+
+/// Whether this operator works, and how it comes to.
+struct Office {
+    /// `None` where it is alone.
+    candidate: Option<Candidate>,
+    lead: Lead,
 }
 
 async fn operate(
@@ -89,9 +118,13 @@ async fn operate(
     clock: Clock,
     metrics: Metrics,
     readiness: Readiness,
+    Office { candidate, lead }: Office,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> Result<(), RunError> {
+    let client = metrics.counted(client);
     let instance = instance(&client, &settings.instance).await?;
+    let backlog = Backlog::new(clock.clone());
+    metrics.show_backlog(&backlog)?;
     let budgets = Budgets::new(clock.clone(), Arc::new(metrics.clone()));
     metrics.show_budgets(budgets.clone())?;
     let http = http_client(&settings.azure_http)?;
@@ -104,13 +137,15 @@ async fn operate(
         lends_own: settings.lends_own_identity,
         observer: Arc::new(metrics.clone()),
         budgets,
+        lead: lead.clone(),
     };
     let (wake, woken) = mpsc::unbounded_channel();
     let alarms = Arc::new(Alarms::new(clock.clone(), wake.clone()));
     let caches = Caches::default();
-    let (clusters, cluster_events) = watch_clusters(&client, &caches);
+    let (strange, strangers) = mpsc::unbounded_channel();
+    let (clusters, cluster_events) = watch_clusters(&client, &caches, strange);
     if settings.cluster_metrics {
-        metrics.show_clusters(clusters.clone(), clock.clone())?;
+        metrics.show_clusters(clusters.clone(), clock.clone(), lead.clone())?;
     }
     let ours =
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
@@ -136,11 +171,18 @@ async fn operate(
         namespace_credentials,
         recent: Default::default(),
     };
+    let writes = only_while_leading(&client, &lead);
     let context = Arc::new(Context {
         access: AccessPool::new(access, clock.clone(), client.clone()),
         inventory: Inventory::new(clock.clone(), wake.clone()),
-        poller: Poller::new(DaskClient::new()?, clock.clone(), wake),
-        recorder: Recorder::new(client.clone(), clock.clone(), MANAGER),
+        poller: Poller::new(
+            DaskClient::new(lead.clone())?,
+            clock.clone(),
+            wake,
+            Arc::new(metrics.clone()),
+            settings.scheduler_poll,
+        ),
+        recorder: Recorder::new(writes.clone(), clock.clone(), MANAGER),
         metrics: metrics.clone(),
         defaults: Defaults {
             instance,
@@ -149,18 +191,46 @@ async fn operate(
         worker_submission: settings.worker_submission,
         resync: settings.resync,
         memories: Default::default(),
-        clock,
-        client,
+        clock: clock.clone(),
+        client: writes,
         sight,
     });
-    let filled = filled(context.client.clone(), caches.clone(), readiness);
-    let sweeping = sweep(Arc::clone(&context), settings.sweep);
+    let filled = filled(client.clone(), caches.clone(), readiness);
+    let sweeping = {
+        let (context, lead) = (Arc::clone(&context), lead.clone());
+        async move {
+            lead.taken().await;
+            sweep(context, settings.sweep).await;
+        }
+    };
+    let mut standing = candidate
+        .map(|candidate| candidate.stand(&client, caches.clone(), metrics.leader_transitions()));
+    let stop = stop.shared();
+    let drained_too_late = {
+        let (stop, clock) = (stop.clone(), clock.clone());
+        async move {
+            stop.await;
+            tracing::info!("finishing what is under way");
+            clock.sleep(DRAIN).await;
+        }
+    };
+    let stopping = stop.clone();
+    let taken = {
+        let lead = lead.clone();
+        async move { lead.taken().await }
+    };
+    let looks = Arc::downgrade(&context);
+    metrics.show_inventory_age(move || looks.upgrade()?.inventory.age())?;
+    let cluster_events = noted(cluster_events, &backlog);
+    let woken = stream_of(woken, backlog.clone());
+    let teller = Arc::clone(&context);
+    let telling = async move { tell_strangers(&teller.recorder, strangers).await };
     let by_namespace = clusters.clone();
     let by_secret = clusters.clone();
     let after_error = Arc::clone(&alarms);
-    let (held, set) = (Arc::clone(&context), Arc::clone(&alarms));
+    let (held, set, waiting) = (Arc::clone(&context), Arc::clone(&alarms), backlog.clone());
     let controller = Controller::for_stream(cluster_events, clusters)
-        .with_config(ControllerConfig::default().concurrency(0))
+        .with_config(ControllerConfig::default().concurrency(settings.concurrent_reconciles))
         .owns_stream(service_events)
         .owns_stream(slice_events)
         .owns_stream(connection_events)
@@ -179,10 +249,30 @@ async fn operate(
                 )
             },
         )
-        .reconcile_on(stream_of(woken))
+        .reconcile_on(woken)
+        // Standbys have looked at none of them.
+        .reconcile_all_on(taken.into_stream())
         .graceful_shutdown_on(stop)
         .run(
-            move |cluster, context| timed(cluster, context, caches.clone(), Arc::clone(&alarms)),
+            move |cluster, context| {
+                let (caches, alarms) = (caches.clone(), Arc::clone(&alarms));
+                let (lead, stop) = (lead.clone(), stopping.clone());
+                let mut turn = backlog.turn(&ObjectRef::from_obj(&*cluster));
+                async move {
+                    tokio::select! {
+                        () = caches.filled() => {}
+                        // Caches that never fill are nothing to wait for at the end.
+                        () = stop => return Ok(Action::await_change()),
+                    }
+                    turn.begin();
+                    if lead.is_current() {
+                        timed(cluster, context, alarms, turn).await
+                    } else {
+                        warm(&cluster, &context).await;
+                        Ok(Action::await_change())
+                    }
+                }
+            },
             move |cluster, error, _| on_error(&cluster, error, &after_error),
             context,
         )
@@ -197,16 +287,39 @@ async fn operate(
                     };
                     held.forget(is_gone);
                     set.forget(is_gone);
+                    waiting.forget(|namespace, name| {
+                        name == gone.name && Some(namespace) == gone.namespace.as_deref()
+                    });
                 }
                 Err(error) => tracing::debug!(%error, "a reconcile did not end well"),
             }
             future::ready(())
         });
     tokio::select! {
-        () = controller => Ok(()),
+        () = controller => {}
+        () = drained_too_late => {
+            tracing::warn!("what is under way takes too long: whoever leads next goes on with it");
+        }
         // Its end is no reason to end.
-        () = filled.then(|()| future::pending()) => Ok(()),
-        () = sweeping => Ok(()),
+        () = filled.then(|()| future::pending()) => {}
+        () = sweeping => {}
+        () = telling => {}
+        ended = ended(&mut standing) => {
+            tracing::error!(%ended, "ending, as another operator may be at work");
+            return Err(RunError::Leadership(ended));
+        }
+    }
+    if let Some(standing) = standing {
+        standing.resign().await;
+    }
+    Ok(())
+}
+
+/// Waits until the lead is lost.
+async fn ended(standing: &mut Option<Standing>) -> Ended {
+    match standing {
+        Some(standing) => standing.ended().await,
+        None => future::pending().await,
     }
 }
 
@@ -226,8 +339,19 @@ pub(crate) async fn instance(client: &Client, release: &str) -> Result<String, R
 type Events<K> = std::pin::Pin<Box<dyn Stream<Item = Result<K, watcher::Error>> + Send>>;
 
 /// Changes of spec, annotations, finalizers and deletion wake a reconcile; our own status writes do not.
-fn watch_clusters(client: &Client, caches: &Caches) -> (Store<DaskCluster>, Events<DaskCluster>) {
-    let (store, events) = reflected(client, watcher::Config::default(), caches);
+fn watch_clusters(
+    client: &Client,
+    caches: &Caches,
+    strangers: mpsc::UnboundedSender<Stranger>,
+) -> (Store<DaskCluster>, Events<DaskCluster>) {
+    let (store, writer) = reflector::store();
+    let read = watcher(Api::<Read>::all(client.clone()), watcher::Config::default());
+    let events = understood(
+        read.backoff(WatchBackoff::default()),
+        store.clone(),
+        strangers,
+    );
+    let events = kept(events, writer, caches);
     let events = events.applied_objects().predicate_filter(
         predicates::generation
             .combine(predicates::annotations)
@@ -266,14 +390,26 @@ fn reflected<K: Watched>(
     impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>,
 ) {
     let (store, writer) = reflector::store();
-    let events = watcher(Api::<K>::all(client.clone()), config)
-        .backoff(WatchBackoff::default())
+    let events = watcher(Api::<K>::all(client.clone()), config).backoff(WatchBackoff::default());
+    (store, kept(events, writer, caches))
+}
+
+/// Fills the cache that `writer` writes.
+fn kept<K, S>(
+    events: S,
+    writer: reflector::store::Writer<K>,
+    caches: &Caches,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K, S>
+where
+    K: Watched,
+    S: Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+{
+    events
         .reflect(writer)
         .inspect_ok(caches.another())
         .inspect_err(|error| tracing::warn!(%error, kind = %K::kind(&()), "a watch broke"))
         // The controller would hold all its watches back for the error of one, longer with each.
-        .filter(|event| future::ready(event.is_ok()));
-    (store, events)
+        .filter(|event| future::ready(event.is_ok()))
 }
 
 fn of_namespace(
@@ -290,9 +426,17 @@ fn of_namespace(
 
 fn stream_of(
     mut woken: mpsc::UnboundedReceiver<ClusterIdentity>,
+    backlog: Backlog,
 ) -> impl Stream<Item = ObjectRef<DaskCluster>> + Send {
     futures::stream::poll_fn(move |waker| woken.poll_recv(waker))
         .map(|cluster| ObjectRef::new(&cluster.name).within(&cluster.namespace))
+        .inspect(move |cluster| backlog.wait(cluster))
+}
+
+fn noted(events: Events<DaskCluster>, backlog: &Backlog) -> Events<DaskCluster> {
+    let backlog = backlog.clone();
+    let noted = events.inspect_ok(move |cluster| backlog.wait(&ObjectRef::from_obj(cluster)));
+    noted.boxed()
 }
 
 /// Ready once every cache is filled; while the CRD is missing that never comes, so it is said.
@@ -309,28 +453,14 @@ async fn filled(client: Client, caches: Caches, readiness: Readiness) {
 async fn timed(
     cluster: Arc<DaskCluster>,
     context: Arc<Context>,
-    caches: Caches,
     alarms: Arc<Alarms>,
+    // Dropped at the end: then the cluster is not looked at any more.
+    _turn: Turn,
 ) -> Result<Action, Error> {
-    caches.filled().await;
     let identity = identity(&cluster);
     // It is looked at now.
     alarms.clear(&identity);
-    let started = context.clock.elapsed();
-    let result = reconcile(cluster, Arc::clone(&context)).await;
-    let label = result.as_ref().map_or_else(Error::category, |_| "ok");
-    context.metrics.reconciles.with_label_values(&[label]).inc();
-    let seconds = context
-        .clock
-        .elapsed()
-        .saturating_sub(started)
-        .as_secs_f64();
-    context
-        .metrics
-        .reconcile_seconds
-        .with_label_values::<&str>(&[])
-        .observe(seconds);
-    if let Some(wait) = result? {
+    if let Some(wait) = reconcile(cluster, context).await? {
         alarms.set(identity, wait);
     }
     Ok(Action::await_change())

@@ -5,15 +5,27 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
-use dask_azureml_operator::cli::{Cli, Command, PlanArgs, PlanOutput, RunArgs};
+use dask_azureml_operator::cli::{Command, PlanArgs, PlanOutput, RunArgs};
 use dask_azureml_operator::clock::Clock;
+use dask_azureml_operator::mistakes::{Mistakes, Typed};
 use dask_azureml_operator::plan_command::{self, PlanError};
-use dask_azureml_operator::settings::{PlanSettings, Settings};
-use dask_azureml_operator::{api, controller, metrics, telemetry};
+use dask_azureml_operator::settings::{PlanSettings, Settings, SettingsErrors};
+use dask_azureml_operator::{api, controller, metrics, mistakes, settings_page, telemetry};
 
 fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
+    let typed = match mistakes::understand(std::env::args_os()) {
+        Ok(typed) => typed,
+        Err(help) => help.exit(),
+    };
+    let Typed { cli, mistakes } = typed;
+    let Some(cli) = cli else {
+        return Ok(refused(&mistakes));
+    };
+    match cli.command {
+        // What is wrong with what these need is told by themselves, after what is wrong besides.
+        Command::Plan(args) => plan(*args, mistakes),
+        Command::Run(args) => run(*args, mistakes),
+        _ if !mistakes.0.is_empty() => Ok(refused(&mistakes)),
         Command::Crd => {
             print!("{}", api::crd_yaml()?);
             Ok(ExitCode::SUCCESS)
@@ -22,21 +34,51 @@ fn main() -> anyhow::Result<ExitCode> {
             print!("{}", metrics::page()?);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Plan(args) => plan(*args),
-        Command::Run(args) => run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Settings => {
+            print!("{}", settings_page::page());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
+/// What ends so was typed wrong, or means nothing: it is to be changed and not tried again.
+const WRONG: u8 = 2;
+
+fn refused(mistakes: &Mistakes) -> ExitCode {
+    eprint!("{mistakes}");
+    ExitCode::from(WRONG)
+}
+
 #[tokio::main]
-async fn run(args: RunArgs) -> anyhow::Result<()> {
-    telemetry::init(&args.log, args.log_format)?;
+async fn run(args: RunArgs, mut mistakes: Mistakes) -> anyhow::Result<ExitCode> {
+    let (log, log_format) = (args.log.clone(), args.log_format);
+    let log_filter_file = args.log_filter_file.clone();
+    let Some(settings) = meant(Settings::new(args), &mut mistakes) else {
+        return Ok(refused(&mistakes));
+    };
+    let log_filter = telemetry::init(&log, log_format)?;
     install_tls()?;
-    let settings = Settings::new(args).context("the settings")?;
+    let clock = Clock::system();
+    if let Some(file) = log_filter_file {
+        let clock = clock.clone();
+        tokio::spawn(async move { log_filter.follow(&file, &clock).await });
+    }
     let client = kube::Client::try_default()
         .await
         .context("no access to a Kubernetes API server")?;
-    controller::run(settings, client, Clock::system(), stopped()).await?;
-    Ok(())
+    controller::run(settings, client, clock, stopped()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The settings, where nothing at all is wrong.
+fn meant<T>(settings: Result<T, SettingsErrors>, mistakes: &mut Mistakes) -> Option<T> {
+    match settings {
+        Ok(settings) => mistakes.0.is_empty().then_some(settings),
+        Err(SettingsErrors(errors)) => {
+            errors.iter().for_each(|error| mistakes.add(error));
+            None
+        }
+    }
 }
 
 fn install_tls() -> anyhow::Result<()> {
@@ -49,13 +91,13 @@ fn install_tls() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a manifest that means nothing ends with; 1 says that Azure could not be asked.
-const INVALID_MANIFEST: u8 = 2;
-
 #[tokio::main]
-async fn plan(args: PlanArgs) -> anyhow::Result<ExitCode> {
+async fn plan(args: PlanArgs, mut mistakes: Mistakes) -> anyhow::Result<ExitCode> {
+    let settings = PlanSettings::new(args.clusters, &args.azure);
+    let Some(settings) = meant(settings, &mut mistakes) else {
+        return Ok(refused(&mistakes));
+    };
     install_tls()?;
-    let settings = PlanSettings::new(args.clusters, &args.azure).context("the settings")?;
     let manifest = read(&args.filename)
         .with_context(|| format!("{} cannot be read", args.filename.display()))?;
     let kubernetes = plan_command::kubernetes(args.namespace).await;
@@ -64,7 +106,7 @@ async fn plan(args: PlanArgs) -> anyhow::Result<ExitCode> {
     let planned = match planned {
         Err(PlanError::Invalid(problem)) => {
             eprintln!("the manifest is invalid: {problem}");
-            return Ok(ExitCode::from(INVALID_MANIFEST));
+            return Ok(ExitCode::from(WRONG));
         }
         planned => planned?,
     };

@@ -16,6 +16,7 @@ use crate::azure::{
 use crate::clock::Clock;
 use crate::controller::instance;
 use crate::kubernetes_children::{connection_secret_name, service_name};
+use crate::leadership::Lead;
 use crate::lookup::Lookup;
 use crate::names::ClusterIdentity;
 use crate::reconcile::{Children, Defaults, Forecast, Preview, identity, trouble};
@@ -137,6 +138,7 @@ pub async fn plan(
         lends_own: true,
         observer: Arc::new(Unobserved),
         budgets: Budgets::new(clock.clone(), Arc::new(Unobserved)),
+        lead: Lead::always(clock.clone()),
     };
     let preview = Preview {
         access: own_access(&access, &clock).ok_or(PlanError::NoIdentity)?,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use dask_azureml_operator::{api, metrics};
+use dask_azureml_operator::{api, metrics, settings_page};
 
 #[test]
 fn the_crd_in_the_repository_is_the_one_that_the_operator_prints() {
@@ -26,6 +26,16 @@ fn the_page_of_metrics_is_the_one_that_the_operator_prints() {
     assert!(
         written == printed,
         "docs/metrics.md is out of date: run `make generate`, which is `dask-azureml-operator metrics > docs/metrics.md`"
+    );
+}
+
+#[test]
+fn the_page_of_settings_is_the_one_that_the_operator_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == settings_page::page(),
+        "docs/settings.md is out of date: run `make generate`, which is `dask-azureml-operator settings > docs/settings.md`"
     );
 }
 

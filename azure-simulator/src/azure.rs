@@ -20,6 +20,7 @@ use crate::entra::Tokens;
 use crate::exchange_log::ExchangeLog;
 use crate::faults::Faults;
 use crate::faults::action::Consequence;
+use crate::given_out::GivenOut;
 use crate::lock;
 use crate::meter::Meter;
 use crate::physics::node_addresses::NodeAddresses;
@@ -63,6 +64,7 @@ pub(crate) struct Azure {
     pub(crate) clock: Clock,
     pub(crate) tokens: Tokens,
     pub(crate) exchanges: ExchangeLog,
+    pub(crate) given_out: GivenOut,
     pub(crate) faults: Faults,
     pub(crate) meter: Meter,
     pub(crate) buckets: Buckets,
@@ -107,6 +109,7 @@ impl Azure {
             clock: Clock::new(settings.world.time_scale),
             tokens: Tokens::default(),
             exchanges: ExchangeLog::new(settings.exchanges.as_deref()),
+            given_out: GivenOut::new(settings.world.tells_secrets),
             faults: Faults::default(),
             meter: Meter::default(),
             buckets: Buckets::default(),

@@ -25,7 +25,7 @@ const KEPT_CHARACTERS: usize = 64 << 20;
 const REMOVED: &str = "[removed]";
 
 /// Parameters of forms and queries that are secrets or signatures.
-const SECRET_PARAMETERS: [&str; 9] = [
+pub(crate) const SECRET_PARAMETERS: [&str; 9] = [
     "client_secret",
     "client_assertion",
     "access_token",
@@ -38,7 +38,7 @@ const SECRET_PARAMETERS: [&str; 9] = [
 ];
 
 /// Fields of bodies that are secrets.
-const SECRET_FIELDS: [&str; 6] = [
+pub(crate) const SECRET_FIELDS: [&str; 6] = [
     "access_token",
     "token",
     "client_secret",

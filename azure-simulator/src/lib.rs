@@ -25,6 +25,7 @@ mod entra;
 mod exchange_log;
 mod faults;
 mod files;
+mod given_out;
 mod kinds;
 mod metadata;
 mod meter;

@@ -164,6 +164,7 @@ async fn exchange(
         tracing::warn!(what, "refused: not simulated");
         azure.meter.count_refused();
     }
+    azure.given_out.note(&parts, &bytes);
     match action {
         Some(Action::LoseAnswer) => {
             azure.exchanges.add(record.lost(Some((&parts, &bytes))));

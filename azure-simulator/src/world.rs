@@ -78,6 +78,9 @@ pub struct World {
     pub throttling: bool,
     /// Seconds of real time that an access token is good for.
     pub token_lifetime_seconds: u64,
+    /// Whether the control port tells the tokens and signatures that were given out: for tests that look for them in
+    /// what a client shows.
+    pub tells_secrets: bool,
 }
 
 /// A service principal with a client secret.
@@ -234,6 +237,7 @@ impl Default for World {
             page_size: 100,
             throttling: false,
             token_lifetime_seconds: 3599,
+            tells_secrets: false,
         }
     }
 }

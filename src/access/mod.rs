@@ -21,6 +21,7 @@ use crate::azure::{
     ArmClient, Budgets, Credential, Endpoint, Identity, RequestObserver, TokenSources,
 };
 use crate::clock::Clock;
+use crate::leadership::Lead;
 use crate::lookup::Trouble;
 
 /// A client and names for whose eyes and hands it is.
@@ -45,6 +46,8 @@ pub struct AccessSettings {
     pub lends_own: bool,
     pub observer: Arc<dyn RequestObserver>,
     pub budgets: Budgets,
+    /// Azure is asked only while it is ours.
+    pub lead: Lead,
 }
 
 /// Makes clients and keeps them, one a principal.
@@ -255,7 +258,7 @@ fn access(settings: &AccessSettings, clock: &Clock, identity: Identity) -> Azure
         settings.budgets.clone(),
     );
     AzureAccess {
-        client,
+        client: client.only_while_leading(settings.lead.clone()),
         principal,
         name,
     }

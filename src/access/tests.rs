@@ -68,6 +68,7 @@ impl Secrets {
             lends_own: false,
             observer: Arc::new(Unobserved),
             budgets: Budgets::new(clock.clock(), Arc::new(Unobserved)),
+            lead: Lead::always(clock.clock()),
         };
         AccessPool::new(settings, clock.clock(), self.client())
     }

@@ -46,9 +46,9 @@ pub use spec::{
     CreationPolicy, DaskCluster, DaskClusterSpec, DeletionPolicy, DriftPolicy, WorkspaceRef,
 };
 pub use status::{
-    AccruedCost, AutoscalingStatus, ComputeStatus, CostStatus, DaskClusterStatus, DatasetStatus,
-    NodeCounts, PendingChange, Phase, ResourceStatus, RestReason, RestStatus, RunStatus,
-    SchedulerStatus, WorkerCounts,
+    AccruedCost, AutoscalingStatus, ComingRest, ComputeStatus, CostStatus, DaskClusterStatus,
+    DatasetStatus, NodeCounts, PendingChange, Phase, ResourceStatus, RestReason, RestStatus,
+    RunStatus, SchedulerStatus, WorkerCounts,
 };
 pub use worker::Worker;
 

@@ -87,6 +87,12 @@ pub struct DaskClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<RestStatus>,
 
+    /// The rests that come by themselves if all goes on as it does, which are warned of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["reason".into()]))]
+    #[schemars(length(max = 4))]
+    pub coming_rests: Vec<ComingRest>,
+
     /// The newest head job that ended with a rest: that it did is no failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
@@ -294,6 +300,16 @@ pub struct RestStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub wake: Option<String>,
+}
+
+/// A rest that is warned of.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComingRest {
+    /// Why.
+    pub reason: RestReason,
+    /// It begins then, and no sooner.
+    pub at: Time,
 }
 
 /// A change of the spec that some jobs do not have yet.

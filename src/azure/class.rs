@@ -18,6 +18,8 @@ pub enum Class {
     Throttled,
     /// It was not the request's turn within Azure's rate limit, so it was not sent.
     OutOfBudget,
+    /// Another operator may be at work, so it was not sent.
+    NotLeading,
     /// Azure did not accept the token, nor a new one.
     Unauthenticated,
     /// The identity may not do this.
@@ -84,6 +86,7 @@ impl Class {
             Self::Conflict =>             ("conflict",               Retry::Backoff,  ByItself),
             Self::Throttled =>            ("throttled",              Retry::Backoff,  ByItself),
             Self::OutOfBudget =>          ("waiting_for_budget",     Retry::Backoff,  ByItself),
+            Self::NotLeading =>           ("not_leading",            Retry::Backoff,  ByItself),
             Self::Unauthenticated =>      ("unauthenticated",        Retry::Slow,     ByTheUser),
             Self::Denied =>               ("denied",                 Retry::Slow,     ByItself),
             Self::PolicyDenied =>         ("policy_denied",          Retry::Slow,     ByTheUser),

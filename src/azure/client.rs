@@ -17,6 +17,7 @@ use super::observer::RequestObserver;
 use super::operation::{self, Operation, OperationState};
 use super::resource_id::{Collection, ResourceId};
 use crate::clock::Clock;
+use crate::leadership::Lead;
 
 /// The most pages of one LIST that are followed. A page has some hundred items.
 const MOST_PAGES: u32 = 1000;
@@ -103,11 +104,27 @@ impl ArmClient {
             credential,
             exchange: Exchange {
                 http,
+                lead: Lead::always(clock.clone()),
                 clock,
                 observer,
                 payer: Some(payer),
             },
         }
+    }
+
+    /// Gets a token and keeps it; only Entra is asked.
+    ///
+    /// # Errors
+    /// As those of the token.
+    pub async fn warm(&self) -> Result<(), Error> {
+        self.credential.token().await.map(drop)
+    }
+
+    /// The same client, which asks for nothing while `lead` is not ours.
+    #[must_use]
+    pub fn only_while_leading(mut self, lead: Lead) -> Self {
+        self.exchange.lead = lead;
+        self
     }
 
     /// The same client, whose requests are of this urgency and for this cluster.

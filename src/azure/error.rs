@@ -7,6 +7,7 @@ use std::time::Duration;
 pub use super::class::{Class, Retry};
 use super::error_body::{ErrorBody, presentable};
 use super::error_codes::{Verdict, classify};
+use crate::leadership::NotLeading;
 
 /// A request to Azure, or to Entra for a token, that did not succeed.
 ///
@@ -127,6 +128,18 @@ impl Error {
         };
         let verdict = Verdict::from(Class::OutOfBudget);
         Self(Arc::new(Details::new(attempt, verdict, facts, message)))
+    }
+
+    /// It was not sent, as another operator may be at work.
+    pub(super) fn not_leading(attempt: &Attempt, not_leading: NotLeading) -> Self {
+        let verdict = Verdict::from(Class::NotLeading);
+        let facts = AnswerFacts::default();
+        Self(Arc::new(Details::new(
+            attempt,
+            verdict,
+            facts,
+            not_leading.to_string(),
+        )))
     }
 
     /// What was tried: `PUT`, `POST cancel`, `token`.

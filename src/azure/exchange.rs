@@ -18,6 +18,7 @@ use super::error_body::ErrorBody;
 use super::observer::{EndedRequest, RequestObserver};
 use super::retry_after::retry_after;
 use crate::clock::Clock;
+use crate::leadership::Lead;
 
 /// The largest answer that is read, in bytes. A page of a LIST takes a few MiB: jobs carry what they run.
 const LARGEST_BODY: usize = 32 << 20;
@@ -30,6 +31,8 @@ pub(super) struct Exchange {
     pub(super) observer: Arc<dyn RequestObserver>,
     /// Whose budget requests are taken from; nobody's where Azure documents none.
     pub(super) payer: Option<Payer>,
+    /// Without it nothing is asked: neither is anything changed, nor quota spent.
+    pub(super) lead: Lead,
 }
 
 /// A principal, and what it asks for.
@@ -103,6 +106,7 @@ impl Exchange {
             Some(payer) => Some(payer.turn(request).await?),
             None => None,
         };
+        self.check_lead(request)?;
         let outcome = self
             .observed(request, async {
                 let response = self.open(request, token).await?;
@@ -131,6 +135,7 @@ impl Exchange {
         most: usize,
         largest: u64,
     ) -> Result<Tail, Error> {
+        self.check_lead(request)?;
         self.observed(request, async {
             let mut response = self.open(request, None).await?;
             let status = response.status();
@@ -164,6 +169,13 @@ impl Exchange {
             })
         })
         .await
+    }
+
+    /// The last thing before a request goes out: what it waited for before may have taken long.
+    fn check_lead(&self, request: &Request<'_>) -> Result<(), Error> {
+        self.lead
+            .check()
+            .map_err(|not_leading| Error::not_leading(&request.attempt, not_leading))
     }
 
     async fn open(

@@ -18,6 +18,8 @@ pub struct HttpSettings {
     pub timeout: Duration,
     /// Which certificate authorities are trusted.
     pub roots: Roots,
+    /// The pod that asks, so that Azure's logs tell which of several it was.
+    pub pod: Option<String>,
 }
 
 impl Default for HttpSettings {
@@ -28,6 +30,7 @@ impl Default for HttpSettings {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
             roots: Roots::System,
+            pod: None,
         }
     }
 }
@@ -82,7 +85,20 @@ fn builder(settings: &HttpSettings, roots: RootCertStore) -> Result<ClientBuilde
         // Many requests share one HTTP/2 connection: a dead one has to be noticed.
         .http2_keep_alive_interval(Duration::from_secs(30))
         .http2_keep_alive_timeout(settings.connect_timeout)
-        .user_agent(concat!("dask-azureml-operator/", env!("CARGO_PKG_VERSION"))))
+        .user_agent(user_agent(settings.pod.as_deref())))
+}
+
+/// `dask-azureml-operator/0.1.0 (dask-azureml-operator-5d9c7-x2x4v)`
+fn user_agent(pod: Option<&str>) -> String {
+    let product = concat!("dask-azureml-operator/", env!("CARGO_PKG_VERSION"));
+    let is_name = |name: &&str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+    };
+    match pod.filter(is_name) {
+        Some(pod) => format!("{product} ({pod})"),
+        None => product.to_owned(),
+    }
 }
 
 /// A client for the metadata service of virtual machines, which speaks plain HTTP and is behind no
@@ -127,6 +143,14 @@ fn roots(roots: &Roots) -> Result<RootCertStore, HttpClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn azure_is_told_which_pod_asks_where_that_is_a_name() {
+        assert!(user_agent(Some("pod-1")).ends_with(" (pod-1)"));
+        for none in [None, Some("a\nb"), Some("a (b)")] {
+            assert!(user_agent(none).ends_with(env!("CARGO_PKG_VERSION")));
+        }
+    }
 
     #[test]
     fn a_client_without_anybody_to_trust_is_refused() {

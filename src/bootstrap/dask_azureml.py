@@ -452,6 +452,10 @@ class Child:
 # ---------------------------------------------------------------------------------------------
 # The head
 
+ADDRESS_TAGS = ("headnode", "scheduler", "dashboard", "jupyter")
+# The value of a tag whose address is gone: tags cannot be deleted, and may not be empty.
+TAKEN_BACK = "gone"
+
 
 class Head:
     """Runs the scheduler, publishes where it is, and keeps the head's own worker alive."""
@@ -472,6 +476,7 @@ class Head:
         deadline = time.monotonic() + self._settings.start_timeout
         try:
             self._start_scheduler(address)
+            self._take_back()
             tcp, dashboard = self._wait_for_addresses(address, deadline)
             self._wait_until_guarded(dashboard, deadline)
             say(f"the scheduler answers at {tcp}, its dashboard at {dashboard}")
@@ -553,6 +558,22 @@ class Head:
                     ) from None
                 except EXCHANGE_ERRORS:
                     self._wait(0.2, deadline, "its own routes answered")
+
+    def _take_back(self) -> None:
+        """Takes back the addresses of a start before this one: Azure runs a preempted job again.
+
+        Whoever reads them meanwhile asks there and gets no answer, so this may fail.
+        """
+        try:
+            _, tags = self._runs.get(self._settings.run)
+            old = [key for key in ADDRESS_TAGS if tags.get(key)]
+            if old:
+                self._runs.set_tags(self._settings.run, dict.fromkeys(old, TAKEN_BACK))
+                say("the addresses of an earlier start are taken back")
+        except (KeyError, TypeError, AttributeError):
+            say("MLflow gave an unreadable answer about earlier addresses")
+        except EXCHANGE_ERRORS as error:
+            say(f"earlier addresses cannot be taken back: {describe(error)}")
 
     def _publish(self, tags: dict, deadline: float) -> None:
         delay = 0.5
@@ -686,7 +707,7 @@ class WorkerNode:
                         f"the head's job {self._settings.head_run} has ended ({status}): "
                         "there is no scheduler to join"
                     )
-                if not scheduler or not dashboard:
+                if not scheduler or not dashboard or TAKEN_BACK in (scheduler, dashboard):
                     waiting = "the head has not published its addresses"
                 elif healthy(dashboard):
                     return scheduler, dashboard
@@ -866,6 +887,7 @@ class Refused(Exception):
 
 
 HOLDS_ACTORS = "it holds actors, which cannot be moved"
+UNHEARD_OF = "it has not been heard of for a minute"
 
 
 class Retirements:
@@ -887,6 +909,8 @@ class Retirements:
     REPLY_SECONDS = 20.0
     # How long a worker that could not leave is left alone.
     REFUSED_SECONDS = 10.0
+    # Whoever sends no heartbeat for so long hands nothing over, and keeps others from it.
+    HEARD_OF_SECONDS = 60.0
 
     def __init__(self, own_prefix: str) -> None:
         self._own_prefix = own_prefix
@@ -898,12 +922,15 @@ class Retirements:
         """Whether `ws` is the head's own worker. It stays: the head would start it again."""
         return str(ws.name).startswith(self._own_prefix)
 
+    def _is_unheard_of(self, ws) -> bool:
+        return time.time() - ws.last_seen > self.HEARD_OF_SECONDS
+
     def to_close(self, scheduler, count: int, first=()) -> dict:
         """Names of at most `count` workers in the order they should go, and why others stay.
 
         Never so many that the rest cannot hold the data twice over, which is also Dask's measure.
-        Workers of the jobs `first` go before the others, and nobody goes in their place: whoever
-        has old workers replaced would lose new ones while an old one cannot go.
+        Workers of the jobs `first` go before the others, and none of the others goes in the place
+        of one that cannot: whoever has old workers replaced would lose new ones.
         """
         first = set(first)
 
@@ -913,14 +940,16 @@ class Retirements:
 
         staying = set(scheduler.running)
         needed = 2 * sum(ws.nbytes for ws in scheduler.workers.values())
-        names, reasons = [], {}
+        names, reasons, kept = [], {}, 0
         for ws in sorted(scheduler.workers.values(), key=order):
-            if count <= 0:
+            if count <= (0 if job_of(ws) in first else kept):
                 break
             if self._is_own(ws) or ws.name is None:
                 continue
             if ws.status is not Status.running:
                 reasons[str(ws.name)] = f"it is {ws.status.name}"
+            elif self._is_unheard_of(ws):
+                reasons[str(ws.name)] = UNHEARD_OF
             elif ws.actors:
                 reasons[str(ws.name)] = HOLDS_ACTORS
             elif capacity(staying.difference([ws])) < needed:
@@ -929,8 +958,10 @@ class Retirements:
             else:
                 staying.discard(ws)
                 names.append(str(ws.name))
-            if str(ws.name) not in reasons or job_of(ws) in first:
+            if str(ws.name) not in reasons:
                 count -= 1
+            elif job_of(ws) in first:
+                kept += 1
         return {"names": names, "reasons": reasons}
 
     async def retire(self, scheduler, names: list) -> dict:
@@ -993,6 +1024,8 @@ class Retirements:
         for ws in workers:
             if self._is_own(ws):
                 reasons[str(ws.name)] = "it is the head's own worker"
+            elif self._is_unheard_of(ws):
+                reasons[str(ws.name)] = UNHEARD_OF
             elif ws.actors:
                 reasons[str(ws.name)] = HOLDS_ACTORS
             else:
@@ -1016,11 +1049,15 @@ class Retirements:
         """Moves the data of all of them first, so that none goes to another that leaves too."""
         try:
             try:
-                moved = await scheduler.retire_workers(
-                    workers=[ws.address for ws in going], close_workers=False, remove=False
-                )
+                moved = await self._retire(scheduler, going, close_workers=False, remove=False)
             finally:
                 self._moving = []
+            if not moved and any(map(self._is_unheard_of, going)):
+                for ws in going:
+                    silent = self._is_unheard_of(ws)
+                    reason = UNHEARD_OF if silent else "it was to go with one that is silent"
+                    self._refuse(scheduler, ws, outcome, reasons, reason)
+                return
             await asyncio.gather(
                 *(
                     self._finish(scheduler, ws, ws.address in moved, outcome, reasons)
@@ -1035,6 +1072,20 @@ class Retirements:
         finally:
             self._leaving.difference_update(ws.address for ws in going)
 
+    async def _retire(self, scheduler, going: list, **more) -> dict:
+        """Dask's own retirement, which ends only when all of them have handed over: given up once
+        one of them is not heard of any more. Nobody has handed over then."""
+        addresses = [ws.address for ws in going]
+        task = asyncio.ensure_future(scheduler.retire_workers(workers=addresses, **more))
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=1.0)
+                if not task.done() and any(map(self._is_unheard_of, going)):
+                    return {}
+            return task.result()
+        finally:
+            task.cancel()
+
     async def _finish(self, scheduler, ws, moved: bool, outcome: dict, reasons: dict) -> None:
         name = str(ws.name)
         if moved:
@@ -1043,9 +1094,8 @@ class Retirements:
                 await asyncio.sleep(0.05)
             self._moving = [name]
             try:
-                moved = ws.address in await scheduler.retire_workers(
-                    workers=[ws.address], close_workers=True, remove=True
-                )
+                last = await self._retire(scheduler, [ws], close_workers=True, remove=True)
+                moved = ws.address in last
             finally:
                 self._moving = []
         if moved and scheduler.workers.get(ws.address) is not ws:

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::error::Error;
 use super::poller::Target;
 use super::wire::{Retired, State, ToClose};
+use crate::leadership::Lead;
 
 /// A scheduler that has not answered after that is taken for silent.
 const STATE_DEADLINE: Duration = Duration::from_secs(5);
@@ -22,12 +23,14 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct DaskClient {
     http: reqwest::Client,
+    /// Schedulers are asked only while it is ours.
+    lead: Lead,
 }
 
 impl DaskClient {
     /// # Errors
     /// When no HTTP client can be made of the settings of this machine.
-    pub fn new() -> Result<Self, reqwest::Error> {
+    pub fn new(lead: Lead) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             // Schedulers are nodes of a private network, never behind the proxy that leads out of the cluster.
             .no_proxy()
@@ -35,7 +38,7 @@ impl DaskClient {
             .connect_timeout(STATE_DEADLINE)
             .tls_backend_preconfigured(no_tls())
             .build()?;
-        Ok(Self { http })
+        Ok(Self { http, lead })
     }
 
     /// # Errors
@@ -44,7 +47,7 @@ impl DaskClient {
         let request = self
             .request(target, Method::GET, "state")
             .timeout(STATE_DEADLINE);
-        send(target, "state", request).await
+        self.send(target, "state", request).await
     }
 
     /// Lets up to `count` workers go and waits until their data is elsewhere: those of the jobs `first` before others,
@@ -65,7 +68,7 @@ impl DaskClient {
                 &json!({ "count": count, "first": first }),
             )
             .timeout(STATE_DEADLINE);
-        let to_close: ToClose = send(target, "to-close", request).await?;
+        let to_close: ToClose = self.send(target, "to-close", request).await?;
         if to_close.names.is_empty() {
             return Ok(Retired {
                 reasons: to_close.reasons,
@@ -75,7 +78,7 @@ impl DaskClient {
         let request = self
             .post(target, "retire", &json!({ "names": to_close.names }))
             .timeout(RETIRE_DEADLINE);
-        let mut retired: Retired = send(target, "retire", request).await?;
+        let mut retired: Retired = self.send(target, "retire", request).await?;
         for (name, why) in to_close.reasons {
             retired.reasons.entry(name).or_insert(why);
         }
@@ -94,40 +97,44 @@ impl DaskClient {
     fn post(&self, target: &Target, route: &'static str, body: &impl Serialize) -> RequestBuilder {
         self.request(target, Method::POST, route).json(body)
     }
-}
 
-async fn send<T: DeserializeOwned>(
-    target: &Target,
-    route: &'static str,
-    request: RequestBuilder,
-) -> Result<T, Error> {
-    let address = || target.host_and_port();
-    let unreachable = |source: reqwest::Error| Error::Unreachable {
-        address: address(),
-        source: source.without_url(),
-    };
-    let answer = request.send().await.map_err(unreachable)?;
-    match answer.status() {
-        StatusCode::OK => {}
-        StatusCode::UNAUTHORIZED => return Err(Error::Untrusted { address: address() }),
-        StatusCode::CONFLICT => return Err(Error::Busy { address: address() }),
-        status => {
-            return Err(Error::Refused {
-                address: address(),
-                route,
-                status,
-            });
+    async fn send<T: DeserializeOwned>(
+        &self,
+        target: &Target,
+        route: &'static str,
+        request: RequestBuilder,
+    ) -> Result<T, Error> {
+        let address = || target.host_and_port();
+        let unreachable = |source: reqwest::Error| Error::Unreachable {
+            address: address(),
+            source: source.without_url(),
+        };
+        self.lead
+            .check()
+            .map_err(|_| Error::NotLeading { address: address() })?;
+        let answer = request.send().await.map_err(unreachable)?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED => return Err(Error::Untrusted { address: address() }),
+            StatusCode::CONFLICT => return Err(Error::Busy { address: address() }),
+            status => {
+                return Err(Error::Refused {
+                    address: address(),
+                    route,
+                    status,
+                });
+            }
         }
+        let undecodable = || Error::Undecodable {
+            address: address(),
+            route,
+        };
+        let body = bounded(answer)
+            .await
+            .map_err(unreachable)?
+            .ok_or_else(undecodable)?;
+        serde_json::from_slice(&body).map_err(|_| undecodable())
     }
-    let undecodable = || Error::Undecodable {
-        address: address(),
-        route,
-    };
-    let body = bounded(answer)
-        .await
-        .map_err(unreachable)?
-        .ok_or_else(undecodable)?;
-    serde_json::from_slice(&body).map_err(|_| undecodable())
 }
 
 /// The body, unless it is larger than any that our bootstrap writes.
@@ -161,7 +168,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::clock::{Clock, ManualClock};
     use crate::token::Token;
+
+    fn alone() -> Lead {
+        Lead::always(Clock::system())
+    }
 
     /// A scheduler that answers its routes with these; the bodies that it was sent are kept.
     async fn scheduler(to_close: Value, retire: Value) -> (Target, Arc<Mutex<Vec<Value>>>) {
@@ -196,7 +208,7 @@ mod tests {
         )
         .await;
         let first = ["w0".to_owned(), "w1".to_owned()];
-        let client = DaskClient::new().unwrap();
+        let client = DaskClient::new(alone()).unwrap();
         let retired = client.retire(&target, 3, &first).await.unwrap();
         assert_eq!(
             *sent.lock().unwrap(),
@@ -224,7 +236,7 @@ mod tests {
         let why = "the other workers cannot hold the data twice over";
         let answer = json!({"names": [], "reasons": {"w1.a": why}});
         let (target, sent) = scheduler(answer, json!({"retired": ["w1.a"]})).await;
-        let client = DaskClient::new().unwrap();
+        let client = DaskClient::new(alone()).unwrap();
         let retired = client.retire(&target, 1, &[]).await.unwrap();
         assert_eq!(sent.lock().unwrap().len(), 1);
         assert_eq!(retired.retired, Vec::<String>::new());
@@ -238,8 +250,59 @@ mod tests {
             json!({"retired": ["w1.a"], "refused": [], "unknown": []}),
         )
         .await;
-        let client = DaskClient::new().unwrap();
+        let client = DaskClient::new(alone()).unwrap();
         let retired = client.retire(&target, 1, &[]).await.unwrap();
         assert_eq!(retired.retired, ["w1.a"]);
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_lead_any_more_retires_nobody_and_asks_nothing() {
+        let hand = ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let end = Duration::from_secs(12);
+        let (target, sent) = scheduler(json!({"names": ["w1.a"]}), json!({"retired": []})).await;
+        let client = DaskClient::new(Lead::until(hand.clock(), end)).unwrap();
+        client.retire(&target, 1, &[]).await.unwrap();
+        assert_eq!(sent.lock().unwrap().len(), 2);
+        hand.advance(end);
+        let refused = [
+            client.retire(&target, 1, &[]).await.map(drop),
+            client.state(&target).await.map(drop),
+        ];
+        for outcome in refused {
+            assert_eq!(outcome.unwrap_err().category(), "NotLeading");
+        }
+        assert_eq!(sent.lock().unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn whoever_was_chosen_to_go_stays_where_the_lead_ends_before_he_is_told() {
+        let hand = ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let end = Duration::from_secs(12);
+        let moved = hand.clone();
+        let retired = Arc::new(Mutex::new(false));
+        let told = Arc::clone(&retired);
+        let router = Router::new()
+            .route(
+                "/dask-azureml/v1/to-close",
+                post(move || async move {
+                    moved.advance(end);
+                    Json(json!({"names": ["w1.a"]}))
+                }),
+            )
+            .route(
+                "/dask-azureml/v1/retire",
+                post(move || async move { *told.lock().unwrap() = true }),
+            );
+        let (target, _) = scheduler(json!({}), json!({})).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            dashboard: format!("http://{}", listener.local_addr().unwrap()),
+            ..target
+        };
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let client = DaskClient::new(Lead::until(hand.clock(), end)).unwrap();
+        let error = client.retire(&target, 1, &[]).await.unwrap_err();
+        assert_eq!(error.category(), "NotLeading");
+        assert!(!*retired.lock().unwrap());
     }
 }

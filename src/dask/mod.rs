@@ -3,11 +3,13 @@
 
 mod client;
 mod error;
+mod observer;
 mod poller;
 mod wire;
 
 pub use client::DaskClient;
 pub use error::Error;
+pub use observer::{ANSWERED, SchedulerObserver};
 pub use poller::{
     Poller, Retirement, RetirementOutcome, SchedulerSight, Silence, Target, WorkerSeen,
 };

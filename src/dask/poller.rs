@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::client::DaskClient;
 use super::error::Error;
+use super::observer::{ANSWERED, SchedulerObserver};
 use super::wire::{Retired, State, Worker};
 use crate::clock::Clock;
 use crate::names::ClusterIdentity;
@@ -17,8 +18,8 @@ use crate::token::Token;
 
 /// While workers are on their way.
 const QUICK: Duration = Duration::from_millis(250);
-/// While nobody comes or goes.
-const SLOW: Duration = Duration::from_secs(5);
+/// Before a scheduler that has just answered is asked once more, where it did not.
+const AGAIN: Duration = Duration::from_secs(1);
 /// A busy scheduler's load changes with every look; a cluster is not woken for it more often than this.
 const BETWEEN_LOADS: Duration = Duration::from_secs(5);
 /// How many looks in a row must have found nothing new before the poller slows down step by step.
@@ -77,6 +78,22 @@ pub struct WorkerSeen {
     pub last: Timestamp,
     /// Since when it is `closing_gracefully`, if it is.
     pub leaving_since: Option<Timestamp>,
+    /// Since when the scheduler, which has answered all the time, has got no heartbeat of it.
+    pub unheard_since: Option<Timestamp>,
+    /// [`Worker::last_seen`](super::Worker::last_seen) of the newest answer.
+    pub heartbeat: Option<u64>,
+}
+
+impl WorkerSeen {
+    /// It was there, and nothing is to be said of it.
+    pub fn at(last: Timestamp) -> Self {
+        Self {
+            last,
+            leaving_since: None,
+            unheard_since: None,
+            heartbeat: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +123,8 @@ pub struct Poller {
     client: DaskClient,
     clock: Clock,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
+    observer: Arc<dyn SchedulerObserver>,
+    slow: Duration,
     entries: Mutex<HashMap<ClusterIdentity, Entry>>,
 }
 
@@ -133,16 +152,20 @@ impl Shared {
 }
 
 impl Poller {
-    /// `wake` hears of every cluster whose sight changed.
+    /// `wake` hears of every cluster whose sight changed. `slow`: between two looks where nobody comes or goes.
     pub fn new(
         client: DaskClient,
         clock: Clock,
         wake: mpsc::UnboundedSender<ClusterIdentity>,
+        observer: Arc<dyn SchedulerObserver>,
+        slow: Duration,
     ) -> Self {
         Self {
             client,
             clock,
             wake,
+            observer,
+            slow,
             entries: Mutex::default(),
         }
     }
@@ -185,6 +208,8 @@ impl Poller {
                 self.clock.clone(),
                 Arc::clone(&shared),
                 self.wake.clone(),
+                Arc::clone(&self.observer),
+                self.slow,
                 cluster.clone(),
             ));
             entries.insert(cluster.clone(), Entry { shared, task });
@@ -226,11 +251,15 @@ impl Poller {
             self.wake.clone(),
             cluster.clone(),
         );
+        let observer = Arc::clone(&self.observer);
         tokio::spawn(async move {
             let answer = client.retire(&shared.target, count, &first).await;
             let at = clock.now();
             let outcome = match answer {
-                Ok(retired) => RetirementOutcome::Answered { at, retired },
+                Ok(retired) => {
+                    observer.retired(&retired);
+                    RetirementOutcome::Answered { at, retired }
+                }
                 Err(error) => RetirementOutcome::Failed {
                     at,
                     message: error.to_string(),
@@ -253,12 +282,26 @@ async fn poll(
     clock: Clock,
     shared: Arc<Shared>,
     wake: mpsc::UnboundedSender<ClusterIdentity>,
+    observer: Arc<dyn SchedulerObserver>,
+    slow: Duration,
     cluster: ClusterIdentity,
 ) {
     let mut quiet = 0_u32;
     let mut herald = Herald::default();
+    let mut answers = false;
     loop {
-        let answer = client.state(&shared.target).await;
+        let ask = async || {
+            let answer = client.state(&shared.target).await;
+            observer.polled(answer.as_ref().map_or_else(Error::category, |_| ANSWERED));
+            answer
+        };
+        let mut answer = ask().await;
+        // Whoever was busy for a moment has not fallen silent.
+        if answer.is_err() && answers {
+            clock.sleep(AGAIN).await;
+            answer = ask().await;
+        }
+        answers = answer.is_ok();
         let now = clock.now();
         let sight = shared.update(|sight| {
             learn(sight, answer, now);
@@ -273,24 +316,26 @@ async fn poll(
             return;
         }
         tokio::select! {
-            () = clock.sleep(interval(quiet)) => {}
+            () = clock.sleep(interval(quiet, slow)) => {}
             () = shared.sooner.notified() => {}
         }
     }
 }
 
 /// Quick after somebody came or went, slower the longer nobody did.
-fn interval(quiet: u32) -> Duration {
+fn interval(quiet: u32, slow: Duration) -> Duration {
     QUICK
         .saturating_mul(1 << (quiet / SLOWER_EACH).min(10))
-        .min(SLOW)
+        .min(slow)
 }
 
 /// Notes an answer.
 fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestamp) {
     match answer {
-        Ok(state) => {
+        Ok(mut state) => {
             let silence = sight.silence.take();
+            // A scheduler that was paused has heard nobody, and is told of all heartbeats in a moment.
+            let was_silent = silence.is_some();
             if silence.is_some_and(|silence| now.duration_since(silence.since) >= LONG_SILENCE) {
                 sight.answers_since = None;
             }
@@ -298,14 +343,21 @@ fn learn(sight: &mut SchedulerSight, answer: Result<State, Error>, now: Timestam
             sight
                 .seen
                 .retain(|_, seen| now.duration_since(seen.last) < FORGOTTEN_AFTER);
-            for worker in &state.workers {
+            for worker in &mut state.workers {
+                // A heartbeat is no news of its own.
+                let heartbeat = worker.last_seen.take();
                 let before = sight.seen.get(worker.job_id());
                 let leaving_since = worker
                     .is_leaving()
                     .then(|| before.and_then(|seen| seen.leaving_since).unwrap_or(now));
+                let heard = before.is_none_or(|seen| seen.heartbeat != heartbeat);
+                let unheard_since = before.and_then(|seen| seen.unheard_since).unwrap_or(now);
+                let is_unheard = heartbeat.is_some() && !heard && !was_silent;
                 let seen = WorkerSeen {
                     last: now,
                     leaving_since,
+                    unheard_since: is_unheard.then_some(unheard_since),
+                    heartbeat,
                 };
                 sight.seen.insert(worker.job_id().to_owned(), seen);
             }
@@ -412,6 +464,10 @@ fn told(error: &Error) -> String {
 mod tests {
     use super::*;
     use crate::dask::Load;
+    use crate::dask::observer::Unobserved;
+    use crate::leadership::Lead;
+
+    const SLOW: Duration = Duration::from_secs(5);
 
     fn state(workers: usize) -> State {
         State {
@@ -467,12 +523,42 @@ mod tests {
         ] {
             learn(&mut sight, Ok(answer), at(second));
             let expected = WorkerSeen {
-                last: at(last),
                 leaving_since: leaving_since.map(at),
+                ..WorkerSeen::at(at(last))
             };
             assert_eq!(sight.seen["j"], expected, "{second}");
         }
         assert_eq!(sight.answers_since, Some(at(1)));
+    }
+
+    #[test]
+    fn a_worker_is_unheard_of_only_while_its_scheduler_answers_all_the_time() {
+        let of = |heartbeat: Option<u64>| {
+            let mut state = state(1);
+            state.workers[0].last_seen = heartbeat;
+            Ok(state)
+        };
+        let mut sight = SchedulerSight::default();
+        for (second, answer, unheard_since) in [
+            (1, of(Some(7)), None),
+            (2, of(Some(8)), None),
+            (3, of(Some(8)), Some(3)),
+            (4, of(Some(8)), Some(3)),
+            // It was paused itself: nobody knows what came meanwhile.
+            (5, Err(busy()), Some(3)),
+            (900, of(Some(8)), None),
+            (901, of(Some(8)), Some(901)),
+            (902, of(Some(9)), None),
+            // An older bootstrap does not tell.
+            (903, of(None), None),
+            (904, of(None), None),
+        ] {
+            learn(&mut sight, answer, at(second));
+            let found = sight.seen["j"].unheard_since;
+            assert_eq!(found, unheard_since.map(at), "{second}");
+        }
+        let workers = sight.state.unwrap().workers;
+        assert_eq!(workers[0].last_seen, None, "a heartbeat is no news");
     }
 
     #[test]
@@ -618,16 +704,22 @@ mod tests {
 
     #[test]
     fn a_quiet_scheduler_is_asked_less_and_less_often() {
-        assert_eq!(interval(0), QUICK);
-        assert!(interval(4) > QUICK);
-        assert_eq!(interval(u32::MAX), SLOW);
+        assert_eq!(interval(0, SLOW), QUICK);
+        assert!(interval(4, SLOW) > QUICK);
+        assert_eq!(interval(u32::MAX, SLOW), SLOW);
     }
 
     #[tokio::test]
     async fn a_cluster_that_is_forgotten_is_asked_no_longer() {
         let hand = crate::clock::ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let (wake, _woken) = mpsc::unbounded_channel();
-        let poller = Poller::new(DaskClient::new().unwrap(), hand.clock(), wake);
+        let poller = Poller::new(
+            DaskClient::new(Lead::always(hand.clock())).unwrap(),
+            hand.clock(),
+            wake,
+            Arc::new(Unobserved),
+            SLOW,
+        );
         let cluster = |name: &str| ClusterIdentity {
             namespace: "weather".into(),
             name: name.into(),
@@ -646,7 +738,13 @@ mod tests {
     async fn who_begins_to_watch_the_load_keeps_what_is_known() {
         let hand = crate::clock::ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let (wake, mut woken) = mpsc::unbounded_channel();
-        let poller = Poller::new(DaskClient::new().unwrap(), hand.clock(), wake);
+        let poller = Poller::new(
+            DaskClient::new(Lead::always(hand.clock())).unwrap(),
+            hand.clock(),
+            wake,
+            Arc::new(Unobserved),
+            SLOW,
+        );
         let cluster = ClusterIdentity {
             namespace: "weather".into(),
             name: "noaa".into(),

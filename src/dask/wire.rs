@@ -1,8 +1,9 @@
 //! What the routes of `src/bootstrap/dask_azureml.py` answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// `GET /dask-azureml/v1/state`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -55,6 +56,16 @@ pub struct Worker {
     /// Tasks that it has been given.
     #[serde(default)]
     pub processing: u32,
+    /// When its last heartbeat came, in milliseconds of the scheduler's clock; `None` where an older bootstrap does not
+    /// tell.
+    #[serde(default, deserialize_with = "milliseconds")]
+    pub last_seen: Option<u64>,
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(told: D) -> Result<Option<u64>, D::Error> {
+    let seconds = Option::<f64>::deserialize(told)?;
+    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    Ok(seconds.and_then(|seconds| u64::try_from(seconds.as_millis()).ok()))
 }
 
 impl Worker {
@@ -65,6 +76,11 @@ impl Worker {
 
     pub fn is_running(&self) -> bool {
         self.status == "running"
+    }
+
+    /// It takes work, or will again: Dask pauses a worker whose memory is nearly full until it has freed some.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.status.as_str(), "running" | "paused")
     }
 
     /// It has been told to go and takes no new task.
@@ -98,18 +114,15 @@ impl Retired {
     /// Somebody stays because of its data. An old bootstrap gives no reasons, and data is the first that comes to mind.
     pub fn data_is_held(&self) -> bool {
         let speaks_of_data = |why: &String| HOLDS_DATA.contains(&why.as_str());
-        self.reasons.is_empty() || self.reasons.values().any(speaks_of_data)
+        self.reasons.is_empty() && self.unknown.is_empty()
+            || self.reasons.values().any(speaks_of_data)
     }
 
     /// Whether this job's worker stays for another reason than its data.
     pub fn stays_without_data(&self, job: &str) -> bool {
-        self.reasons.iter().any(|(worker, why)| {
-            worker
-                .split_once('.')
-                .map_or(worker.as_str(), |(job, _)| job)
-                == job
-                && !HOLDS_DATA.contains(&why.as_str())
-        })
+        self.reasons
+            .iter()
+            .any(|(worker, why)| job_of(worker) == job && !HOLDS_DATA.contains(&why.as_str()))
     }
 
     /// Why those stay that do, each reason once: `it is paused, it holds actors`.

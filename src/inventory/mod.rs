@@ -123,6 +123,14 @@ impl Inventory {
         }
     }
 
+    /// How old the oldest list is that a cluster depends on, if one does.
+    pub fn age(&self) -> Option<Duration> {
+        let now = self.clock.elapsed();
+        let views = lock(&self.views);
+        let ages = views.kept.values().filter_map(|kept| kept.view.age(now));
+        ages.max()
+    }
+
     /// What regions offer, whoever asks.
     pub fn regions(&self) -> &Regions {
         &self.regions

@@ -80,6 +80,7 @@ pub(super) struct Picture {
     /// Clusters by what the ids of their jobs begin with.
     by_job_prefix: BTreeMap<String, ClusterIdentity>,
     under_way: BTreeSet<Read>,
+    began_at: Duration,
     changed_at: Duration,
     /// What was read before is not believed any more.
     trusted_since: Duration,
@@ -97,6 +98,7 @@ impl Picture {
             clusters: BTreeMap::new(),
             by_job_prefix: BTreeMap::new(),
             under_way: BTreeSet::new(),
+            began_at: now,
             changed_at: now,
             trusted_since: Duration::ZERO,
         }
@@ -117,6 +119,13 @@ impl Picture {
         for item in self.items.values_mut() {
             item.interest.retain(|cluster, _| !of(cluster));
         }
+    }
+
+    /// How old the oldest of its lists is, since it began where one has never been read; nothing while nobody looks.
+    pub(super) fn age(&self, now: Duration) -> Option<Duration> {
+        let read_at = |list: &List| list.read_at.unwrap_or(self.began_at);
+        let oldest = self.lists.values().map(read_at).min()?;
+        self.has_followers().then(|| now.saturating_sub(oldest))
     }
 
     pub(super) fn has_followers(&self) -> bool {

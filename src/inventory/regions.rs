@@ -37,6 +37,8 @@ type Shared<T> = Mutex<HashMap<Region, Arc<Turn<Option<Told<T>>>>>>;
 struct Told<T> {
     at: Duration,
     what: Result<Arc<[T]>, Trouble>,
+    /// It could not be read again since, and is still told.
+    failed_at: Option<Duration>,
 }
 
 impl Regions {
@@ -57,7 +59,8 @@ impl Regions {
         location: &str,
     ) -> Lookup<Arc<[VmSize]>> {
         let of = (access, workspace, location);
-        self.of(&self.vm_sizes, of, "vmSizes", SIZES_LAST).await
+        self.of(&self.vm_sizes, of, "vmSizes", SIZES_LAST, true)
+            .await
     }
 
     /// The quotas of the subscription in `location`, as they were `at_most_old` ago.
@@ -69,16 +72,19 @@ impl Regions {
         at_most_old: Duration,
     ) -> Lookup<Arc<[Usage]>> {
         let of = (access, workspace, location);
-        self.of(&self.usages, of, "usages", at_most_old).await
+        self.of(&self.usages, of, "usages", at_most_old, false)
+            .await
     }
 
-    /// One read at a time of each list; who comes meanwhile takes its answer.
+    /// One read at a time of each list; who comes meanwhile takes its answer. `outlives`: what was read is told on while
+    /// it cannot be read again.
     async fn of<T: DeserializeOwned + Send + Sync + 'static>(
         &self,
         shared: &Shared<T>,
         (access, workspace, location): (&AzureAccess, &ResourceId, &str),
         kind: &str,
         at_most_old: Duration,
+        outlives: bool,
     ) -> Lookup<Arc<[T]>> {
         let Some(collection) = collection(workspace, location, kind) else {
             return Lookup::Present(Arc::default());
@@ -93,10 +99,15 @@ impl Regions {
         let now = self.clock.elapsed();
         let lasts = |told: &&Told<T>| {
             let age = now.saturating_sub(told.at);
-            age < told
-                .what
-                .as_ref()
-                .map_or(FAILURES_LAST.min(at_most_old), |_| at_most_old)
+            let has_failed = told
+                .failed_at
+                .is_some_and(|at| now.saturating_sub(at) < FAILURES_LAST);
+            has_failed
+                || age
+                    < told
+                        .what
+                        .as_ref()
+                        .map_or(FAILURES_LAST.min(at_most_old), |_| at_most_old)
         };
         if let Some(told) = told.as_ref().filter(lasts) {
             return told.lookup();
@@ -117,7 +128,20 @@ impl Regions {
                     .collect()),
                 Err(error) => Err(trouble::of_azure(&error)),
             };
-            told.insert(Told { at: now, what }).lookup()
+            match (&mut *told, what) {
+                (Some(known @ Told { what: Ok(_), .. }), Err(_)) if outlives => {
+                    known.failed_at = Some(now);
+                    known.lookup()
+                }
+                (told, what) => {
+                    let read = Told {
+                        at: now,
+                        what,
+                        failed_at: None,
+                    };
+                    told.insert(read).lookup()
+                }
+            }
         });
         // A task ends early only with the whole process.
         read.await.unwrap_or_else(|error| {

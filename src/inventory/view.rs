@@ -67,6 +67,11 @@ impl View {
         (&self.access, &self.workspace)
     }
 
+    /// How old its oldest list is; nothing while nobody looks.
+    pub(super) fn age(&self, now: Duration) -> Option<Duration> {
+        self.picture().age(now)
+    }
+
     pub(super) fn follow(&self, cluster: &ClusterIdentity, pace: Pace) {
         self.picture().follow(cluster, pace);
     }

@@ -1,15 +1,18 @@
 //! Reading and writing Kubernetes: what the watches have seen, and the few kinds of write that we make.
 
 mod caches;
+mod older_crd;
 mod recent;
 mod recorder;
 mod sight;
+mod understood;
 mod writer;
 
 pub use caches::Caches;
 pub use recent::RecentWrites;
 pub use recorder::Recorder;
 pub use sight::{IN_USE_LABEL, Sight, credentials_secret};
+pub use understood::{Read, Stranger, tell_strangers, understood};
 pub use writer::ClusterWriter;
 
 /// On a DaskCluster: what it made in Azure goes before it does.

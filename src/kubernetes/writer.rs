@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::older_crd;
 use super::recent::RecentWrites;
 use super::sight::{IN_USE_LABEL, Sight};
 use super::{FINALIZER, IN_USE_FINALIZER};
@@ -92,10 +93,15 @@ impl ClusterWriter<'_> {
         let mut body = self.identified();
         body["status"] = json!(status);
         let api: Api<DaskCluster> = self.api();
-        let written = api
-            .patch_status(&self.cluster.name, &apply(), &Patch::Apply(&body))
-            .await?;
-        self.sight.recent.clusters.wrote(written);
+        let name = &self.cluster.name;
+        let mut written = api.patch_status(name, &apply(), &Patch::Apply(&body)).await;
+        if let Err(kube::Error::Api(refusal)) = &written
+            && older_crd::take_out_undeclared(&mut body, &refusal.message)
+        {
+            tracing::warn!(name, refusal = refusal.message, "{}", older_crd::ADVICE);
+            written = api.patch_status(name, &apply(), &Patch::Apply(&body)).await;
+        }
+        self.sight.recent.clusters.wrote(written?);
         Ok(())
     }
 

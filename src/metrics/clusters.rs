@@ -16,6 +16,7 @@ use prometheus::{GaugeVec, Opts};
 
 use crate::api::{ConditionType, CostStatus, DaskCluster, DaskClusterStatus};
 use crate::clock::Clock;
+use crate::leadership::Lead;
 use crate::quantity;
 
 /// The labels of every series, before its own.
@@ -278,6 +279,7 @@ fn money(cost: &CostStatus, amount: f64) -> Option<Series> {
 pub(super) struct ClusterCollector {
     clusters: Store<DaskCluster>,
     clock: Clock,
+    lead: Lead,
     gauges: Vec<GaugeVec>,
     /// Two scrapes at once would take each other's series away.
     turn: Mutex<()>,
@@ -287,6 +289,7 @@ impl ClusterCollector {
     pub(super) fn new(
         clusters: Store<DaskCluster>,
         clock: Clock,
+        lead: Lead,
     ) -> Result<Self, prometheus::Error> {
         let gauge = |metric: &ClusterMetric| {
             let labels: Vec<&str> = OBJECT.iter().chain(metric.labels).copied().collect();
@@ -296,6 +299,7 @@ impl ClusterCollector {
         Ok(Self {
             clusters,
             clock,
+            lead,
             gauges: gauges?,
             turn: Mutex::new(()),
         })
@@ -308,6 +312,9 @@ impl Collector for ClusterCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
+        if !self.lead.is_current() {
+            return Vec::new();
+        }
         let _turn = self.turn.lock();
         for gauge in &self.gauges {
             gauge.reset();

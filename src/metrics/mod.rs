@@ -1,163 +1,90 @@
-//! What the operator counts. One struct on a registry that is passed down; labels are bounded.
+//! What the operator counts: a struct a subject, each metric with one definition, on a registry that is passed down.
+//! Labels are bounded, and counters start at 0 for every value of a label that is known beforehand.
 
+mod azure;
 mod clusters;
+mod definition;
+mod kubernetes;
+mod leadership;
+mod now;
 mod page;
+mod process;
+mod reconciles;
+mod scaling;
 
 pub use page::page;
 
-use kube::runtime::reflector::Store;
-use prometheus::core::Collector;
-use prometheus::core::Desc;
-use prometheus::proto::MetricFamily;
-use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use std::time::Duration;
 
+use kube::Client;
+use kube::runtime::reflector::Store;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntCounter, Registry, TextEncoder};
+
+use self::azure::Azure;
 use self::clusters::ClusterCollector;
+use self::definition::{Defined, Definition};
+use self::kubernetes::Kubernetes;
+use self::leadership::Leadership;
+use self::now::Now;
+use self::process::Process;
+use self::reconciles::Reconciles;
+use self::scaling::Scaling;
 use crate::api::{DaskCluster, Reason};
-use crate::azure::{AdmittedRequest, Budgets, EndedRequest, Lane, OperationType, RequestObserver};
+use crate::azure::Budgets;
+use crate::backlog::Backlog;
 use crate::clock::Clock;
-use crate::reconcile::Finding;
+use crate::leadership::Lead;
+use crate::reconcile::{
+    EndedOperation, Error as ReconcileError, Finding, LetGo, StageReached, TimedStep,
+};
 
 /// Every metric of the operator.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// Reconciles by result: `ok` or an error's category.
-    pub reconciles: IntCounterVec,
-    pub reconcile_seconds: HistogramVec,
-    pub status_writes: IntCounter,
-    setbacks: IntCounterVec,
-    orphans: IntGaugeVec,
-    orphans_hourly_cost: GaugeVec,
-    findings: IntCounterVec,
-    azure_requests: IntCounterVec,
-    azure_request_seconds: HistogramVec,
-    azure_turns: IntCounterVec,
-    azure_turn_seconds: HistogramVec,
-    azure_throttles: IntCounterVec,
+    reconciles: Reconciles,
+    scaling: Scaling,
+    azure: Azure,
+    kubernetes: Kubernetes,
+    leadership: Leadership,
+    process: Process,
 }
-
-/// From a quick read to the longest call that has a deadline.
-const SECONDS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
-
-/// From no wait at all to the time in which a thousand clusters are made.
-const TURN_SECONDS: [f64; 9] = [0.01, 0.1, 0.5, 2.0, 5.0, 15.0, 60.0, 300.0, 1200.0];
 
 impl Metrics {
     /// # Errors
     /// When two metrics have one name.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
         let metrics = Self {
-            reconciles: IntCounterVec::new(
-                Opts::new("dask_azureml_reconciles_total", "Reconciles by result"),
-                &["result"],
-            )?,
-            reconcile_seconds: HistogramVec::new(
-                HistogramOpts::new(
-                    "dask_azureml_reconcile_duration_seconds",
-                    "Duration of a reconcile",
-                )
-                .buckets(SECONDS.to_vec()),
-                &[],
-            )?,
-            status_writes: IntCounter::new(
-                "dask_azureml_status_writes_total",
-                "Writes of a DaskCluster's status",
-            )?,
-            setbacks: IntCounterVec::new(
-                Opts::new(
-                    "dask_azureml_setbacks_total",
-                    "Steps that failed, by the reason that the condition gives",
-                ),
-                &["reason"],
-            )?,
-            orphans_hourly_cost: GaugeVec::new(
-                Opts::new(
-                    "dask_azureml_orphans_hourly_cost",
-                    "What orphans cost in an hour by Azure's list prices, in the currency of the subscription's prices, by kind",
-                ),
-                &["kind"],
-            )?,
-            orphans: IntGaugeVec::new(
-                Opts::new(
-                    "dask_azureml_orphans",
-                    "Resources in Azure that carry our tag and that no DaskCluster owns, by kind",
-                ),
-                &["kind"],
-            )?,
-            findings: IntCounterVec::new(
-                Opts::new(
-                    "dask_azureml_drift_total",
-                    "Fields of our resources that somebody changed in Azure, and resources that somebody deleted there",
-                ),
-                &["kind", "field", "response"],
-            )?,
-            azure_requests: IntCounterVec::new(
-                Opts::new(
-                    "dask_azureml_azure_requests_total",
-                    "Requests to Azure by verb, resource type and HTTP status",
-                ),
-                &["verb", "target", "status"],
-            )?,
-            azure_request_seconds: HistogramVec::new(
-                HistogramOpts::new(
-                    "dask_azureml_azure_request_duration_seconds",
-                    "Duration of a request to Azure",
-                )
-                .buckets(SECONDS.to_vec()),
-                &["verb", "target"],
-            )?,
-            azure_turns: IntCounterVec::new(
-                Opts::new(
-                    "dask_azureml_azure_budget_turns_total",
-                    "Requests to Azure Resource Manager by lane, type of operation and whether their turn came (taken) or they were sent away to come again (postponed)",
-                ),
-                &["lane", "operation", "turn"],
-            )?,
-            azure_turn_seconds: HistogramVec::new(
-                HistogramOpts::new(
-                    "dask_azureml_azure_budget_wait_seconds",
-                    "How long a request waited for its turn within Azure's rate limit",
-                )
-                .buckets(TURN_SECONDS.to_vec()),
-                &["lane"],
-            )?,
-            azure_throttles: IntCounterVec::new(
-                Opts::new(
-                    "dask_azureml_azure_throttles_total",
-                    "Requests that Azure refused because there were too many, by type of operation",
-                ),
-                &["operation"],
-            )?,
-            registry,
+            registry: Registry::new(),
+            reconciles: Reconciles::new()?,
+            scaling: Scaling::new()?,
+            azure: Azure::new()?,
+            kubernetes: Kubernetes::new()?,
+            leadership: Leadership::new()?,
+            process: Process::new()?,
         };
-        for collector in metrics.collectors() {
+        for (_, collector) in metrics.defined() {
             metrics.registry.register(collector)?;
         }
+        let process = ProcessCollector::for_self();
+        metrics.registry.register(Box::new(process))?;
         Ok(metrics)
     }
 
-    fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        vec![
-            Box::new(self.findings.clone()),
-            Box::new(self.reconciles.clone()),
-            Box::new(self.reconcile_seconds.clone()),
-            Box::new(self.status_writes.clone()),
-            Box::new(self.setbacks.clone()),
-            Box::new(self.orphans.clone()),
-            Box::new(self.orphans_hourly_cost.clone()),
-            Box::new(self.azure_requests.clone()),
-            Box::new(self.azure_request_seconds.clone()),
-            Box::new(self.azure_turns.clone()),
-            Box::new(self.azure_turn_seconds.clone()),
-            Box::new(self.azure_throttles.clone()),
-        ]
+    /// All that count by themselves. The others are shown once there is something to look it up from.
+    fn defined(&self) -> Vec<Defined> {
+        let mut all = self.reconciles.defined();
+        all.extend(self.scaling.defined());
+        all.extend(self.azure.defined());
+        all.extend(self.kubernetes.defined());
+        all.extend(self.leadership.defined());
+        all.extend(self.process.defined());
+        all
     }
 
-    /// Shows what the objects in this cache say, as they are whenever the page is read.
+    /// Shows what the objects in this cache say, as they are whenever the page is read. Standbys say nothing of them:
+    /// every series would be there twice.
     ///
     /// # Errors
     /// When that is shown already.
@@ -165,30 +92,10 @@ impl Metrics {
         &self,
         clusters: Store<DaskCluster>,
         clock: Clock,
+        lead: Lead,
     ) -> Result<(), prometheus::Error> {
-        let collector = ClusterCollector::new(clusters, clock)?;
+        let collector = ClusterCollector::new(clusters, clock, lead)?;
         self.registry.register(Box::new(collector))
-    }
-
-    pub fn count_setbacks(&self, reasons: &[Reason]) {
-        for reason in reasons {
-            self.setbacks.with_label_values(&[reason.as_str()]).inc();
-        }
-    }
-
-    /// Tells the orphans that the last sweep has found: the kind of each, and what it costs in an hour where that is
-    /// known.
-    pub fn tell_orphans(&self, orphans: &[(&'static str, Option<f64>)]) {
-        self.orphans.reset();
-        self.orphans_hourly_cost.reset();
-        for (kind, hourly) in orphans {
-            self.orphans.with_label_values(&[kind]).inc();
-            if let Some(hourly) = hourly {
-                self.orphans_hourly_cost
-                    .with_label_values(&[kind])
-                    .add(*hourly);
-            }
-        }
     }
 
     /// Shows what is left of `budgets`, as it is whenever the page is read.
@@ -196,27 +103,98 @@ impl Metrics {
     /// # Errors
     /// When that is shown already.
     pub fn show_budgets(&self, budgets: Budgets) -> Result<(), prometheus::Error> {
-        self.registry.register(Box::new(budget_gauge(budgets)?))
+        self.show(azure::of_budgets(budgets)?)
     }
 
-    /// Counts what somebody did in Azure, field by field. Tags have names of users' own, so they are one field.
-    pub fn count_finding(&self, finding: &Finding) {
-        let response = finding.response.as_str();
-        let whole = String::new();
-        let fields = match finding.fields.as_slice() {
-            [] => std::slice::from_ref(&whole),
-            fields => fields,
-        };
-        for field in fields {
-            let field = if field.starts_with("tags.") {
-                "tags"
-            } else {
-                field
-            };
-            self.findings
-                .with_label_values(&[finding.kind, field, response])
-                .inc();
+    /// Shows how old the oldest list is that is in use, whenever the page is read; `None` is none in use.
+    ///
+    /// # Errors
+    /// When that is shown already.
+    pub fn show_inventory_age(
+        &self,
+        age: impl Fn() -> Option<Duration> + Send + Sync + 'static,
+    ) -> Result<(), prometheus::Error> {
+        self.show(azure::of_inventory(age)?)
+    }
+
+    /// Shows who waits for a reconcile, whenever the page is read.
+    ///
+    /// # Errors
+    /// When that is shown already.
+    pub fn show_backlog(&self, backlog: &Backlog) -> Result<(), prometheus::Error> {
+        let shown = reconciles::of_backlog(backlog)?;
+        shown.into_iter().try_for_each(|shown| self.show(shown))
+    }
+
+    /// Shows whether this operator leads, as it is whenever the page is read.
+    ///
+    /// # Errors
+    /// When that is shown already.
+    pub fn show_lead(&self, lead: Lead) -> Result<(), prometheus::Error> {
+        self.show(leadership::of_lead(lead)?)
+    }
+
+    /// How often this process took the lead.
+    pub fn leader_transitions(&self) -> IntCounter {
+        self.leadership.transitions()
+    }
+
+    fn show(&self, (_, gauge): (&'static Definition, Now)) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(gauge))
+    }
+
+    /// A client whose requests are counted.
+    #[must_use]
+    pub fn counted(&self, client: Client) -> Client {
+        kubernetes::counted(client, self.kubernetes.clone())
+    }
+
+    /// Counts a reconcile by its outcome: the reason of `Ready`, or the error.
+    pub fn count_reconcile(&self, outcome: Result<Reason, &ReconcileError>, took: Duration) {
+        match outcome {
+            Ok(reason) => self.reconciles.ended(reconciles::OK, Some(reason), took),
+            Err(error) => self.reconciles.ended(error.category(), None, took),
         }
+    }
+
+    pub fn count_step(&self, step: TimedStep, took: Duration) {
+        self.reconciles.step_ended(step, took);
+    }
+
+    pub fn count_status_write(&self) {
+        self.reconciles.status_written();
+    }
+
+    pub fn count_setbacks(&self, reasons: &[Reason]) {
+        self.reconciles.set_back(reasons);
+    }
+
+    /// Counts what somebody did in Azure, field by field.
+    pub fn count_finding(&self, finding: &Finding) {
+        self.reconciles.found(finding);
+    }
+
+    pub fn count_operation(&self, ended: &EndedOperation) {
+        self.azure.operation_ended(ended);
+    }
+
+    /// Tells the orphans that the last sweep has found: the kind of each, and what it costs in an hour where that is
+    /// known.
+    pub fn tell_orphans(&self, orphans: &[(&'static str, Option<f64>)]) {
+        self.azure.tell_orphans(orphans);
+    }
+
+    pub fn count_stage(&self, reached: &StageReached) {
+        self.scaling.stage_reached(reached);
+    }
+
+    /// Counts another number of workers that is wanted.
+    pub fn count_scaling(&self, had: u32, has: u32) {
+        self.scaling.scaled(had, has);
+    }
+
+    pub fn count_let_go(&self, gone: LetGo) {
+        self.scaling.let_go(gone);
     }
 
     /// The page that Prometheus reads.
@@ -228,132 +206,5 @@ impl Metrics {
     }
 }
 
-fn budget_gauge(budgets: Budgets) -> Result<BudgetGauge, prometheus::Error> {
-    Ok(BudgetGauge {
-        gauge: GaugeVec::new(
-            Opts::new(
-                "dask_azureml_azure_budget_remaining",
-                "Requests that Azure would take now, by type of operation; of the principal and subscription with the fewest",
-            ),
-            &["operation"],
-        )?,
-        budgets,
-    })
-}
-
-struct BudgetGauge {
-    gauge: GaugeVec,
-    budgets: Budgets,
-}
-
-impl Collector for BudgetGauge {
-    fn desc(&self) -> Vec<&Desc> {
-        self.gauge.desc()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        for operation in OperationType::ALL {
-            if let Some(left) = self.budgets.least_left(operation) {
-                self.gauge
-                    .with_label_values(&[operation.as_str()])
-                    .set(left.floor());
-            }
-        }
-        self.gauge.collect()
-    }
-}
-
-impl RequestObserver for Metrics {
-    fn request_ended(&self, request: &EndedRequest<'_>) {
-        let status = request
-            .status
-            .map_or_else(|| "none".to_owned(), |status| status.to_string());
-        self.azure_requests
-            .with_label_values(&[request.verb, request.target, status.as_str()])
-            .inc();
-        self.azure_request_seconds
-            .with_label_values(&[request.verb, request.target])
-            .observe(request.duration.as_secs_f64());
-    }
-
-    fn request_admitted(&self, request: &AdmittedRequest) {
-        let lane = request.lane.as_str();
-        self.azure_turns
-            .with_label_values(&[lane, request.operation.as_str(), "taken"])
-            .inc();
-        self.azure_turn_seconds
-            .with_label_values(&[lane])
-            .observe(request.waited.as_secs_f64());
-    }
-
-    fn request_postponed(&self, lane: Lane, operation: OperationType) {
-        self.azure_turns
-            .with_label_values(&[lane.as_str(), operation.as_str(), "postponed"])
-            .inc();
-    }
-
-    fn request_throttled(&self, operation: OperationType) {
-        self.azure_throttles
-            .with_label_values(&[operation.as_str()])
-            .inc();
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn the_page_tells_of_the_budget_by_lane_and_type_of_operation_alone() {
-        let metrics = Metrics::new().unwrap();
-        let budgets = Budgets::new(Clock::system(), Arc::new(metrics.clone()));
-        metrics.show_budgets(budgets).unwrap();
-        let (lane, operation) = (Lane::UserChange, OperationType::Write);
-        metrics.request_admitted(&AdmittedRequest {
-            lane,
-            operation,
-            waited: Duration::from_secs(3),
-        });
-        metrics.request_postponed(lane, operation);
-        metrics.request_postponed(lane, operation);
-        metrics.request_throttled(OperationType::Delete);
-        let page = metrics.page().unwrap();
-        for line in [
-            r#"dask_azureml_azure_budget_turns_total{lane="user_change",operation="writes",turn="taken"} 1"#,
-            r#"dask_azureml_azure_budget_turns_total{lane="user_change",operation="writes",turn="postponed"} 2"#,
-            r#"dask_azureml_azure_budget_wait_seconds_bucket{lane="user_change",le="2"} 0"#,
-            r#"dask_azureml_azure_budget_wait_seconds_bucket{lane="user_change",le="5"} 1"#,
-            r#"dask_azureml_azure_throttles_total{operation="deletes"} 1"#,
-        ] {
-            assert!(page.lines().any(|told| told == line), "{line}\n{page}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_remains_is_shown_as_it_is_when_the_page_is_read() {
-        let metrics = Metrics::new().unwrap();
-        let hand = crate::clock::ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
-        let budgets = Budgets::new(hand.clock(), Arc::new(metrics.clone()));
-        metrics.show_budgets(budgets.clone()).unwrap();
-        let remaining = |operation| {
-            let page = metrics.page().unwrap();
-            let name = format!("dask_azureml_azure_budget_remaining{{operation=\"{operation}\"}} ");
-            page.lines()
-                .find_map(|line| line.strip_prefix(&name).map(str::to_owned))
-        };
-        assert_eq!(remaining("reads"), None, "nobody has asked for anything");
-        let slot = budgets
-            .turn(&"one".into(), "0", OperationType::Read, &Default::default())
-            .await
-            .ok()
-            .unwrap();
-        assert_eq!(remaining("reads").as_deref(), Some("249"));
-        assert_eq!(remaining("writes").as_deref(), Some("200"));
-        drop(slot);
-        hand.advance(Duration::from_secs(1));
-        assert_eq!(remaining("reads").as_deref(), Some("250"));
-    }
-}
+mod tests;

@@ -4,68 +4,16 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricType;
 
 use super::Metrics;
 use super::clusters::CLUSTER_METRICS;
+use super::process::WHAT_TO_DO;
 use crate::azure::Budgets;
+use crate::backlog::Backlog;
 use crate::clock::Clock;
-
-/// What a metric of the operator itself asks for.
-const WHAT_TO_DO: [(&str, &str); 13] = [
-    (
-        "dask_azureml_azure_budget_remaining",
-        "Near 0 for long: fewer clusters on one principal, or more principals.",
-    ),
-    (
-        "dask_azureml_azure_budget_turns_total",
-        "Many `postponed`: as above.",
-    ),
-    (
-        "dask_azureml_azure_budget_wait_seconds",
-        "The time that clusters lose to Azure's limits.",
-    ),
-    (
-        "dask_azureml_azure_request_duration_seconds",
-        "Slow reads make every change slow to be seen.",
-    ),
-    (
-        "dask_azureml_azure_requests_total",
-        "Status 401 and 403: credentials and roles. `none`: no answer came.",
-    ),
-    (
-        "dask_azureml_azure_throttles_total",
-        "Another program uses the same principal, or its limits are lower than documented.",
-    ),
-    (
-        "dask_azureml_drift_total",
-        "Somebody changes our resources in Azure; the event on the cluster names the field.",
-    ),
-    (
-        "dask_azureml_orphans",
-        "Look at the log for the ids; `--orphans=remove` removes them.",
-    ),
-    (
-        "dask_azureml_orphans_hourly_cost",
-        "As above: this is what waiting costs.",
-    ),
-    (
-        "dask_azureml_reconcile_duration_seconds",
-        "What a look at a cluster takes, waiting for Azure included.",
-    ),
-    (
-        "dask_azureml_reconciles_total",
-        "Results other than `ok`: the log has the error.",
-    ),
-    (
-        "dask_azureml_setbacks_total",
-        "The page of conditions says what each reason asks for.",
-    ),
-    (
-        "dask_azureml_status_writes_total",
-        "A cluster at rest writes none.",
-    ),
-];
+use crate::leadership::Lead;
 
 /// The page.
 ///
@@ -78,8 +26,9 @@ pub fn page() -> Result<String, prometheus::Error> {
          Prometheus reads them at `/metrics` on the port of `--metrics-listen`. As long as the API is `v1alpha1`, names and\n\
          labels may change with a minor version.\n\n\
          ## Of each DaskCluster\n\n\
-         Read from the objects when Prometheus asks, so they are right after a restart, and gone with the object. Every\n\
-         series has the labels `namespace` and `name`; one cluster has at most 40. `--cluster-metrics=false` keeps them off.\n\n\
+         Read from the objects when Prometheus asks, so they are right after a restart, and gone with the object. Only the\n\
+         operator that leads has them. Every series has the labels `namespace` and `name`; one cluster has at most 40.\n\
+         `--cluster-metrics=false` keeps them off.\n\n\
          | metric | type | labels | meaning | what to do |\n|---|---|---|---|---|\n",
     );
     for metric in &CLUSTER_METRICS {
@@ -98,43 +47,56 @@ pub fn page() -> Result<String, prometheus::Error> {
          | metric | type | labels | meaning | what to do |\n|---|---|---|---|---|\n",
     );
     let metrics = Metrics::new()?;
-    let budgets = Budgets::new(Clock::system(), Arc::new(metrics.clone()));
-    let budget = super::budget_gauge(budgets)?;
-    let mut collectors = metrics.collectors();
-    collectors.push(Box::new(budget));
-    collectors.sort_by_key(|collector| name(&**collector));
-    for collector in collectors {
-        let Some(desc) = collector.desc().into_iter().next() else {
-            continue;
-        };
-        let kind = match collector
-            .collect()
-            .first()
-            .map(|family| family.get_field_type())
-        {
-            Some(MetricType::COUNTER) => "counter",
-            Some(MetricType::HISTOGRAM) => "histogram",
-            _ => "gauge",
-        };
-        let mut rows = WHAT_TO_DO.iter();
-        let what_to_do = rows.find(|(name, _)| *name == desc.fq_name);
-        let what_to_do = what_to_do.map_or("", |(_, what_to_do)| what_to_do);
-        let labels = desc.variable_labels.iter().map(String::as_str);
+    let clock = Clock::system();
+    let budgets = Budgets::new(clock.clone(), Arc::new(metrics.clone()));
+    let mut defined = metrics.defined();
+    let lead = Lead::always(clock.clone());
+    let mut looked_up = super::reconciles::of_backlog(&Backlog::new(clock))?;
+    looked_up.push(super::leadership::of_lead(lead)?);
+    looked_up.push(super::azure::of_budgets(budgets)?);
+    looked_up.push(super::azure::of_inventory(|| None)?);
+    defined.extend(
+        looked_up
+            .into_iter()
+            .map(|(definition, gauge)| definition.with(gauge)),
+    );
+    defined.sort_by_key(|(definition, _)| definition.name);
+    for (definition, collector) in defined {
         row(
             &mut page,
-            &desc.fq_name,
-            kind,
-            labels,
-            &desc.help,
-            what_to_do,
+            definition.name,
+            kind(&*collector),
+            definition.labels.iter().copied(),
+            definition.help,
+            definition.what_to_do,
         );
+    }
+    page.push_str(
+        "\n## Of its process\n\n\
+         | metric | type | labels | meaning | what to do |\n|---|---|---|---|---|\n",
+    );
+    let process = ProcessCollector::for_self();
+    for (name, what_to_do) in WHAT_TO_DO {
+        let mut told = process.desc().into_iter();
+        let help = told.find(|desc| desc.fq_name == name);
+        let help = help.map_or("", |desc| desc.help.trim_end_matches('.'));
+        let kind = if name.ends_with("_total") {
+            "counter"
+        } else {
+            "gauge"
+        };
+        row(&mut page, name, kind, std::iter::empty(), help, what_to_do);
     }
     Ok(page)
 }
 
-fn name(collector: &dyn Collector) -> String {
-    let desc = collector.desc().into_iter().next();
-    desc.map(|desc| desc.fq_name.clone()).unwrap_or_default()
+fn kind(collector: &dyn Collector) -> &'static str {
+    let families = collector.collect();
+    match families.first().map(|family| family.get_field_type()) {
+        Some(MetricType::COUNTER) => "counter",
+        Some(MetricType::HISTOGRAM) => "histogram",
+        _ => "gauge",
+    }
 }
 
 fn row<'a>(
@@ -159,16 +121,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_metric_of_the_operator_says_what_to_do() {
+    fn every_metric_of_the_operator_and_its_process_has_a_row() {
         let page = page().unwrap();
-        for (name, what_to_do) in WHAT_TO_DO {
+        let metrics = Metrics::new().unwrap();
+        let told = metrics.page().unwrap();
+        let names = told.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut count = 0;
+        for told in names {
+            let (name, kind) = told.split_once(' ').unwrap();
             let row = page
                 .lines()
-                .find(|line| line.contains(&format!("`{name}`")));
-            assert!(row.is_some_and(|row| row.contains(what_to_do)), "{name}");
+                .find(|line| line.contains(&format!("| `{name}` | {kind} |")));
+            assert!(row.is_some(), "{name} {kind}");
+            count += 1;
         }
-        let of_operator = page.split("## Of the operator").nth(1).unwrap();
-        let rows = of_operator.lines().filter(|line| line.starts_with("| `"));
-        assert_eq!(rows.count(), WHAT_TO_DO.len(), "{of_operator}");
+        assert!(count > 20, "{count}");
+        for row in page.lines().filter(|line| line.starts_with("| `process_")) {
+            assert!(!row.contains("|  |  |  |"), "{row}");
+        }
     }
 }

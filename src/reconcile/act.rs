@@ -5,10 +5,12 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::observe::Azure;
+use super::operations::{Beginning, OperationVerb};
 use super::plan::{Action, Follow, Plan, Step};
 use super::trouble;
 use crate::api::Reason;
-use crate::azure::{ArmClient, Class, Errand, Error, Operation, ResourceId, Response, Retry};
+use crate::azure::{ArmClient, Class, Errand, Error, Operation, Response, Retry};
+use crate::azure_resources::{AzureKind as _, Job};
 use crate::clock::Clock;
 use crate::inventory::Wrote;
 use crate::kubernetes::ClusterWriter;
@@ -23,8 +25,8 @@ const SIDE_BY_SIDE: usize = 8;
 pub struct Acted {
     pub(super) done: Vec<Step>,
     pub(super) failed: Vec<Failure>,
-    /// What Azure goes on working on, by resource.
-    pub(super) begun: Vec<(ResourceId, Operation)>,
+    /// What Azure goes on working on.
+    pub(super) begun: Vec<Beginning>,
 }
 
 #[derive(Clone, Debug)]
@@ -150,7 +152,7 @@ fn may_run_together(one: &Step, other: &Step) -> bool {
 }
 
 /// The operation that a step has begun in Azure, if any.
-type Outcome = Result<Option<(ResourceId, Operation)>, (Trouble, Retry)>;
+type Outcome = Result<Option<Beginning>, (Trouble, Retry)>;
 
 impl Hands<'_> {
     async fn take(&self, step: &Step) -> Outcome {
@@ -273,12 +275,30 @@ impl Hands<'_> {
             }
         }
         match answer {
-            Ok(answer) => Ok(answer.operation.map(|operation| (id.clone(), operation))),
+            Ok(answer) => Ok(answer
+                .operation
+                .and_then(|operation| beginning(&step.action, operation))),
             // Who takes away what is gone has done it.
             Err(error) if error.is_not_found() && !step.action.writes_azure() => Ok(None),
             Err(error) => Err((trouble::of_azure(&error), error.retry())),
         }
     }
+}
+
+fn beginning(action: &Action, operation: Operation) -> Option<Beginning> {
+    let (kind, verb, id) = match action {
+        Action::PutAzure { kind, id, .. } => (*kind, OperationVerb::Put, id),
+        Action::PatchAzure { kind, id, .. } => (*kind, OperationVerb::Patch, id),
+        Action::DeleteAzure { kind, id, .. } => (*kind, OperationVerb::Delete, id),
+        Action::CancelJob { id, .. } => (Job::NAME, OperationVerb::Post, id),
+        _ => return None,
+    };
+    Some(Beginning {
+        id: id.clone(),
+        kind,
+        verb,
+        operation,
+    })
 }
 
 /// What is there after a write, as far as its answer tells.

@@ -9,6 +9,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// Every [`category`](Self::category).
+    pub const CATEGORIES: [&'static str; 1] = ["Report"];
+
     /// Bounded label for metrics.
     pub fn category(&self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::conclude::Next;
 use super::observed::OperationFacts;
+use super::operations::{Beginning, EndedOperation, UnderWay};
 use super::plan::Finding;
 use super::preflight::Preflight;
 use super::setbacks::Setbacks;
@@ -135,24 +136,39 @@ pub struct Begun {
     pub operation: Operation,
     /// Why it failed, as far as that was told.
     pub error: Option<ErrorBody>,
+    under_way: UnderWay,
 }
 
 impl ClusterMemory {
     /// Takes note of the operations that writes have begun, and forgets those of what is looked at no longer.
-    pub fn see_operations(
+    pub(super) fn see_operations(
         &mut self,
-        begun: Vec<(ResourceId, Operation)>,
+        begun: Vec<Beginning>,
         looked_at: &BTreeMap<ResourceId, Lookup<Value>>,
+        now: Timestamp,
     ) {
-        let begun = begun.into_iter().map(|(id, operation)| {
+        let begun = begun.into_iter().map(|beginning| {
             let begun = Begun {
-                operation,
+                operation: beginning.operation,
                 error: None,
+                under_way: UnderWay::since(now, beginning.kind, beginning.verb),
             };
-            (id, begun)
+            (beginning.id, begun)
         });
         self.operations.extend(begun);
         self.operations.retain(|id, _| looked_at.contains_key(id));
+    }
+
+    /// The operations that this look found ended, each once.
+    pub fn ended_operations(
+        &mut self,
+        looked_at: &BTreeMap<ResourceId, Lookup<Value>>,
+        now: Timestamp,
+    ) -> Vec<EndedOperation> {
+        let begun = self.operations.iter_mut();
+        begun
+            .filter_map(|(id, begun)| begun.under_way.see(looked_at.get(id), now))
+            .collect()
     }
 
     pub fn operation_facts(&self) -> BTreeMap<ResourceId, OperationFacts> {

@@ -1,6 +1,6 @@
 //! One reconcile, one step a file, in reading order: validate, observe, plan, act, conclude, report.
 //!
-//! Pure are validate, told, plan, conclude and status; `tests/purity.rs` holds them to it.
+//! Pure are validate, told, operations, plan, conclude and status; `tests/purity.rs` holds them to it.
 
 mod act;
 mod conclude;
@@ -11,6 +11,7 @@ mod forecast;
 mod memory;
 mod observe;
 mod observed;
+mod operations;
 mod plan;
 mod preflight;
 mod preview;
@@ -23,14 +24,16 @@ pub mod trouble;
 mod validate;
 
 pub use act::Acted;
-pub use conclude::{Conclusion, Next};
+pub use conclude::{Conclusion, LetGo, Next, StageReached, StartStage};
 pub use error::Error;
 pub use forecast::{Forecast, carry_out, forecast};
 pub use memory::ClusterMemory;
 pub use observe::identity;
+pub(crate) use observe::warm;
 pub use observed::{
     Credentials, JobFailure, Observed, OperationFacts, SecretReference, WorkerSubmission, Workspace,
 };
+pub use operations::{EndedOperation, OperationResult, OperationVerb};
 pub use plan::{
     Action as PlannedAction, Aftermath, Blocked, Child, Finding, Follow, Plan, Response,
     SchedulerStage, Step, Wait, plan,
@@ -41,7 +44,7 @@ pub use preview::{Children, Preview};
 pub use region::{Price, Usage, VmSize};
 pub(crate) use report::as_long_as_kubernetes_takes;
 pub use setbacks::{Course, Setback, Setbacks, USAGES_LAST};
-pub use told::Told;
+pub use told::{Told, ToldScheduler};
 pub use validate::{
     Defaults, EnvironmentDefinition, SpecError, SpecErrors, ValidCluster, ValidDataset,
     ValidHeadCompute, Wanted, validate,
@@ -52,9 +55,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
+use tracing::{Instrument as _, Span};
 
 use crate::access::AccessPool;
-use crate::api::{Annotations, DaskCluster, DeletionPolicy, ReconcilePolicy};
+use crate::api::{Annotations, DaskCluster, DeletionPolicy, Reason, ReconcilePolicy};
 use crate::clock::Clock;
 use crate::cluster::Place;
 use crate::dask::Poller;
@@ -66,6 +70,7 @@ use crate::names::ClusterIdentity;
 /// All that a reconcile needs besides the object.
 pub struct Context {
     pub clock: Clock,
+    /// Writes only while this operator leads.
     pub client: Client,
     pub sight: Sight,
     pub access: AccessPool,
@@ -99,6 +104,46 @@ impl Memories {
     }
 }
 
+/// The steps that wait for somebody, whose durations are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimedStep {
+    Observe,
+    Act,
+    Report,
+}
+
+impl TimedStep {
+    pub const ALL: [Self; 3] = [Self::Observe, Self::Act, Self::Report];
+
+    /// A label of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Act => "act",
+            Self::Report => "report",
+        }
+    }
+}
+
+impl Context {
+    /// Counts how long `step` takes.
+    async fn timed<T>(&self, step: TimedStep, taken: impl Future<Output = T>) -> T {
+        let started = self.clock.elapsed();
+        let outcome = taken.await;
+        let took = self.clock.elapsed().saturating_sub(started);
+        self.metrics.count_step(step, took);
+        outcome
+    }
+}
+
+/// A reconcile that came to its end.
+struct Reconciled {
+    /// When to look again; `None` once the cluster is gone.
+    next: Option<Duration>,
+    /// What `Ready` says then.
+    reason: Reason,
+}
+
 /// Makes one cluster true, as far as it goes now. Says when to look again; `None` once it is gone.
 ///
 /// # Errors
@@ -107,6 +152,7 @@ pub async fn reconcile(
     cluster: Arc<DaskCluster>,
     context: Arc<Context>,
 ) -> Result<Option<Duration>, Error> {
+    let started = context.clock.elapsed();
     let cluster = context.sight.cluster(cluster);
     let identity = identity(&cluster);
     let mut memory = context
@@ -114,18 +160,45 @@ pub async fn reconcile(
         .lock()
         .remove(&identity)
         .unwrap_or_else(|| ClusterMemory::new(context.clock.now()));
-    let result = Box::pin(pipeline(&context, &cluster, &mut memory)).await;
-    if !matches!(result, Ok(None)) {
+    let span = span(&cluster, &identity);
+    let pipeline = Box::pin(pipeline(&context, &cluster, &mut memory));
+    let result = pipeline.instrument(span).await;
+    let is_gone = matches!(result, Ok(Reconciled { next: None, .. }));
+    if !is_gone {
         context.memories.lock().insert(identity, memory);
     }
-    result
+    let took = context.clock.elapsed().saturating_sub(started);
+    let outcome = result.as_ref().map(|reconciled| reconciled.reason);
+    context.metrics.count_reconcile(outcome, took);
+    result.map(|reconciled| reconciled.next)
+}
+
+/// Of one reconcile. Whatever is logged within it names the cluster, at every level.
+fn span(cluster: &DaskCluster, identity: &ClusterIdentity) -> Span {
+    tracing::error_span!(
+        "reconcile",
+        namespace = identity.namespace,
+        name = identity.name,
+        generation = cluster.metadata.generation,
+        plan = tracing::field::Empty,
+    )
+}
+
+/// The longest plan that every line of its reconcile carries, in bytes. The whole of it is told once, at `debug`.
+const LONGEST_PLAN_IN_A_LINE: usize = 512;
+
+fn note_plan(plan: &Plan) {
+    let text = plan.to_string();
+    let text = text.trim_end().replace('\n', "; ");
+    let end = text.floor_char_boundary(LONGEST_PLAN_IN_A_LINE);
+    Span::current().record("plan", &text[..end]);
 }
 
 async fn pipeline(
     context: &Context,
     cluster: &DaskCluster,
     memory: &mut ClusterMemory,
-) -> Result<Option<Duration>, Error> {
+) -> Result<Reconciled, Error> {
     let identity = identity(cluster);
     let generation = cluster.metadata.generation.unwrap_or_default();
     memory.see_generation(generation);
@@ -144,20 +217,29 @@ async fn pipeline(
     let wanted = wanted(cluster, &context.defaults);
     if let Some(status) = conclude::acknowledge(&before, generation, context.clock.now()) {
         report::write(context, &writer, &status, memory).await?;
-        return Ok(Some(Duration::ZERO));
+        return Ok(Reconciled {
+            next: Some(Duration::ZERO),
+            reason: Reason::Pending,
+        });
     }
-    let look = observe::observe(context, cluster, &wanted, memory).await;
+    let looking = observe::observe(context, cluster, &wanted, memory);
+    let look = context.timed(TimedStep::Observe, looking).await;
+    let seen_at = look.observed.seen_at;
+    for ended in memory.ended_operations(&look.observed.resources, seen_at) {
+        context.metrics.count_operation(&ended);
+    }
     let plan = plan(&wanted, &look.observed);
-    tracing::debug!(plan = %plan, "planned");
+    note_plan(&plan);
+    tracing::debug!(whole = %plan, "planned");
     memory.see_preflight(plan.preflight.as_ref());
     let planned_changes = annotations
         .dry_run
         .then(|| forecast(&wanted, &look.observed).to_string());
     if let Some(decision) = plan.aim().and_then(|aim| aim.decision.as_ref()) {
-        memory.recommendations.see(decision, look.observed.seen_at);
+        memory.recommendations.see(decision, seen_at);
     }
     if let Some(decided) = conclude::decided(&before, &wanted, &plan, context.clock.now()) {
-        return report::report(context, cluster, &writer, decided, memory).await;
+        return Box::pin(told(context, cluster, &writer, decided, memory)).await;
     }
     let plan_is_new = memory.see_plan(plan.to_string(), context.clock.now());
     let new_findings = memory.see_findings(&plan.findings);
@@ -171,9 +253,11 @@ async fn pipeline(
         poller: &context.poller,
         clock: &context.clock,
     };
-    let mut acted = act::act(&plan, &hands).await;
-    memory.see_operations(std::mem::take(&mut acted.begun), &look.observed.resources);
+    let acting = act::act(&plan, &hands);
+    let mut acted = context.timed(TimedStep::Act, acting).await;
     let now = context.clock.now();
+    let begun = std::mem::take(&mut acted.begun);
+    memory.see_operations(begun, &look.observed.resources, now);
     let reasons = memory
         .setbacks
         .learn(&plan.aftermaths, &mut acted, now, rand::random::<f64>);
@@ -196,7 +280,21 @@ async fn pipeline(
     if conclusion.next == Next::Never {
         context.forget(|cluster| *cluster == identity);
     }
-    report::report(context, cluster, &writer, conclusion, memory).await
+    context.metrics.count_let_go(conclusion.let_go);
+    Box::pin(told(context, cluster, &writer, conclusion, memory)).await
+}
+
+async fn told(
+    context: &Context,
+    cluster: &DaskCluster,
+    writer: &ClusterWriter<'_>,
+    conclusion: Conclusion,
+    memory: &mut ClusterMemory,
+) -> Result<Reconciled, Error> {
+    let reason = conclusion.ready_reason();
+    let telling = report::report(context, cluster, writer, conclusion, memory);
+    let next = context.timed(TimedStep::Report, telling).await?;
+    Ok(Reconciled { next, reason })
 }
 
 /// What the manifest asks for: a cluster that is being deleted asks for nothing, valid or not.

@@ -111,6 +111,18 @@ pub fn identity(cluster: &DaskCluster) -> ClusterIdentity {
     }
 }
 
+/// What a standby does for a cluster: has its credentials at hand, and a token of them, so that it can work at once when
+/// it comes to lead. Azure itself is not asked, and what does not go well is for the leader to tell.
+pub(crate) async fn warm(cluster: &DaskCluster, context: &Context) {
+    let identity = identity(cluster);
+    let (_, access) = credentials(context, cluster, &identity).await;
+    if let Some(access) = access
+        && let Err(error) = access.client.warm().await
+    {
+        tracing::debug!(%error, cluster = identity.name, "a standby got no token");
+    }
+}
+
 async fn credentials(
     context: &Context,
     cluster: &DaskCluster,

@@ -6,9 +6,10 @@ use kube::runtime::events::{Event as KubernetesEvent, EventType};
 use kube::{Resource as _, ResourceExt as _};
 
 use super::Context;
-use super::conclude::{Conclusion, Event, Next, write_not_before};
+use super::conclude::{Conclusion, Event, Next, reached, write_not_before};
 use super::error::Error;
 use super::memory::ClusterMemory;
+use super::status::scaled;
 use crate::api::{DaskCluster, DaskClusterStatus};
 use crate::kubernetes::ClusterWriter;
 
@@ -36,10 +37,11 @@ pub(super) async fn report(
     }
     let before = cluster.status.clone().unwrap_or_default();
     let now = context.clock.now();
-    match write_not_before(&before, &conclusion.status, memory.last_status_write) {
+    match write_not_before(&before, &conclusion.status, memory.last_status_write, now) {
         None => {}
         Some(at) if at <= now => {
             write(context, writer, &conclusion.status, memory).await?;
+            count(context, &before, &conclusion.status);
             publish(context, cluster, &conclusion.events).await;
         }
         Some(at) => wait = wait.min(Duration::try_from(at.duration_since(now)).unwrap_or_default()),
@@ -61,9 +63,19 @@ pub(super) async fn write(
         .map_err(|source| Error::Report {
             source: Box::new(source),
         })?;
-    context.metrics.status_writes.inc();
+    context.metrics.count_status_write();
     memory.last_status_write = Some(context.clock.now());
     Ok(())
+}
+
+/// Counts what this status is the first to tell.
+fn count(context: &Context, before: &DaskClusterStatus, status: &DaskClusterStatus) {
+    for reached in reached(before, status) {
+        context.metrics.count_stage(&reached);
+    }
+    if let Some((had, has)) = scaled(before, status) {
+        context.metrics.count_scaling(had, has);
+    }
 }
 
 /// An event that is lost is lost: the status says the same.

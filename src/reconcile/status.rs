@@ -9,8 +9,8 @@ use super::observed::Observed;
 use super::plan::{Action, Follow, Plan, SchedulerStage, registered_workers};
 use super::validate::{ValidCluster, Wanted};
 use crate::api::{
-    Autoscaling, AutoscalingStatus, ComputeStatus, ConditionType, DaskClusterStatus, DatasetStatus,
-    GROUP, NodeCounts, ResourceStatus, RunStatus, SchedulerStatus, WorkerCounts,
+    Autoscaling, AutoscalingStatus, ComingRest, ComputeStatus, ConditionType, DaskClusterStatus,
+    DatasetStatus, GROUP, NodeCounts, ResourceStatus, RunStatus, SchedulerStatus, WorkerCounts,
 };
 use crate::azure::ResourceId;
 use crate::azure_resources::job::{JobFacts, Lineup};
@@ -19,7 +19,7 @@ use crate::kubernetes_children::service_name;
 use crate::lookup::Lookup;
 use crate::names::Slot;
 use crate::quantity;
-use crate::scaling::rest::idle_since;
+use crate::scaling::rest::{coming, idle_since};
 use crate::scaling::{Aim, cost, is_under_way, pending_changes};
 
 /// What the summary needs to know of scheduler and workers.
@@ -85,7 +85,7 @@ impl Facts {
                     let told = outcome.before.workers.as_ref();
                     told.map_or_else(|| cluster.desired_dask_workers(), |told| told.desired)
                 },
-                |lineup| lineup.aim.dask_workers(cluster),
+                |lineup| lineup.dask_workers(cluster),
             ),
             ready_workers: if workers_were_seen {
                 state.unwrap_or(0)
@@ -94,7 +94,7 @@ impl Facts {
             },
             bounds: cluster
                 .autoscaling
-                .map(|autoscaling| Bounds::of(cluster, &autoscaling)),
+                .map(|autoscaling| Bounds::of(cluster, &autoscaling, lineup.as_ref())),
             replaces_jobs,
             workers_were_seen,
             lineup,
@@ -113,9 +113,12 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    fn of(cluster: &ValidCluster, autoscaling: &Autoscaling) -> Self {
+    fn of(cluster: &ValidCluster, autoscaling: &Autoscaling, lineup: Option<&Lineup>) -> Self {
         let (fewest, most) = (autoscaling.min_replicas, autoscaling.max_replicas);
-        let own = u32::from(cluster.scheduler.run_worker);
+        let own = lineup.map_or(cluster.scheduler.run_worker, |lineup| {
+            lineup.head_runs_worker(cluster)
+        });
+        let own = u32::from(own);
         Self {
             fewest,
             most,
@@ -180,6 +183,13 @@ pub(super) fn details(outcome: &Outcome<'_>, facts: &Facts) -> DaskClusterStatus
         // What annotations keep from being done is no rest.
         if outcome.plan.withheld_by.is_none() {
             status.rest = lineup.aim.rest.clone();
+            let resting = lineup.aim.rest.as_ref();
+            let coming = coming(cluster, outcome.observed, &lineup.jobs, resting);
+            let coming = coming.into_iter().map(|coming| ComingRest {
+                reason: coming.reason,
+                at: Time(coming.at),
+            });
+            status.coming_rests = coming.collect();
             if lineup.aim.suspends {
                 let mut jobs = lineup.jobs.iter().rev();
                 let newest = jobs.find(|(name, _)| name.slot == Slot::Head);
@@ -226,9 +236,10 @@ pub(super) fn decided(
     let Wanted::Cluster(cluster) = wanted else {
         return None;
     };
-    let aim = plan.aim().filter(|_| plan.withheld_by.is_none())?;
-    let autoscaling = autoscaling(aim, before);
-    let desired = aim.dask_workers(cluster);
+    let lineup = plan.lineup.as_ref();
+    let lineup = lineup.filter(|_| plan.withheld_by.is_none())?;
+    let autoscaling = autoscaling(&lineup.aim, before);
+    let desired = lineup.dask_workers(cluster);
     let workers = before.workers.clone().map(|workers| WorkerCounts {
         desired,
         pending: desired.saturating_sub(workers.ready),

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::api::{ALLOW_REPLACE, ConditionType, CostStatus, DaskCluster, Reason, RestStatus};
+use crate::api::{
+    ALLOW_REPLACE, ComingRest, ConditionType, CostStatus, DaskCluster, DaskClusterStatus, Reason,
+    RestStatus,
+};
 use crate::azure::ResourceId;
 
 /// Whether what a plan says of resources is news. A status that is lost makes a drift look like a change of the spec,
@@ -26,11 +29,36 @@ pub struct Told {
     pub last_scale_time: Option<Timestamp>,
     pub idle_since: Option<Timestamp>,
     pub rest: Option<RestStatus>,
+    /// The rests that were warned of.
+    pub coming_rests: Vec<ComingRest>,
+    /// Where the scheduler is, if that was told.
+    pub scheduler: Option<ToldScheduler>,
     /// The id of the newest head job that ended with a rest.
     pub rested_head: Option<String>,
     pub cost: Option<CostStatus>,
     /// `WorkersReady` says that data fits nowhere else.
     pub data_held: bool,
+    /// What `WorkersReady` says while it is not True.
+    pub why_workers_wait: Option<String>,
+}
+
+/// An address that was told: of this head job, and of the time that it ran since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldScheduler {
+    pub head_run: String,
+    pub address: String,
+    pub started_at: Option<Timestamp>,
+}
+
+impl ToldScheduler {
+    fn by(status: &DaskClusterStatus) -> Option<Self> {
+        let run = status.run.as_ref()?;
+        Some(Self {
+            head_run: run.name.clone()?,
+            address: status.scheduler.as_ref()?.address.clone()?,
+            started_at: run.start_time.as_ref().map(|at| at.0),
+        })
+    }
 }
 
 impl Told {
@@ -65,12 +93,15 @@ impl Told {
         told.last_scale_time = status.last_scale_time.as_ref().map(|at| at.0);
         told.idle_since = status.idle_since.as_ref().map(|since| since.0);
         told.rest = status.rest.clone();
+        told.coming_rests = status.coming_rests.clone();
+        told.scheduler = ToldScheduler::by(status);
         told.rested_head = status.rested_head.clone();
         told.cost = status.cost.clone();
-        told.data_held = status.conditions.iter().any(|condition| {
-            condition.type_ == ConditionType::WorkersReady.as_str()
-                && condition.reason == Reason::DataHeld.as_str()
+        let workers = status.conditions.iter().find(|condition| {
+            condition.type_ == ConditionType::WorkersReady.as_str() && condition.status != "True"
         });
+        told.data_held = workers.is_some_and(|it| it.reason == Reason::DataHeld.as_str());
+        told.why_workers_wait = workers.map(|condition| condition.message.clone());
         told.adopting = ConditionType::ALL
             .into_iter()
             .filter(|stage| {

@@ -9,9 +9,12 @@ pub fn reason_of(class: Class) -> Reason {
     match class {
         Class::GroupNotFound => Reason::ResourceGroupNotFound,
         Class::SubscriptionNotFound => Reason::SubscriptionNotFound,
-        Class::NotFound | Class::Conflict | Class::Unavailable | Class::Undecodable => {
-            Reason::AzureError
-        }
+        // Nobody reads the last one: who does not lead any more tells nothing, and ends.
+        Class::NotFound
+        | Class::Conflict
+        | Class::Unavailable
+        | Class::Undecodable
+        | Class::NotLeading => Reason::AzureError,
         Class::Throttled => Reason::Throttled,
         Class::OutOfBudget => Reason::WaitingForBudget,
         Class::Unauthenticated | Class::CredentialsRefused => Reason::CredentialsRefused,

@@ -43,11 +43,6 @@ impl Aim {
             heads_forgiven: 0,
         }
     }
-
-    /// Dask workers, the head's own among them.
-    pub fn dask_workers(&self, cluster: &ValidCluster) -> u32 {
-        self.workers + u32::from(self.head && cluster.scheduler.run_worker)
-    }
 }
 
 /// `jobs`: all of this cluster, ended ones included.

@@ -35,8 +35,8 @@ pub(crate) fn cost(
     let told = observed.told.cost.as_ref();
     let rate = match rate(cluster, observed, jobs) {
         Known::Price(rate) => rate,
-        Known::NoPrice => return None,
-        Known::NotNow => return told.cloned(),
+        // What was spent is not forgotten.
+        Known::NoPrice | Known::NotNow => return told.cloned(),
     };
     let hourly = money(rate.amount);
     let now = whole_seconds(observed.seen_at);

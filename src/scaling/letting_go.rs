@@ -28,9 +28,9 @@ const MAKES_ROOM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// A worker that has been told to go, has no task left and is still there after that will not go by itself.
 const LEAVES_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
-/// Why a job is cancelled whose worker did not come to the scheduler in its time.
-pub(crate) const NOT_REGISTERED: &str =
-    "its worker has not registered within worker.startTimeoutSeconds";
+/// A worker that sends no heartbeat for so long is replaced. Dask's own limit of five minutes is off (a scheduler that
+/// pauses would drop all of them), and would meet tasks that hold Python's lock for long.
+const UNHEARD_OF_FOR: SignedDuration = SignedDuration::from_mins(15);
 
 /// Who goes now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +48,8 @@ pub struct LettingGo {
 pub struct Cancelled {
     pub job: JobName,
     pub why: String,
+    /// Where it is told as an event of its own.
+    pub reason: Option<Reason>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,8 +64,11 @@ impl LettingGo {
     }
 
     fn cancels(&mut self, job: JobName, why: impl Into<String>) {
-        let why = why.into();
-        self.cancel.push(Cancelled { job, why });
+        self.cancel.push(Cancelled {
+            job,
+            why: why.into(),
+            reason: None,
+        });
     }
 }
 
@@ -72,7 +77,7 @@ impl LettingGo {
 pub(crate) fn closing(cluster: &ValidCluster, observed: &Observed) -> Closing {
     let sight = &observed.scheduler;
     let now = observed.seen_at;
-    let is_slow = |since: Timestamp| now.duration_since(since) > MAKES_ROOM_WITHIN;
+    let is_slow = |since: Timestamp| now.duration_since(since).abs() > MAKES_ROOM_WITHIN;
     let leaving = sight.seen.iter().filter_map(|(job, seen)| {
         let since = seen.leaving_since?;
         is_slow(since).then(|| job.clone())
@@ -141,7 +146,8 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
     let wanted = usize::try_from(lineup.aim.workers + lineup.surge).unwrap_or(usize::MAX);
     let surplus = alive.len().saturating_sub(wanted);
     if surplus > 0 {
-        let surplus = cancel_not_started(lineup, state, &alive, surplus, is_ours, &mut going);
+        let surplus =
+            cancel_not_started(scene, lineup, state, &alive, surplus, is_ours, &mut going);
         if surplus > 0 {
             retire_surplus(scene, lineup, state, (&alive, wanted, surplus), &mut going);
         }
@@ -163,6 +169,7 @@ pub fn letting_go(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) ->
 /// Those that have not started go first, the outdated before others and the highest slot before the rest. Returns how
 /// many are still to go.
 fn cancel_not_started(
+    scene: &Scene<'_>,
     lineup: &Lineup,
     state: Option<&State>,
     alive: &[JobName],
@@ -171,7 +178,7 @@ fn cancel_not_started(
     going: &mut LettingGo,
 ) -> usize {
     let wanted = lineup.aim.workers;
-    let not_started = |name: &&JobName| rollout::has_not_started(lineup, state, **name);
+    let not_started = |name: &&JobName| rollout::has_not_started(scene, lineup, state, **name);
     let mut candidates: Vec<&JobName> = alive
         .iter()
         .rev()
@@ -298,9 +305,20 @@ fn cancel_who_is_late(scene: &Scene<'_>, lineup: &Lineup, state: &State, going: 
         let worker = state.workers.iter().find(|it| it.job_id() == facts.id);
         match worker {
             None => {
-                if let Some(why) = why_overdue(scene, facts) {
-                    going.cancels(*name, why);
-                }
+                let overdue = why_overdue(scene, facts);
+                going.cancel.extend(overdue.map(|(why, reason)| Cancelled {
+                    job: *name,
+                    why: why.to_owned(),
+                    reason,
+                }));
+            }
+            Some(worker) if is_unheard_of(scene, worker) => {
+                let why = format!(
+                    "its worker is {} and has not been heard of for more than {} s",
+                    worker.status,
+                    UNHEARD_OF_FOR.as_secs()
+                );
+                going.cancels(*name, why);
             }
             Some(worker) if worker.nbytes == 0 && wedged_since(scene, worker).is_some() => {
                 let why = format!(
@@ -314,11 +332,21 @@ fn cancel_who_is_late(scene: &Scene<'_>, lineup: &Lineup, state: &State, going: 
     }
 }
 
+/// It has sent no heartbeat for so long while its scheduler answered all the time. A paused process may come to itself
+/// again, so an annotation keeps it.
+fn is_unheard_of(scene: &Scene<'_>, worker: &Worker) -> bool {
+    let observed = scene.observed;
+    let seen = observed.scheduler.seen.get(worker.job_id());
+    let since = seen.and_then(|seen| seen.unheard_since);
+    !observed.annotations.do_not_disrupt
+        && since.is_some_and(|since| observed.seen_at.duration_since(since) > UNHEARD_OF_FOR)
+}
+
 /// Since when a worker has been told to go, if that is long ago and no task keeps it.
 fn wedged_since(scene: &Scene<'_>, worker: &Worker) -> Option<Timestamp> {
     let seen = scene.observed.scheduler.seen.get(worker.job_id())?;
     let since = seen.leaving_since.filter(|_| worker.is_leaving())?;
-    let is_wedged = scene.observed.seen_at.duration_since(since) > LEAVES_WITHIN;
+    let is_wedged = scene.observed.seen_at.duration_since(since).abs() > LEAVES_WITHIN;
     (is_wedged && worker.processing == 0).then_some(since)
 }
 
@@ -340,24 +368,29 @@ fn tell_wedged(scene: &Scene<'_>, lineup: &Lineup, state: &State, going: &mut Le
 }
 
 /// Why a job goes whose worker the scheduler does not hold: it has had its time to end by itself, or to register.
-fn why_overdue(scene: &Scene<'_>, job: &JobFacts) -> Option<&'static str> {
+fn why_overdue(scene: &Scene<'_>, job: &JobFacts) -> Option<(&'static str, Option<Reason>)> {
     let sight = &scene.observed.scheduler;
     let is_over = |since: Timestamp, within: SignedDuration| {
         scene.observed.seen_at.duration_since(since) > within
     };
     if let Some(at) = retired_at(sight.retirement.as_ref(), &job.id) {
         let within = SignedDuration::try_from(RETIRED_JOB_ENDS_WITHIN).ok()?;
-        return is_over(at, within).then_some("it holds no data and has not ended by itself");
+        let why = "it holds no data and has not ended by itself";
+        return is_over(at, within).then_some((why, None));
     }
     // Before it answered, after we began to ask or after a silence, nobody knows.
-    let answers_since = sight.answers_since.unwrap_or(Timestamp::MIN);
+    let now = scene.observed.seen_at;
+    let answers_since = sight.answers_since.filter(|since| *since <= now);
+    let answers_since = answers_since.unwrap_or(Timestamp::MIN);
     let missing_since = match sight.seen.get(&job.id) {
         // Azure may run a preempted job again after any time in the queue.
         Some(seen) => seen.last.max(job.started_at.unwrap_or(seen.last)),
         None => job.started_at?,
     }
     .max(answers_since);
-    is_over(missing_since, scene.cluster.worker.start_timeout).then_some(NOT_REGISTERED)
+    let why = "its worker has not registered within worker.startTimeoutSeconds";
+    is_over(missing_since, scene.cluster.worker.start_timeout)
+        .then_some((why, Some(Reason::StartTimeout)))
 }
 
 /// A retirement that is wanted.
@@ -377,9 +410,21 @@ impl Retiring<'_> {
         let now = self.scene.observed.seen_at;
         let retirement = self.scene.observed.scheduler.retirement.as_ref();
         let count = self.count;
+        let prefix = match self.reason {
+            Reason::Updating => "workers are replaced one by one".to_owned(),
+            _ => to_go(count),
+        };
+        // What is tried again is no news: the sentence of the last answer stays until another one comes.
+        let refusal = || {
+            let told = self.scene.observed.told.why_workers_wait.as_deref()?;
+            let told = told.strip_prefix(&prefix)?.strip_prefix(": ")?;
+            let is_refusal = [NONE_CAN, NOT_ASKED].iter().any(|it| told.starts_with(it));
+            is_refusal.then(|| told.to_owned())
+        };
         let (why, is_held, asks) = match retirement.map(|retirement| &retirement.outcome) {
             Some(RetirementOutcome::UnderWay) => {
-                ("they hand over their data".to_owned(), false, false)
+                let why = refusal().unwrap_or_else(|| "they hand over their data".to_owned());
+                (why, false, false)
             }
             Some(RetirementOutcome::Answered { at, retired }) if too_soon(*at, now) => {
                 if !retired.leaving.is_empty() {
@@ -389,18 +434,17 @@ impl Retiring<'_> {
                 } else if retired.data_is_held() {
                     (String::new(), true, false)
                 } else {
-                    let why = format!("none of them can now: {}", retired.why());
+                    let why = format!("{NONE_CAN}: {}", retired.why());
                     (why, false, false)
                 }
             }
             Some(RetirementOutcome::Failed { at, message }) if too_soon(*at, now) => {
-                (message.clone(), false, false)
+                (format!("{NOT_ASKED}: {message}"), false, false)
             }
-            _ => (
-                "they are asked to hand over their data".to_owned(),
-                false,
-                true,
-            ),
+            _ => {
+                let asked = || "they are asked to hand over their data".to_owned();
+                (refusal().unwrap_or_else(asked), false, true)
+            }
         };
         // Nobody goes in the place of a worker that is named: where one of them could not go, fewer are wanted all the
         // same.
@@ -415,17 +459,15 @@ impl Retiring<'_> {
         } else {
             going.first = Vec::new();
         }
-        // What is tried again in between is no news.
-        let was_held =
-            self.scene.observed.told.data_held && (asks || why == "they hand over their data");
+        let is_under_way = matches!(
+            retirement.map(|retirement| &retirement.outcome),
+            Some(RetirementOutcome::UnderWay)
+        );
+        let was_held = self.scene.observed.told.data_held && (asks || is_under_way);
         if is_held || was_held {
             return self.hold(is_held, going);
         }
-        let message = match self.reason {
-            Reason::Updating => format!("workers are replaced one by one: {why}"),
-            _ => format!("{}: {why}", to_go(count)),
-        };
-        going.wait(self.reason, message);
+        going.wait(self.reason, format!("{prefix}: {why}"));
     }
 
     /// What they hold fits nowhere else. It is lost only when the user's grace for a lowered number has passed, one
@@ -438,10 +480,16 @@ impl Retiring<'_> {
         let since = self.scene.observed.told.last_scale_time;
         let ends = grace.and_then(|grace| since?.checked_add(grace).ok());
         // It runs from when the number that is wanted now was told. Nobody asked for a number where a cluster rests.
-        let wanted = self.lineup.aim.dask_workers(self.scene.cluster);
+        let wanted = self.lineup.dask_workers(self.scene.cluster);
         let is_told = self.scene.observed.told.desired_workers == Some(wanted);
+        // A replacement never loses data, also where it has come to look like a lowered number.
+        let replaces = self.lineup.alive_workers.iter();
+        let replaces = replaces.copied().any(|it| !self.lineup.is_up_to_date(it));
         let ends = ends.filter(|_| {
-            self.reason == Reason::Retiring && is_told && self.lineup.aim.rest.is_none()
+            self.reason == Reason::Retiring
+                && is_told
+                && !replaces
+                && self.lineup.aim.rest.is_none()
         });
         let end = match ends {
             Some(at) => format!(
@@ -501,6 +549,10 @@ impl Retiring<'_> {
     }
 }
 
+/// Begins what is told of a refusal for another reason than data.
+const NONE_CAN: &str = "none of them can now";
+/// Begins what is told of a request that failed.
+const NOT_ASKED: &str = "they cannot be asked now";
 const HAND_OVER: &str = "they hand over their data and finish their tasks";
 
 fn to_go(count: usize) -> String {
@@ -523,11 +575,12 @@ pub(crate) fn about(bytes: u64) -> String {
 }
 
 fn too_soon(at: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(at)
+    // Of an hour that is still to come tells a clock that has jumped.
+    now.duration_since(at).abs()
         < SignedDuration::try_from(BETWEEN_RETIREMENTS).unwrap_or(SignedDuration::ZERO)
 }
 
-fn retired_at(retirement: Option<&Retirement>, job: &str) -> Option<Timestamp> {
+pub(super) fn retired_at(retirement: Option<&Retirement>, job: &str) -> Option<Timestamp> {
     let RetirementOutcome::Answered { at, retired } = &retirement?.outcome else {
         return None;
     };

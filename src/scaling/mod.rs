@@ -11,6 +11,6 @@ pub use aim::Aim;
 pub(crate) use aim::aim;
 pub use autoscale::{Decision, Recommendations, Useful};
 pub use letting_go::{LettingGo, Waiting, letting_go};
-pub(crate) use letting_go::{NOT_REGISTERED, about, closing};
+pub(crate) use letting_go::{about, closing};
 pub use rest::end_all;
 pub(crate) use rollout::{is_under_way, pending_changes, updates};

@@ -22,6 +22,14 @@ use crate::reconcile::{Observed, ValidCluster};
 /// does not say.
 const HANDS_OVER_WITHIN: SignedDuration = SignedDuration::from_secs(120);
 
+/// How long before the end of an idle cluster it is warned of, at most; at most half of the timeout.
+const WARNS_OF_IDLE_END: SignedDuration = SignedDuration::from_secs(300);
+/// How long before the end of a head it is warned of; a tenth of lifetimes below two days.
+const WARNS_OF_LIFETIME_END: SignedDuration = SignedDuration::from_hours(24);
+/// So much time there is at least between a warning and what it warns of, unless the whole warning is shorter: also where
+/// a limit was set on a cluster that is past it, or no operator was there to warn.
+const NOTICE: SignedDuration = SignedDuration::from_secs(300);
+
 /// The rest that a cluster is in, or comes to now. `jobs`: all of this cluster, ended ones included.
 pub(crate) fn rest(
     cluster: &ValidCluster,
@@ -44,14 +52,20 @@ pub(crate) fn rest(
         );
     }
     let lasting = told.filter(|told| lasts(told, cluster, observed, jobs));
-    let due = match lasting {
-        _ if forbids(&observed.annotations) => None,
-        None => due(cluster, observed, jobs),
-        // A scheduler that stays is no shelter from what ends it.
-        Some(told) if told.action == IdleAction::ScaleToZero => end_due(cluster, observed, jobs),
-        Some(_) => None,
+    // A scheduler that stays is no shelter from what ends it.
+    let may_begin = !forbids(&observed.annotations)
+        && lasting.is_none_or(|told| told.action == IdleAction::ScaleToZero);
+    let warned = || {
+        let comes = |coming: &Coming| coming.is_told(observed) && coming.at <= observed.seen_at;
+        let mut all = coming(cluster, observed, jobs, lasting).into_iter();
+        all.find(comes).map(|coming| (coming.reason, coming.action))
     };
-    due.map(|(reason, action)| begins(reason, action))
+    let over_budget = || {
+        is_used_up(cluster, observed, jobs).then_some((RestReason::OverBudget, IdleAction::Suspend))
+    };
+    let begun = may_begin.then(|| warned().or_else(over_budget)).flatten();
+    begun
+        .map(|(reason, action)| begins(reason, action))
         .or_else(|| lasting.cloned())
 }
 
@@ -77,7 +91,80 @@ pub(crate) fn is_suspended(cluster: &ValidCluster, observed: &Observed) -> bool 
     cluster.suspend || recorded
 }
 
-/// What would let the cluster rest now, were it not resting and did nothing forbid it.
+/// A rest that comes by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Coming {
+    pub(crate) reason: RestReason,
+    pub(crate) action: IdleAction,
+    pub(crate) at: Timestamp,
+}
+
+impl Coming {
+    fn is_told(&self, observed: &Observed) -> bool {
+        let mut told = observed.told.coming_rests.iter();
+        told.any(|told| told.reason == self.reason)
+    }
+}
+
+/// The rests that come by themselves and are so near that they are to be told, the next one first. `resting`: the rest
+/// that the cluster is in.
+pub(crate) fn coming(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    jobs: &BTreeMap<JobName, JobFacts>,
+    resting: Option<&RestStatus>,
+) -> Vec<Coming> {
+    let ends = resting.is_some_and(|rest| rest.action == IdleAction::Suspend);
+    if ends || cluster.suspend || forbids(&observed.annotations) {
+        return Vec::new();
+    }
+    let idle = || {
+        let idle = cluster.idle.filter(|_| resting.is_none())?;
+        let at = idle_at(cluster, observed, jobs)?;
+        Some((RestReason::Idle, idle.action, at, idle_warning(cluster)))
+    };
+    let lifetime = || {
+        let at = lifetime_ends(cluster, jobs)?;
+        let warning = lifetime_warning(cluster.max_lifetime?);
+        Some((
+            RestReason::LifetimeReached,
+            IdleAction::Suspend,
+            at,
+            warning,
+        ))
+    };
+    let near = [idle(), lifetime()].into_iter().flatten();
+    let near = near.filter_map(|(reason, action, at, warning)| {
+        let now = observed.seen_at;
+        let since = at.saturating_sub(warning).unwrap_or(at);
+        let soonest = whole_seconds(now.saturating_add(NOTICE.min(warning)).unwrap_or(now));
+        let mut told = observed.told.coming_rests.iter();
+        let told = told.find(|told| told.reason == reason);
+        let notice = told.map_or(soonest, |told| told.at.0.min(soonest));
+        let at = at.max(notice);
+        (now >= since).then_some(Coming { reason, action, at })
+    });
+    let mut near: Vec<_> = near.collect();
+    near.sort_by_key(|coming| coming.at);
+    near
+}
+
+pub(crate) fn idle_warning(cluster: &ValidCluster) -> SignedDuration {
+    let timeout = cluster
+        .idle
+        .map_or(SignedDuration::ZERO, |idle| idle.timeout);
+    WARNS_OF_IDLE_END.min(timeout / 2)
+}
+
+pub(crate) fn lifetime_warning(lifetime: SignedDuration) -> SignedDuration {
+    if lifetime < WARNS_OF_LIFETIME_END * 2 {
+        lifetime / 10
+    } else {
+        WARNS_OF_LIFETIME_END
+    }
+}
+
+/// What would let the cluster rest now, were it not resting, had it been warned and did nothing forbid it.
 pub(crate) fn due(
     cluster: &ValidCluster,
     observed: &Observed,
@@ -88,15 +175,6 @@ pub(crate) fn due(
     {
         return Some((RestReason::Idle, idle.action));
     }
-    end_due(cluster, observed, jobs)
-}
-
-/// What would end the head now, whether or not it has something to do.
-fn end_due(
-    cluster: &ValidCluster,
-    observed: &Observed,
-    jobs: &BTreeMap<JobName, JobFacts>,
-) -> Option<(RestReason, IdleAction)> {
     if lifetime_ends(cluster, jobs).is_some_and(|at| at <= observed.seen_at) {
         return Some((RestReason::LifetimeReached, IdleAction::Suspend));
     }
@@ -223,8 +301,17 @@ pub(super) fn may_hand_over(
     cluster: &ValidCluster,
     observed: &Observed,
 ) -> bool {
-    let waited = observed.seen_at.duration_since(rest.since.0);
-    waited.abs() < hands_over_within(cluster)
+    let waited = observed.seen_at.duration_since(rest.since.0).abs();
+    // A longer grace is for tasks that run: data goes with the head in any case.
+    let is_busy = || {
+        let state = observed.scheduler.state.as_ref();
+        let answers = state.filter(|_| observed.scheduler.silence.is_none());
+        answers.is_none_or(|state| {
+            let of_workers = state.workers.iter().any(|worker| worker.processing > 0);
+            state.load.processing > 0 || of_workers
+        })
+    };
+    waited < hands_over_within(cluster) && (waited < HANDS_OVER_WITHIN || is_busy())
 }
 
 fn hands_over_within(cluster: &ValidCluster) -> SignedDuration {
@@ -306,6 +393,7 @@ pub fn end_all(scene: &Scene<'_>, lineup: &Lineup) -> LettingGo {
         } else {
             "the cluster rests".into()
         },
+        reason: None,
     });
     let (heads, mut workers): (Vec<_>, Vec<_>) =
         cancel.partition(|cancelled| cancelled.job.slot == Slot::Head);

@@ -41,6 +41,7 @@ pub(crate) fn updates(
         may_surge: has_room(cluster, observed, aim)
             && !goes_with_the_head
             && !observed.annotations.do_not_disrupt,
+        keeps_surge: !goes_with_the_head,
     }
 }
 
@@ -74,6 +75,9 @@ fn pool(observed: &Observed, cluster: &ValidCluster) -> Option<ComputeHave> {
     serde_json::from_value(body.clone()).ok()
 }
 
+/// How long Azure may take to give a job a node that is free.
+const A_JOB_IS_PLACED_WITHIN: SignedDuration = SignedDuration::from_mins(1);
+
 /// How far the replacement of outdated workers is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rollout {
@@ -103,9 +107,15 @@ pub(super) fn rollout(scene: &Scene<'_>, lineup: &Lineup, state: Option<&State>)
             failing.id
         ));
     }
+    // Nobody would be submitted in their place.
+    if cost::most_workers(scene.cluster, scene.observed) == Affordable::Unknown {
+        return Rollout::Waits(
+            "nobody knows what a node costs, as budget.maxPerHour is to be kept".into(),
+        );
+    }
     let (queued, started): (Vec<_>, Vec<_>) = outdated
         .into_iter()
-        .partition(|name| has_not_started(lineup, state, *name));
+        .partition(|name| has_not_started(scene, lineup, state, *name));
     if !queued.is_empty() {
         return Rollout::Cancel(queued);
     }
@@ -212,33 +222,52 @@ fn is_proven(scene: &Scene<'_>, lineup: &Lineup, name: JobName) -> bool {
             .is_some_and(|at| scene.observed.seen_at.duration_since(at) >= within)
 }
 
-/// To cancel it costs nobody anything. Azure tells later than the scheduler that a job runs.
-pub(super) fn has_not_started(lineup: &Lineup, state: Option<&State>, name: JobName) -> bool {
+/// To cancel it costs nobody anything. Azure tells later than the scheduler that a job runs, and of a silent one counts
+/// whom it has ever held.
+pub(super) fn has_not_started(
+    scene: &Scene<'_>,
+    lineup: &Lineup,
+    state: Option<&State>,
+    name: JobName,
+) -> bool {
     let job = &lineup.jobs[&name];
-    let is_there = || {
-        state.is_some_and(|state| {
+    let is_there = || match state {
+        Some(state) => {
             let mut workers = state.workers.iter();
             workers.any(|worker| worker.job_id() == job.id)
-        })
+        }
+        None => scene.observed.scheduler.seen.contains_key(&job.id),
     };
     job.status.has_not_started() && !is_there()
 }
 
 /// A new worker that gets no node: the pool says so, or it has waited for long.
 fn waits_for_a_node(scene: &Scene<'_>, lineup: &Lineup, state: &State, name: JobName) -> bool {
-    if !has_not_started(lineup, Some(state), name) {
+    if !has_not_started(scene, lineup, Some(state), name) {
         return false;
     }
-    let facts = &lineup.jobs[&name];
-    let pool_is_refused = || {
-        let pool = pool(scene.observed, scene.cluster);
-        let inner = pool.and_then(|pool| pool.properties.properties);
-        inner.is_some_and(|inner| !inner.errors().is_empty())
-    };
-    let waits_for_long = facts
-        .created_at
-        .is_some_and(|at| scene.observed.seen_at.duration_since(at) > A_NODE_COMES_WITHIN);
-    waits_for_long || pool_is_refused()
+    let created = lineup.jobs[&name].created_at;
+    let waits_longer_than =
+        |time| created.is_some_and(|at| scene.observed.seen_at.duration_since(at) > time);
+    let pool = pool(scene.observed, scene.cluster);
+    let inner = pool.and_then(|pool| pool.properties.properties);
+    let is_refused = inner
+        .as_ref()
+        .is_some_and(|inner| !inner.errors().is_empty());
+    // Others fill it: every node that it may have runs a job.
+    let is_full = inner.is_some_and(|inner| {
+        let most = inner
+            .scale_settings
+            .and_then(|settings| settings.max_node_count);
+        let running = inner
+            .node_state_counts
+            .and_then(|counts| counts.running_node_count);
+        most.zip(running)
+            .is_some_and(|(most, running)| running >= most)
+    });
+    waits_longer_than(A_NODE_COMES_WITHIN)
+        || is_refused
+        || is_full && waits_longer_than(A_JOB_IS_PLACED_WITHIN)
 }
 
 /// What the spec says and jobs that run do not have yet: `status.pendingChanges`.

@@ -99,6 +99,7 @@ class Mlflow(Service):
         self.runs: dict = {}
         self.refusals: list = []  # Answers to give before the true ones: (status, headers).
         self.requests: list = []
+        self.batches: list = []  # The tags of each request that set some.
         super().__init__(address, self._answer, tls)
         self.tracking_uri = f"azureml://{self.netloc}/mlflow/v1.0{self.WORKSPACE}?"
 
@@ -124,6 +125,7 @@ class Mlflow(Service):
             if batch["run_id"] not in self.runs:
                 return self._error(404, "RESOURCE_DOES_NOT_EXIST")
             tags = {tag["key"]: tag["value"] for tag in batch["tags"]}
+            self.batches.append(tags)
             self.runs[batch["run_id"]]["tags"].update(tags)
             return 200, b"{}", {}
         return self._error(404, "ENDPOINT_NOT_FOUND")

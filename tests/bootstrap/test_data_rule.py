@@ -202,6 +202,10 @@ def test_nobody_goes_in_the_place_of_one_that_is_named_and_cannot_go(retirements
                 "actor.1": "it holds actors, which cannot be moved",
             },
         }
+        # Another one that is named may go in its place.
+        named = ["actor", "job"]
+        assert names_to_close(retirements, scheduler, 1, named) == ["job.3"]
+        assert names_to_close(retirements, scheduler, 2, named) == ["job.3", "job.4"]
         # A third and a fourth may be others; and where nobody is preferred, others go in their place.
         assert names_to_close(retirements, scheduler, 4, ["actor", "paused"]) == ["job.3", "job.4"]
         assert names_to_close(retirements, scheduler, 2) == ["job.3", "job.4"]

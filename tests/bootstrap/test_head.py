@@ -18,8 +18,13 @@ def dask_processes(job) -> dict:
 
 
 def test_the_head_publishes_its_addresses_once_they_answer(lab):
-    # Twice the service is busy: the head comes back as told.
-    lab.mlflow.refusals += [(503, {"Retry-After": "0"}), (429, {"Retry-After": "1"})]
+    # The service is busy: that an earlier address cannot be looked for does not matter, and the head
+    # comes back twice as told.
+    lab.mlflow.refusals += [
+        (500, {}),
+        (503, {"Retry-After": "0"}),
+        (429, {"Retry-After": "1"}),
+    ]
     head = lab.head()
     scheduler = lab.scheduler_of(head)
     assert lab.mlflow.runs["head"]["tags"] == {
@@ -35,6 +40,15 @@ def test_the_head_publishes_its_addresses_once_they_answer(lab):
     head.terminate()
     assert head.exit_code() == 0
     assert "as asked (SIGTERM)" in head.own_lines()[-1]
+
+
+def test_the_addresses_of_an_earlier_start_are_taken_back_before_new_ones_are_published(lab):
+    old = {"headnode": "127.0.0.9", "scheduler": "tcp://127.0.0.9:8786", "mine": "kept"}
+    lab.mlflow.start_run("head", **old)
+    lab.scheduler_of(lab.head())
+    taken_back, published = lab.mlflow.batches[-2:]
+    assert taken_back == {"headnode": "gone", "scheduler": "gone"}
+    assert lab.mlflow.runs["head"]["tags"] == {"mine": "kept", **published}
 
 
 def test_taken_ports_are_given_way_to(lab, addresses):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
+import psutil
 from azure_ml import wait_until
 
 
@@ -150,3 +152,44 @@ def test_several_workers_leave_together(lab, connect):
     assert (status, sorted(answer["retired"])) == (200, sorted(names))
     assert client.gather(held) == [0, 1]
     assert [job.exit_code() for job in jobs] == [0, 0]
+
+
+def test_a_worker_that_is_not_heard_of_keeps_no_other_from_leaving(bootstrap, lab, connect, tmp_path):
+    # Ten seconds stand for the minute.
+    source = tmp_path / "dask_azureml.py"
+    text = open(bootstrap.__file__).read()
+    changed = text.replace("HEARD_OF_SECONDS = 60.0", "HEARD_OF_SECONDS = 10.0")
+    assert changed != text
+    source.write_text(changed)
+    head = lab.head(command=[sys.executable, str(source)])
+    one, two, three = lab.worker("one"), lab.worker("two"), lab.worker("three")
+    scheduler = lab.scheduler_of(head)
+    frozen, other = (scheduler.worker_of(job)["name"] for job in (one, two))
+    scheduler.worker_of(three)
+    client = connect(scheduler)
+    on_it = [scheduler.worker_of(one)["address"]]
+    held = client.scatter([bytes([n]) for n in range(10)], workers=on_it)
+    tree = psutil.Process(one.process.pid)
+    tree = [tree, *tree.children(recursive=True)]
+    for process in tree:
+        process.suspend()
+    try:
+        # Nobody knows yet, so it is asked, and waits for what does not come.
+        first = in_background(scheduler.retire, frozen)
+        wait_until(lambda: status_of(scheduler, frozen) == "closing_gracefully", "it is asked")
+        status, answer = scheduler.retire(other)
+        assert (status, answer["error"]) == (409, "another retirement is under way")
+        why = "it has not been heard of for a minute"
+        _, answer = first()
+        assert answer["reasons"] == {frozen: why}, answer
+        _, answer = scheduler.retire(other)
+        assert answer["retired"] == [other], answer
+        assert frozen not in scheduler.to_close(9)
+    finally:
+        for process in tree:
+            process.resume()
+    # It is what it was, and may go.
+    assert client.gather(held) == [bytes([n]) for n in range(10)]
+    goes = lambda: scheduler.retire(frozen)[1].get("retired") == [frozen]  # noqa: E731
+    wait_until(goes, "it goes")
+    assert client.gather(held) == [bytes([n]) for n in range(10)]

@@ -1,8 +1,9 @@
-"""The chart on a real API server, and the operator as its pod: account, roles and flags of the chart, files of the
-image."""
+"""The chart on a real API server, and the operator as its pod: with the account, roles and flags of the chart,
+and the files of the image."""
 
 import base64
 import json
+import os
 import re
 import socket
 import subprocess
@@ -20,8 +21,17 @@ from support.clusters import Kubernetes, condition, eventually, manifest
 
 HERE = Path(__file__).parent
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{NAME}"
-# Of the flags of the chart: the port, which has to be free, and those that another branch brings.
-LEFT_OUT = ("--metrics-listen=", "--leader-election=", "--lease-")
+
+
+# Runs a program in a root as a user without any capability. Like every container it has /proc and some of /dev.
+DEVICES = ("null", "random", "urandom")
+IN_ROOT = [
+    *("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"),
+    'root=$1; shift; mount --rbind /proc "$root/proc"; '
+    f'for device in {" ".join(DEVICES)}; do mount --bind "/dev/$device" "$root/dev/$device"; done; '
+    'exec unshare --user --map-user=65532 --map-group=65532 --root="$root" --wd=/ "$@"',
+    "sh",
+]
 
 
 class Call(NamedTuple):
@@ -50,7 +60,9 @@ class Installed(Line):
         )
         self.helm("install", "--take-ownership")
         (container,) = one(objects(EVERYTHING), "Deployment")["spec"]["template"]["spec"]["containers"]
-        self._operator_arguments += [each for each in container["args"][1:] if not each.startswith(LEFT_OUT)]
+        # The port has to be a free one.
+        given = [each for each in container["args"][1:] if not each.startswith("--metrics-listen=")]
+        self._operator_arguments += given
         token = kubernetes.run("create", "token", "--namespace", NAMESPACE, "--duration=2h", NAME).strip()
         self._lay_out_root(token)
 
@@ -60,9 +72,9 @@ class Installed(Line):
         return self.directory / "root"
 
     def _lay_out_root(self, token: str) -> None:
-        """What the image holds, what the kubelet puts there, and where the program is not static its libraries.
-        Azure's certificate comes where those of public authorities are in the image."""
-        program = binary("dask-azureml-operator")
+        """What the image holds, what the kubelet puts there, and the libraries of a program that is not static:
+        `make static` gives one that is. Azure's certificate comes where those of public authorities are."""
+        program = os.environ.get("DASK_AZUREML_STATIC") or binary("dask-azureml-operator")
         self._put("dask-azureml-operator", Path(program).read_bytes())
         told = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
         for library in re.findall(r"(/\S+) \(0x", told):
@@ -75,7 +87,13 @@ class Installed(Line):
         self._put(account / "token", token.encode())
         self._put(account / "namespace", NAMESPACE.encode())
         server = urllib.parse.urlsplit(cluster["server"])
-        self._pod_env = {"KUBERNETES_SERVICE_HOST": server.hostname, "KUBERNETES_SERVICE_PORT": str(server.port)}
+        self._pod_env = {
+            "KUBERNETES_SERVICE_HOST": server.hostname,
+            "KUBERNETES_SERVICE_PORT": str(server.port),
+        }
+        (self.root / "proc").mkdir()
+        for device in DEVICES:
+            self._put(f"dev/{device}", b"")
         for folder in (self.root, *self.root.rglob("*")):
             folder.chmod(0o555)
 
@@ -89,8 +107,8 @@ class Installed(Line):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         address = f"127.0.0.1:{port}"
-        alone = ["unshare", "--user", "--map-user=65532", "--map-group=65532", "--root", str(self.root), "--wd", "/"]
-        command = [*alone, "/dask-azureml-operator", "run", f"--metrics-listen={address}", *self._operator_arguments]
+        given = ["run", f"--metrics-listen={address}", *self._operator_arguments]
+        command = [*IN_ROOT, str(self.root), "/dask-azureml-operator", *given]
         of_azure = ("AZURE_AUTHORITY_HOST", "AZURE_RESOURCE_MANAGER_ENDPOINT")
         environment = self._pod_env | {name: self.env[name] for name in of_azure}
         self.processes["operator"] = process.start(command, self.directory / "operator.log", environment)
@@ -115,8 +133,8 @@ class Installed(Line):
         return helm(*whole, given=given, environment=self.environment)
 
     def calls(self) -> tuple[set[Call], list[dict]]:
-        """What the operator asked the API server for, and what of it was refused. Watches are in it once they have
-        ended, so once the operator has."""
+        """What the operator asked the API server for, and what of it was refused. Watches are in it once they
+        have ended, so once the operator has."""
         made, refused = set(), []
         for line in (self.directory / "control-plane" / "audit.log").read_text().splitlines():
             event = json.loads(line)

@@ -10,21 +10,6 @@ from rendering import dashboards, rules
 
 # Metrics of the process itself, which come with the library.
 OF_PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
-# Those of this issue that another branch brings.
-COMING = {
-    "dask_azureml_build_info",
-    "dask_azureml_leader",
-    "dask_azureml_leader_transitions_total",
-    "dask_azureml_reconcile_queue",
-    "dask_azureml_oldest_unreconciled_seconds",
-    "dask_azureml_inventory_age_seconds",
-    "dask_azureml_azure_operation_duration_seconds",
-    "dask_azureml_stage_duration_seconds",
-    "dask_azureml_retirements_total",
-    "dask_azureml_scale_decisions_total",
-    "dask_azureml_scheduler_polls_total",
-    "dask_azureml_kubernetes_requests_total",
-}
 # What Prometheus and the PodMonitor add, and histograms have.
 ADDED_LABELS = {"namespace", "pod", "job", "instance", "le", "alertname", "name"}
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-
 from line import go_tools
 from line.running import REPOSITORY
 

@@ -36,14 +36,16 @@ def test_two_replicas_lie_apart_and_are_replaced_one_by_one(everything):
 def test_one_replica_without_election_is_replaced_before_the_next_one_starts():
     rendered = objects(EVERYTHING | {"replicas": 1, "leaderElection": False})
     assert one(rendered, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
-    arguments = container(rendered)["args"]
-    assert "--leader-election=false" in arguments
-    assert not [each for each in arguments if each.startswith("--lease-")]
+    assert "--leader-election=false" in container(rendered)["args"]
 
 
 def test_the_lease_is_the_releases_own(everything):
     arguments = container(everything)["args"]
-    assert {"--leader-election=true", f"--lease-namespace={NAMESPACE}", f"--lease-name={NAME}"} <= set(arguments)
+    assert {"--leader-election=true", f"--lease-name={NAME}"} <= set(arguments)
+    fields = {
+        each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"] for each in container(everything)["env"]
+    }
+    assert fields == {"POD_NAMESPACE": "metadata.namespace", "POD_NAME": "metadata.name"}
 
 
 def test_the_pod_fits_the_level_restricted_of_pod_security(everything):
@@ -69,14 +71,19 @@ def test_a_digest_wins_over_a_tag_and_a_tag_over_the_charts_version():
     def image(**values: str) -> str:
         return container(objects({"image": {"repository": "registry.example/operator", **values}}))["image"]
 
-    version = yaml.safe_load((REPOSITORY / "charts/dask-azureml-operator/Chart.yaml").read_text())["appVersion"]
+    version = yaml.safe_load((REPOSITORY / "charts/dask-azureml-operator/Chart.yaml").read_text())[
+        "appVersion"
+    ]
     assert image() == f"registry.example/operator:{version}"
     assert image(tag="edge") == "registry.example/operator:edge"
     assert image(tag="edge", digest=digest) == f"registry.example/operator@{digest}"
 
 
 def test_everything_has_its_labels_and_those_that_all_are_to_have():
-    for rendered in (objects(EVERYTHING), objects(EVERYTHING | {"commonLabels": {"example.com/team": "data"}})):
+    for rendered in (
+        objects(EVERYTHING),
+        objects(EVERYTHING | {"commonLabels": {"example.com/team": "data"}}),
+    ):
         wanted = SELECTOR | {"app.kubernetes.io/managed-by": "Helm"}
         if "example.com/team" in one(rendered, "Deployment")["metadata"]["labels"]:
             wanted |= {"example.com/team": "data"}
@@ -115,7 +122,11 @@ def test_workload_identity_gets_the_labels_and_annotations_that_aks_asks_for():
 
 
 def test_the_roles_are_bound_to_the_account_that_the_pods_have():
-    for values in ({}, {"serviceAccount": {"create": False, "name": "given"}}, {"serviceAccount": {"name": "own"}}):
+    for values in (
+        {},
+        {"serviceAccount": {"create": False, "name": "given"}},
+        {"serviceAccount": {"name": "own"}},
+    ):
         rendered = objects(EVERYTHING | values)
         account = pod(rendered)["spec"]["serviceAccountName"]
         made = [each["metadata"]["name"] for each in of_kind(rendered, "ServiceAccount")]

@@ -17,7 +17,11 @@ OF_GITHUB = {"docker", "cosign", "helm", "gh"}
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["make", "--no-print-directory", *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+        ["make", "--no-print-directory", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 

@@ -37,9 +37,9 @@ def only(path: tuple[str, ...], value: object) -> dict:
     return value
 
 
-# Flags that another branch brings.
-COMING = {"--leader-election", "--lease-namespace", "--lease-name"}
-PATHS = [each.path for each in values_page.values((CHART / "values.yaml").read_text()) if each.default is not None]
+PATHS = [
+    each.path for each in values_page.values((CHART / "values.yaml").read_text()) if each.default is not None
+]
 
 
 def test_helm_finds_nothing_to_say_of_the_chart(tmp_path):
@@ -127,4 +127,4 @@ def test_the_operator_knows_every_flag_that_the_chart_gives_it():
     for values in (EVERYTHING, EVERY):
         (container,) = one(objects(values), "Deployment")["spec"]["template"]["spec"]["containers"]
         given = {argument.split("=")[0] for argument in container["args"][1:]}
-        assert given - COMING <= known, given - known
+        assert given <= known, given - known

@@ -16,7 +16,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("python", help="print the Python of the project's environment; make it if missing")
     commands.add_parser("control-plane", help="print the control plane's launcher; build it if missing")
-    commands.add_parser("go-tools", help="print helm and promtool; build them if missing")
+    commands.add_parser("go-tools", help="print helm, promtool and what asks the GitOps tools; build them if missing")
     commands.add_parser("hadolint", help="print what lints the Dockerfile; install it if missing")
     commands.add_parser("lock", help="pin the Python requirements anew")
     run = commands.add_parser("run", help="run a command in the environment that the tests expect")
@@ -43,6 +43,7 @@ def main() -> int:
         case "go-tools":
             for tool in go_tools.TOOLS:
                 print(go_tools.find(tool))
+            print(go_tools.gitops())
         case "hadolint":
             print(python_environment.hadolint())
         case "lock":

@@ -1,4 +1,5 @@
-"""helm, promtool and what asks the GitOps tools: from the PATH, or built from the modules of `tests/go-tools`, once a machine and version."""
+"""helm and promtool, and what asks the GitOps tools: from the PATH, or built from the modules of `tests/go-tools`, once
+a machine."""
 
 import re
 import shutil
@@ -59,14 +60,16 @@ def gitops() -> Path:
 
 
 def _make_gitops(module: Path, folder: Path) -> None:
-    cache.say("building kstatus, Flux's expressions and Argo CD's Lua, once for this machine: 1 to 2 minutes on 2 cores")
+    cache.say("building what asks Flux and Argo CD, once for this machine: 1 to 2 minutes on 2 cores")
     go_build.build(module, ".", folder / "gitops", folder / "build.log", counted=True)
     go_build.remove_what_builds_left()
 
 
 def _make(tool: Tool, module: Path, folder: Path) -> None:
     pinned = _pinned(tool, (module / "go.mod").read_text())
-    cache.say(f"building {tool.name} {pinned} from its Go module, once for this machine: 2 to 4 minutes on 2 cores")
+    cache.say(
+        f"building {tool.name} {pinned} from its Go module, once for this machine: 2 to 4 minutes on 2 cores"
+    )
     link = f"-s -w -X {tool.version_variable}={pinned}"
     program, log = folder / tool.name, folder / "build.log"
     go_build.build(module, tool.package, program, log, link=link, tags=tool.tags, counted=True)

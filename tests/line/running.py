@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -47,12 +47,10 @@ class Line:
         audit: bool = False,
         tell: Callable[[str], None] = lambda message: None,
     ):
-        """`world` is a world file of the simulator; `tell` gets a line a step. `audit` has the API server write
-        down who asked for what."""
+        """`world` is a world file of the simulator; `tell` gets a line a step. With `audit` the API server
+        writes down who asked for what."""
         self.directory = directory.absolute()
         self.env: dict[str, str] = {}
-        # What the operator alone has over `env`.
-        self.operator_env: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._simulator_arguments = [*(["--world", str(world)] if world else []), *simulator_arguments]
         self._operator_arguments = list(operator_arguments)
@@ -97,20 +95,25 @@ class Line:
             raise
 
     def stop(self) -> None:
-        """Ends every part, the operator first; what is ended already is no error."""
-        for name in PARTS:
+        """Ends every part, the operators first; what is ended already is no error."""
+        others = [name for name in self.processes if name not in PARTS]
+        for name in (*others, *PARTS):
             if part := self.processes.pop(name, None):
                 process.stop(part, GRACE)
 
     def start_operator(self) -> None:
         """Starts the operator, or starts it again after `kill_operator`."""
-        address = self.directory / "operator-metrics-address"
+        self.env["DASK_AZUREML_OPERATOR_METRICS"] = self.start_one_operator("operator")
+
+    def start_one_operator(self, pod: str, *arguments: str) -> str:
+        """Starts one of several operators, which is told what its pod is called. Where it serves its metrics."""
+        address = self.directory / f"{pod}-metrics-address"
         address.unlink(missing_ok=True)
-        command = [binary("dask-azureml-operator"), "run", "--metrics-listen", FREE_PORT]
-        command += ["--metrics-address-file", str(address), *self._operator_arguments]
-        self._launch("operator", command, self.operator_env)
-        self._await("operator", address)
-        self.env["DASK_AZUREML_OPERATOR_METRICS"] = _http_url(address.read_text().strip())
+        command = [binary("dask-azureml-operator"), "run", "--metrics-listen", FREE_PORT, "--pod-name", pod]
+        command += ["--metrics-address-file", str(address), *self._operator_arguments, *arguments]
+        self._launch(pod, command)
+        self._await(pod, address)
+        return _http_url(address.read_text().strip())
 
     def kill_operator(self) -> None:
         """Ends the operator alone, by SIGKILL: nothing is finished, nothing is told."""
@@ -147,10 +150,9 @@ class Line:
         command += ["--directory", str(folder), *self._simulator_arguments]
         self._launch("simulator", command)
 
-    def _launch(self, name: str, command: list[str], over: Mapping[str, str] | None = None) -> None:
-        environment = self.environment | (over or {})
+    def _launch(self, name: str, command: list[str]) -> None:
         try:
-            self.processes[name] = process.start(command, self._log(name), environment)
+            self.processes[name] = process.start(command, self._log(name), self.environment)
         except OSError as error:
             raise NotStarted(f"{name}: {error}") from error
 

@@ -47,7 +47,9 @@ def test_a_tool_of_the_path_that_is_new_enough_wins(monkeypatch, tmp_path, tool,
         (PROMTOOL, "promtool, version v0.214.0 (branch: , revision: unknown)"),
     ],
 )
-def test_a_tool_of_the_path_that_is_too_old_or_does_not_say_is_left_alone(monkeypatch, tmp_path, tool, version):
+def test_a_tool_of_the_path_that_is_too_old_or_does_not_say_is_left_alone(
+    monkeypatch, tmp_path, tool, version
+):
     in_path(monkeypatch, tmp_path, tool, version)
     assert go_tools.find(tool) == Path(BUILT) / tool.name
 

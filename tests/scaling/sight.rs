@@ -164,8 +164,8 @@ pub(crate) fn worker(slot: Option<usize>, threads: u32, processing: u32) -> Work
         status: "running".into(),
         threads,
         memory_limit: 56 << 30,
-        nbytes: 0,
         processing,
+        ..Worker::default()
     }
 }
 

@@ -305,6 +305,14 @@ impl Line {
         .await;
     }
 
+    /// Whether the operator that wrote its address last answers so, once it does.
+    pub(crate) async fn operator_says_it_is_ready(&self) -> bool {
+        let file = self.metrics_address_file();
+        let address = std::fs::read_to_string(file).expect("it serves");
+        let answer = reqwest::get(format!("http://{address}/readyz")).await;
+        answer.expect("it serves").status().is_success()
+    }
+
     /// Nobody waits for what an operator does that has ended by itself.
     fn assert_operator_runs(&self) {
         let ended = self
@@ -324,13 +332,17 @@ impl Line {
         self.start_operator();
     }
 
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let arm = self.azure.arm_url();
         Settings {
             cluster_metrics: true,
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             metrics_address_file: Some(self.metrics_address_file()),
             instance: "tests/scenarios".to_owned(),
+            // Its time may run faster than that of others.
+            lease: None,
+            concurrent_reconciles: 0,
+            scheduler_poll: Duration::from_secs(5),
             resync: self.resync,
             sweep: self.sweep,
             worker_submission: WorkerSubmission::BesideHead,
@@ -596,6 +608,17 @@ impl Line {
 
     /// A counter of the operator: its labels as they are written, and how much each counts.
     pub(crate) async fn metric(&self, name: &str) -> Vec<(String, u64)> {
+        let page = self.metrics_page().await;
+        let counts = page.lines().filter_map(|line| {
+            let labels = line.strip_prefix(name)?.strip_prefix('{')?;
+            let (labels, count) = labels.rsplit_once("} ")?;
+            Some((labels.to_owned(), count.parse().ok()?))
+        });
+        counts.collect()
+    }
+
+    /// What Prometheus would read from the operator.
+    pub(crate) async fn metrics_page(&self) -> String {
         wait_for("the operator tells its metrics", async || {
             let refused = |problem: &dyn std::fmt::Display| problem.to_string();
             let address = std::fs::read_to_string(self.metrics_address_file())
@@ -603,13 +626,7 @@ impl Line {
             let answer = reqwest::get(format!("http://{address}/metrics"))
                 .await
                 .map_err(|error| refused(&error))?;
-            let text = answer.text().await.map_err(|error| refused(&error))?;
-            let counts = text.lines().filter_map(|line| {
-                let labels = line.strip_prefix(name)?.strip_prefix('{')?;
-                let (labels, count) = labels.rsplit_once("} ")?;
-                Some((labels.to_owned(), count.parse().ok()?))
-            });
-            Ok(counts.collect())
+            answer.text().await.map_err(|error| refused(&error))
         })
         .await
     }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use azure_simulator::{Pace, Timings, World};
+use azure_simulator::{Fault, FaultAnswer, Pace, Timings, World};
 use dask_azureml_operator::api::DaskCluster;
 use serde_json::{Value, json};
 
@@ -115,6 +115,57 @@ assert client.gather(client.map(lambda n: n * n, range(30))) == [n * n for n in 
     line.delete("spot").await;
     line.wait_until_gone("spot").await;
     assert_eq!(pools(&line), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_sent_to_the_address_of_a_head_that_azure_has_started_again() {
+    let line = Line::start().await;
+    let mut on_spot = line.manifest("nomad", 1);
+    on_spot["spec"]["compute"]["priority"] = json!("LowPriority");
+    line.apply(&on_spot).await;
+    let before = line.wait_until_ready("nomad").await;
+    let head = run(&before).expect("a head");
+
+    // The next start can neither take the old address back nor publish its own.
+    line.azure.fault(Fault {
+        count: None,
+        ..Fault::answer(
+            "POST",
+            "/runs/log-batch",
+            FaultAnswer::error(503, "ServiceUnavailable"),
+        )
+    });
+    let world = line.azure.world();
+    let mut pools = world["computes"].as_array().into_iter().flatten();
+    let pool = pools.find(|pool| pool["name"] == "ds13-cluster");
+    let mut of_pool = pool
+        .and_then(|pool| pool["nodes"].as_array())
+        .into_iter()
+        .flatten();
+    let node = of_pool.find(|node| node["job"].as_str() == Some(&head));
+    let node = node.and_then(|node| node["id"].as_str()).expect("its node");
+    assert!(preempt(&line, node).await);
+    line.wait_for("nomad", "the same job runs again", |cluster| {
+        let status = cluster.status.as_ref();
+        let again = status
+            .and_then(|status| status.run.as_ref())
+            .is_some_and(|run| {
+                run.name.as_ref() == Some(&head) && run.status.as_deref() == Some("Running")
+            });
+        again && status.is_some_and(|status| status.scheduler.is_none())
+    })
+    .await;
+    line.wait_for_event(|event| event.contains("Azure ML starts the same job again"))
+        .await;
+
+    line.azure.clear_faults();
+    let after = line
+        .wait_for("nomad", "its worker has found the head", |cluster| {
+            is_ready(cluster) && ready(cluster) == Some(1)
+        })
+        .await;
+    assert_ne!(scheduler(&after), scheduler(&before));
+    assert_eq!(run(&after).as_ref(), Some(&head));
 }
 
 #[tokio::test(flavor = "multi_thread")]

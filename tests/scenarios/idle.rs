@@ -42,7 +42,7 @@ client.publish_dataset(kept, name='kept')",
         .wait_for_event(|event| event.starts_with("IdleSoon: "))
         .await;
     assert!(
-        warning.contains("97.6 KiB of results are held, and no client is connected"),
+        warning.contains("97.7 KiB of results are held, and no client is connected"),
         "{warning}"
     );
     let cluster = line.wait_for("drowsy", "it rests", is_at_rest).await;

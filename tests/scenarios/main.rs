@@ -27,6 +27,9 @@
 //! | `turns.rs` | users who change their mind on the way: scale to nothing, delete, switch autoscaling on and off |
 //! | `updates.rs` | changes of the spec on running clusters, and clusters that share a pool |
 //! | `plan.rs` | the program's `plan` changes nothing |
+//! | `told_to_end.rs` | an operator that is told to end before it could begin |
+//! | `metrics.rs` | what the operator counts of itself while a cluster lives |
+//! | `skew.rs` | objects and a CRD of another release |
 //! | `throttled.rs` | what an answer that there are too many requests does to all others |
 //! | `endpoint_slice.rs` | which addresses Kubernetes takes behind the Service |
 
@@ -58,6 +61,7 @@ mod head_pool;
 mod idle;
 mod letting_go;
 mod loss;
+mod metrics;
 mod orphans;
 mod owning;
 mod peerings;
@@ -67,7 +71,9 @@ mod preflight;
 mod rest;
 mod restart;
 mod scale;
+mod skew;
 mod throttled;
+mod told_to_end;
 mod turns;
 mod updates;
 mod weather;

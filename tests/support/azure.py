@@ -109,6 +109,11 @@ class Azure:
     def fault(self, fault: dict) -> None:
         self._knob("POST", "/faults", fault)
 
+    def struck(self) -> int:
+        """How many requests the faults have struck that are set."""
+        with urllib.request.urlopen(f"{self._control}/faults", timeout=10) as answer:
+            return sum(fault["struck"] for fault in json.loads(answer.read()))
+
     def clear_faults(self) -> None:
         self._knob("DELETE", "/faults")
 

@@ -31,6 +31,7 @@ pub(crate) fn router(azure: Arc<Azure>) -> Router {
             get(async |State(azure): State<Arc<Azure>>| Json(world::shown(&azure))),
         )
         .route("/exchanges", get(exchanges).delete(forget_exchanges))
+        .route("/secrets", get(secrets))
         .route("/meter", get(meter).delete(reset_meter))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/clock", get(clock).post(set_clock))
@@ -59,6 +60,16 @@ async fn exchanges(
 async fn forget_exchanges(State(azure): State<Arc<Azure>>) -> StatusCode {
     azure.exchanges.clear();
     StatusCode::NO_CONTENT
+}
+
+async fn secrets(
+    State(azure): State<Arc<Azure>>,
+) -> Result<Json<Vec<String>>, (StatusCode, &'static str)> {
+    let untold = (
+        StatusCode::NOT_FOUND,
+        "`tells_secrets` is off in this world",
+    );
+    azure.given_out.all().map(Json).ok_or(untold)
 }
 
 async fn meter(State(azure): State<Arc<Azure>>) -> Json<Value> {

@@ -32,7 +32,7 @@ matter lasts: the description asks for the one of now.
       expr: |-
         (
           max by (namespace, name) (daskcluster_condition_age_seconds{type="Ready"})
-          and on (namespace, name) daskcluster_status_condition{type="Ready",status!="True",reason=~"Pending|Progressing|Provisioning|Starting|WaitingForNodes|WorkersStarting"}
+          and on (namespace, name) daskcluster_status_condition{type="Ready",reason=~"Pending|Progressing|Provisioning|Starting|WaitingForNodes|WorkersStarting"}
         )
         > {{ $at.startSlowFactor }} * scalar(histogram_quantile(0.95, sum by (le) (increase(dask_azureml_stage_duration_seconds_bucket{ {{- $operator -}} ,stage="ready"}[1w]))))
         and on () sum(increase(dask_azureml_stage_duration_seconds_count{ {{- $operator -}} ,stage="ready"}[1w])) >= {{ $at.startsToCompare }}
@@ -43,7 +43,7 @@ matter lasts: the description asks for the one of now.
         description: 'DaskCluster {{ $cluster }} is starting for {{ "{{ humanizeDuration $value }}" }}, longer than {{ $at.startSlowFactor }} times the 95th percentile of the starts of a week: {{ include "alerts.reason" `type="Ready"` }}.'
     - alert: DaskClusterSchedulerUnreachable
       expr: |-
-        max by (namespace, name) (daskcluster_status_condition{type="SchedulerReady",status!="True",reason=~"SchedulerUnreachable|SchedulerUntrusted|SchedulerLost|TokenLost"}) == 1
+        max by (namespace, name) (daskcluster_status_condition{type="SchedulerReady",reason=~"SchedulerUnreachable|SchedulerUntrusted|SchedulerLost|TokenLost"}) == 1
       for: {{ $at.schedulerUnreachableFor }}
       labels:
         severity: warning
@@ -98,13 +98,13 @@ matter lasts: the description asks for the one of now.
         description: 'Over the last hour {{ "{{ humanizePercentage $value }}" }} of the nodes of DaskCluster {{ $cluster }} were preempted. Its workers are told as {{ include "alerts.reason" `type="WorkersReady"` }}.'
     - alert: DaskClusterQuotaRefused
       expr: |-
-        max by (namespace, name) (daskcluster_status_condition{status!="True",reason=~"QuotaExceeded|NoCapacity|SubnetFull"}) == 1
+        max by (namespace, name) (daskcluster_status_condition{reason=~"QuotaExceeded|NoCapacity|SubnetFull"}) == 1
       for: {{ $at.quotaRefusedFor }}
       labels:
         severity: warning
       annotations:
         summary: Azure has no room for DaskCluster {{ $cluster }}
-        description: 'DaskCluster {{ $cluster }} does not get the nodes that it wants: {{ include "alerts.reason" `status!="True",reason=~"QuotaExceeded|NoCapacity|SubnetFull"` }}.'
+        description: 'DaskCluster {{ $cluster }} does not get the nodes that it wants: {{ include "alerts.reason" `reason=~"QuotaExceeded|NoCapacity|SubnetFull"` }}.'
 - name: daskcluster.money
   rules:
     - alert: DaskClusterIdleSpend

@@ -8,6 +8,7 @@ use super::super::test_server::{
 };
 use super::super::{Class, Errand, Lane, ResourceId, Retry};
 use super::*;
+use crate::clock::ManualClock;
 
 const NETWORK_API: &str = "2024-03-01";
 
@@ -514,5 +515,60 @@ async fn each_page_and_each_look_at_an_operation_waits_for_its_turn() {
     };
     let error = client.poll(&operation).await.unwrap_err();
     assert_eq!(error.class(), Class::OutOfBudget);
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn one_that_does_not_lead_asks_nothing_of_azure_neither_reads_nor_writes() {
+    let hand = ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+    let server = TestServer::start(|_, _| reply(200, json!({"value": []}))).await;
+    let end = Duration::from_secs(12);
+    let lead = Lead::until(hand.clock(), end);
+    let client = server.client().only_while_leading(lead);
+    let (id, body) = (compute(), json!({}));
+    client.put(&id, "1", &body).await.unwrap();
+    hand.advance(end);
+    let jobs = workspace().collection("jobs").unwrap();
+    let refused = [
+        client.put(&id, "1", &body).await.map(drop),
+        client.put_if_match(&id, "1", &body, "7").await.map(drop),
+        client.patch(&id, "1", &body).await.map(drop),
+        client.delete(&id, "1", &[]).await.map(drop),
+        client.delete_if_match(&id, "1", &[], "7").await.map(drop),
+        client.post(&id, "cancel", "1", None).await.map(drop),
+        client.get(&id, "1").await.map(drop),
+        client.list(&jobs, "1", &[]).await.map(drop),
+        client
+            .data_plane(&workspace(), &server.address)
+            .await
+            .map(drop),
+    ];
+    for outcome in refused {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.class(), Class::NotLeading, "{error}");
+        assert!(
+            error.to_string().contains("does not lead any more"),
+            "{error}"
+        );
+    }
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lead_that_ends_while_a_request_waits_for_its_token_is_one_that_has_ended() {
+    let hand = ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+    let end = Duration::from_secs(12);
+    // Azure takes the first token away, and while it is asked for another one the lead ends.
+    let moved = hand.clone();
+    let server = TestServer::start(move |_, _| {
+        moved.advance(end);
+        refused(401, "InvalidAuthenticationToken")
+    })
+    .await;
+    let client = server
+        .client()
+        .only_while_leading(Lead::until(hand.clock(), end));
+    let error = client.delete(&compute(), "1", &[]).await.unwrap_err();
+    assert_eq!(error.class(), Class::NotLeading, "{error}");
     assert_eq!(server.seen().len(), 1);
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::failure::lasting_failure;
+use super::started_with::RUN_WORKER;
 use super::wire::{JobFacts, JobStatus};
 use crate::azure_resources::Scene;
 use crate::names::{JobName, Slot};
-use crate::reconcile::WorkerSubmission;
+use crate::reconcile::{ValidCluster, WorkerSubmission};
 use crate::scaling::Aim;
 
 /// Delay before a slot is filled again after one failure; it doubles with each further one in a row.
@@ -76,6 +77,8 @@ pub struct Updates {
     pub outdated: BTreeMap<JobName, Vec<&'static str>>,
     /// One more worker than wanted may run while one is replaced.
     pub may_surge: bool,
+    /// One that does already goes on, though there is no room for another one.
+    pub keeps_surge: bool,
 }
 
 /// Which workers were told to go a while ago.
@@ -99,6 +102,7 @@ impl Lineup {
         let Updates {
             outdated,
             may_surge,
+            keeps_surge,
         } = updates;
         let head = occupant(&jobs, &outdated, Slot::Head, None, aim.heads_forgiven);
         let serves = head_id(head.name());
@@ -125,7 +129,14 @@ impl Lineup {
         }
         let has_started =
             |name: &&JobName| outdated.contains_key(*name) && !jobs[*name].status.has_not_started();
-        let rolls = may_surge && aim.workers > 0 && alive_workers.iter().any(|it| has_started(&it));
+        let is_on_top = || {
+            let is_new = |name: &&JobName| !outdated.contains_key(*name);
+            let alive = u32::try_from(alive_workers.len()).unwrap_or(u32::MAX);
+            alive == aim.workers + 1 && alive_workers.iter().any(|it| is_new(&it))
+        };
+        let rolls = (may_surge || keeps_surge && is_on_top())
+            && aim.workers > 0
+            && alive_workers.iter().any(|it| has_started(&it));
         let surge = u32::from(rolls);
         let taken: BTreeSet<Slot> = alive_workers
             .iter()
@@ -160,6 +171,24 @@ impl Lineup {
     /// Runs with what the spec says now, as far as it tells.
     pub fn is_up_to_date(&self, name: JobName) -> bool {
         !self.outdated.contains_key(&name)
+    }
+
+    /// Dask workers that are wanted, the head's own among them.
+    pub fn dask_workers(&self, cluster: &ValidCluster) -> u32 {
+        self.aim.workers + u32::from(self.aim.head && self.head_runs_worker(cluster))
+    }
+
+    /// Whether the head has a worker of its own, or will: a change of that waits until the head ends.
+    pub fn head_runs_worker(&self, cluster: &ValidCluster) -> bool {
+        let asked_for = cluster.scheduler.run_worker;
+        match &self.head {
+            Occupant::Alive(head) => {
+                let changed = self.outdated.get(head);
+                let has_changed = changed.is_some_and(|fields| fields.contains(&RUN_WORKER));
+                asked_for != has_changed
+            }
+            Occupant::Vacant { .. } => asked_for,
+        }
     }
 
     pub fn head_facts(&self) -> Option<&JobFacts> {

@@ -20,6 +20,9 @@ use crate::reconcile::ValidCluster;
 /// started by an older operator.
 pub(super) const SPEC_TAG: &str = "dask-azureml-spec";
 
+/// The field that gives the head a worker of its own.
+pub(super) const RUN_WORKER: &str = "scheduler.runWorker";
+
 /// The value of [`SPEC_TAG`] for a job of this slot.
 pub(super) fn started_with(cluster: &ValidCluster, slot: Slot) -> String {
     let pairs = fields(cluster, slot).map(|(field, hash)| format!("{field}={hash}"));
@@ -105,11 +108,7 @@ fn fields(cluster: &ValidCluster, slot: Slot) -> impl Iterator<Item = (&'static 
         (true, "datasets", json!(datasets)),
         (true, "tags", json!(cluster.user_tags)),
         (true, "experimentName", json!(cluster.experiment_name)),
-        (
-            is_head,
-            "scheduler.runWorker",
-            json!(cluster.scheduler.run_worker),
-        ),
+        (is_head, RUN_WORKER, json!(cluster.scheduler.run_worker)),
         (is_head, "scheduler.jupyter", json!(scheduler.jupyter)),
         (is_head, "scheduler.env", json!(scheduler.env)),
         (has_worker, "worker.threads", json!(worker.threads)),

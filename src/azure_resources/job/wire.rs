@@ -215,6 +215,11 @@ impl JobFacts {
             && !self.was_cancelled_before_it_started()
     }
 
+    /// A head's scheduler was there once, also where the job waits for a node again.
+    pub fn has_published(&self) -> bool {
+        self.tags.contains_key("scheduler")
+    }
+
     /// The head job that this worker job serves.
     pub fn head(&self) -> Option<&str> {
         self.tags.get(HEAD_TAG).map(String::as_str)

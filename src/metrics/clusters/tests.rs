@@ -24,13 +24,18 @@ fn condition(kind: &str, status: &str, reason: &str) -> Value {
 
 /// A minute after noon.
 fn scrape(clusters: &[DaskCluster]) -> String {
+    let hand = crate::clock::ManualClock::starting_at(seconds_after_noon(60));
+    scrape_of(clusters, Lead::always(hand.clock()))
+}
+
+fn scrape_of(clusters: &[DaskCluster], lead: Lead) -> String {
     let (reader, mut writer) = store();
     for cluster in clusters {
         writer.apply_watcher_event(&Event::Apply(cluster.clone()));
     }
     let hand = crate::clock::ManualClock::starting_at(seconds_after_noon(60));
     let registry = prometheus::Registry::new();
-    let collector = ClusterCollector::new(reader, hand.clock()).unwrap();
+    let collector = ClusterCollector::new(reader, hand.clock(), lead).unwrap();
     registry.register(Box::new(collector)).unwrap();
     // The first scrape is not to be seen in the second.
     registry.gather();
@@ -151,7 +156,8 @@ fn what_is_gone_or_has_changed_leaves_no_series_behind() {
     let (reader, mut writer) = store();
     let hand = crate::clock::ManualClock::starting_at(noon());
     let registry = prometheus::Registry::new();
-    let collector = ClusterCollector::new(reader, hand.clock()).unwrap();
+    let collector =
+        ClusterCollector::new(reader, hand.clock(), Lead::always(hand.clock())).unwrap();
     registry.register(Box::new(collector)).unwrap();
     let mut scrape = |event: Event<DaskCluster>| {
         writer.apply_watcher_event(&event);
@@ -174,4 +180,16 @@ fn what_is_gone_or_has_changed_leaves_no_series_behind() {
     );
     let gone = scrape(Event::Delete(of("Deleting")));
     assert!(!gone.contains("noaa"), "{gone}");
+}
+
+#[test]
+fn only_the_operator_that_leads_tells_of_clusters() {
+    use std::time::Duration;
+
+    let hand = crate::clock::ManualClock::starting_at(noon());
+    let lead = Lead::until(hand.clock(), Duration::from_secs(12));
+    let clusters = [cluster("noaa", json!({}))];
+    assert!(scrape_of(&clusters, lead.clone()).contains("daskcluster_info"));
+    hand.advance(Duration::from_secs(12));
+    assert_eq!(scrape_of(&clusters, lead), "");
 }

@@ -15,7 +15,8 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::{Action, Finding, Response, is_about_credentials};
 use crate::reconcile::status::scaled;
 use crate::reconcile::validate::Wanted;
-use crate::scaling::{NOT_REGISTERED, about};
+use crate::scaling::rest::whole_seconds;
+use crate::scaling::{Aim, about};
 
 /// Something to tell once, as an event of `events.k8s.io`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ pub(super) fn events(
             farewell(outcome, place)
         });
     }
-    events.extend(rescaled(outcome.before, status));
+    events.extend(rescaled(outcome.before, status, outcome.plan.aim()));
     events.extend(locked_out(outcome, status));
     events.extend(lost_head(outcome, status, lineup));
     if let Some(event) = unroutable(outcome, status) {
@@ -110,12 +111,26 @@ pub(super) fn events(
 }
 
 /// Another number of workers than was told before, and why.
-pub(super) fn rescaled(before: &DaskClusterStatus, status: &DaskClusterStatus) -> Option<Event> {
+pub(super) fn rescaled(
+    before: &DaskClusterStatus,
+    status: &DaskClusterStatus,
+    aim: Option<&Aim>,
+) -> Option<Event> {
     let (had, has) = scaled(before, status)?;
-    let why = match (&status.autoscaling, &status.rest) {
-        (Some(autoscaling), _) => autoscaling.decision.clone(),
-        (None, Some(_)) => "the cluster rests".to_owned(),
-        (None, None) => "as spec.worker.replicas says".to_owned(),
+    let rests = aim.is_some_and(|aim| aim.rest.is_some()) || status.rest.is_some();
+    let of_autoscaler = |status: &DaskClusterStatus| {
+        let told = status.autoscaling.as_ref()?;
+        Some(told.desired_replicas)
+    };
+    let decided = of_autoscaler(before) != of_autoscaler(status);
+    let why = match &status.autoscaling {
+        Some(autoscaling) if decided => autoscaling.decision.clone(),
+        _ if rests => "the cluster rests".to_owned(),
+        _ if aim.is_some_and(|aim| aim.too_dear.is_some()) => {
+            "as spec.budget.maxPerHour allows".to_owned()
+        }
+        Some(_) => "nothing keeps it any more from what the autoscaler wants".to_owned(),
+        None => "as spec.worker.replicas says".to_owned(),
     };
     Some(Event {
         warning: false,
@@ -133,24 +148,69 @@ pub(super) fn occurrences(outcome: &Outcome<'_>) -> Vec<Event> {
     events
 }
 
-/// The workers that were cancelled though they held data.
-fn lost_data(outcome: &Outcome<'_>) -> Option<Event> {
+/// A worker's job that was cancelled.
+struct CancelledWorker<'a> {
+    job: &'a str,
+    why: &'a str,
+    /// Bytes of results that its worker held, as far as the scheduler knew.
+    held: u64,
+}
+
+/// None of a cluster that goes: all of its jobs do.
+fn cancelled_workers<'a>(outcome: &Outcome<'a>) -> Vec<CancelledWorker<'a>> {
     let Wanted::Cluster(cluster) = outcome.wanted else {
-        return None;
+        return Vec::new();
     };
     let identity = &cluster.place.identity;
-    let workers = &outcome.observed.scheduler.state.as_ref()?.workers;
-    let lost = outcome.acted.done().filter_map(|step| {
+    let state = outcome.observed.scheduler.state.as_ref();
+    let acted = outcome.acted;
+    let cancelled = acted.done().filter_map(|step| {
         let Action::CancelJob { id, .. } = &step.action else {
             return None;
         };
-        let is_worker = matches!(identity.parse_job_id(id.name())?.slot, Slot::Worker(_));
-        let worker = workers.iter().find(|it| it.job_id() == id.name());
-        let bytes = worker.filter(|_| is_worker)?.nbytes;
-        (bytes > 0).then(|| {
-            let held = about(bytes);
-            format!("the worker of job {} held {held}: {}", id.name(), step.why)
+        let job = id.name();
+        if !matches!(identity.parse_job_id(job)?.slot, Slot::Worker(_)) {
+            return None;
+        }
+        let mut workers = state.into_iter().flat_map(|state| &state.workers);
+        let worker = workers.find(|worker| worker.job_id() == job);
+        Some(CancelledWorker {
+            job,
+            why: &step.why,
+            held: worker.map_or(0, |worker| worker.nbytes),
         })
+    });
+    cancelled.collect()
+}
+
+/// How many workers a reconcile cancelled, by whether they held data. Those that the scheduler retires end by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LetGo {
+    pub cancelled: u32,
+    pub lost: u32,
+}
+
+pub(super) fn let_go(outcome: &Outcome<'_>) -> LetGo {
+    let mut gone = LetGo::default();
+    for worker in cancelled_workers(outcome) {
+        if worker.held > 0 {
+            gone.lost += 1;
+        } else {
+            gone.cancelled += 1;
+        }
+    }
+    gone
+}
+
+/// The workers that were cancelled though they held data.
+fn lost_data(outcome: &Outcome<'_>) -> Option<Event> {
+    let cancelled = cancelled_workers(outcome).into_iter();
+    let lost = cancelled.filter(|worker| worker.held > 0).map(|worker| {
+        let held = about(worker.held);
+        format!(
+            "the worker of job {} held {held}: {}",
+            worker.job, worker.why
+        )
     });
     let notes: Vec<_> = lost.collect();
     (!notes.is_empty()).then(|| Event {
@@ -164,7 +224,9 @@ fn lost_data(outcome: &Outcome<'_>) -> Option<Event> {
 /// The workers that were given up on. Others take their places at once, so no condition tells it for long.
 fn never_came(outcome: &Outcome<'_>) -> Option<Event> {
     let cancelled = outcome.acted.done().filter_map(|step| match &step.action {
-        Action::CancelJob { id, .. } if step.why == NOT_REGISTERED => Some(id.name()),
+        Action::CancelJob { id, .. } if step.reason == Some(Reason::StartTimeout) => {
+            Some(id.name())
+        }
         _ => None,
     });
     let jobs: Vec<_> = cancelled.collect();
@@ -192,7 +254,17 @@ fn lost_head(
     let head = outcome.before.run.as_ref()?.name.as_deref()?;
     let lineup = lineup?;
     let facts = lineup.jobs.values().find(|facts| facts.id == head)?;
-    let is_over = facts.status.is_leaving() || facts.status.is_terminal();
+    // After a preemption Azure runs the same job again.
+    let told = outcome
+        .before
+        .run
+        .as_ref()
+        .and_then(|run| run.start_time.as_ref());
+    let starts_again = facts.status.has_not_started()
+        || told
+            .zip(facts.started_at)
+            .is_some_and(|(told, started)| whole_seconds(told.0) != whole_seconds(started));
+    let is_over = starts_again || facts.status.is_leaving() || facts.status.is_terminal();
     // A successor may have published before anybody could write that its predecessor was gone.
     let run = status.run.as_ref().and_then(|run| run.name.as_deref());
     let is_there = status.scheduler.is_some() && run == Some(head);
@@ -226,10 +298,15 @@ fn lost_head(
     let name = cluster.place.identity.parse_job_id(head)?;
     let is_replaced =
         cluster.update_policy == UpdatePolicy::Recreate && !lineup.is_up_to_date(name);
+    let next = if starts_again {
+        "Azure ML starts the same job again"
+    } else {
+        "another one is started"
+    };
     let (reason, why) = match (is_lost, is_replaced) {
         (_, true) => (Reason::Updating, "it is replaced for a change of the spec"),
-        (true, false) => (Reason::DataLost, "another one is started"),
-        (false, false) => (Reason::HeadFailed, "another one is started"),
+        (true, false) => (Reason::DataLost, next),
+        (false, false) => (Reason::HeadFailed, next),
     };
     Some(Event {
         warning: reason.is_warning() || is_lost,

@@ -9,21 +9,25 @@ mod rest;
 mod retelling;
 mod spacing;
 mod stages;
+mod starts;
 mod summary;
 #[cfg(test)]
 mod tests;
 
 pub(super) use events::Event;
+pub use events::LetGo;
 pub use next::Next;
 pub(super) use rest::deadline;
 pub(super) use spacing::write_not_before;
+pub(super) use starts::reached;
+pub use starts::{StageReached, StartStage};
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use self::conditions::{Verdict, conditions, held};
-use self::events::{events, occurrences};
+use self::events::{events, let_go, occurrences};
 use self::next::next;
 use self::preflight::preflight_verdict;
 use self::stages::stage_verdict;
@@ -46,9 +50,18 @@ pub struct Conclusion {
     pub events: Vec<Event>,
     /// What happened, whether or not the status comes to show it.
     pub occurrences: Vec<Event>,
+    pub let_go: LetGo,
     pub next: Next,
     /// When time alone changes something, whatever `next` says.
     pub look_again: Option<Timestamp>,
+}
+
+impl Conclusion {
+    /// What `Ready` says.
+    pub(super) fn ready_reason(&self) -> Reason {
+        held(&self.status, ConditionType::Ready)
+            .map_or(Reason::Pending, |ready| Verdict::of(ready).reason)
+    }
 }
 
 /// What a conclusion is made from.
@@ -192,6 +205,7 @@ pub(super) fn conclude(outcome: &Outcome<'_>) -> Conclusion {
         status,
         events,
         occurrences,
+        let_go: let_go(outcome),
         next,
         look_again,
     }
@@ -246,9 +260,12 @@ pub(super) fn decided(
 ) -> Option<Conclusion> {
     let status = super::status::decided(before, wanted, plan, now)?;
     Some(Conclusion {
-        events: events::rescaled(before, &status).into_iter().collect(),
+        events: events::rescaled(before, &status, plan.aim())
+            .into_iter()
+            .collect(),
         status,
         occurrences: Vec::new(),
+        let_go: LetGo::default(),
         next: Next::After(Duration::ZERO),
         look_again: None,
     })

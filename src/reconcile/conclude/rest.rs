@@ -19,11 +19,6 @@ use crate::reconcile::status::Facts;
 use crate::reconcile::validate::{ValidCluster, Wanted};
 use crate::scaling::{about, cost, rest};
 
-/// How long before the end of an idle cluster it is warned of, at most; at most half of the timeout.
-const WARNS_OF_IDLE_END: SignedDuration = SignedDuration::from_secs(300);
-/// How long before the end of a head it is warned of; a tenth of lifetimes below two days.
-const WARNS_OF_LIFETIME_END: SignedDuration = SignedDuration::from_hours(24);
-
 /// The rest that the cluster is in, or comes to, as far as anything is done about it.
 pub(super) fn resting<'a>(outcome: &'a Outcome<'_>) -> Option<&'a RestStatus> {
     let told = outcome.before.rest.as_ref();
@@ -118,33 +113,38 @@ fn end_that_comes(
             "nothing is done, as another annotation says".to_owned()
         };
         (Reason::DisruptionForbidden, first, rest)
-    } else if let Some((at, action)) = idle_end(outcome, facts).filter(|_| !forbidden)
-        && resting.is_none()
-        && now >= at.saturating_sub(idle_warning(cluster)).unwrap_or(at)
-    {
-        let goes = match action {
+    } else if let Some(coming) = rest::coming(cluster, observed, jobs, resting).first() {
+        let at = clock(coming.at);
+        let held = data(rest::answer(observed, jobs));
+        let goes = match coming.action {
             IdleAction::Suspend => "workers and head end",
             IdleAction::ScaleToZero => "the workers end",
         };
-        let first = format!(
-            "nothing has been to do for long, and {goes} at {}",
-            clock(at)
-        );
-        let rest = format!(
-            "{}: give it work, or raise spec.idleTimeoutSeconds",
-            data(rest::answer(observed, jobs))
-        );
-        (Reason::IdleSoon, first, rest)
+        match coming.reason {
+            RestReason::Idle => (
+                Reason::IdleSoon,
+                format!("nothing has been to do for long, and {goes} at {at}"),
+                format!("{held}: give it work, or raise spec.idleTimeoutSeconds"),
+            ),
+            _ => (
+                Reason::LifetimeEnding,
+                format!("the head ends at {at}, as spec.maxLifetimeSeconds says"),
+                format!("{held}: save what you need"),
+            ),
+        }
     } else {
-        let (at, lifetime, by) = head_end(cluster, observed, lineup, forbidden)?;
-        if now < at.saturating_sub(lifetime_warning(lifetime)).unwrap_or(at) {
+        let at = azure_end(cluster, observed, lineup)?;
+        let warning = rest::lifetime_warning(azure_limit(cluster, observed));
+        if now < at.saturating_sub(warning).unwrap_or(at) {
             return None;
         }
-        let rest = format!("{}: save what you need", data(rest::answer(observed, jobs)));
         (
             Reason::LifetimeEnding,
-            format!("the head ends at {}, {by}", clock(at)),
-            rest,
+            format!(
+                "the head ends at {}, which is as long as Azure ML lets a job run",
+                clock(at)
+            ),
+            format!("{}: save what you need", data(rest::answer(observed, jobs))),
         )
     };
     // What it holds changes with every look, and is told once.
@@ -198,30 +198,6 @@ fn idle_timeout(cluster: &ValidCluster) -> String {
     )
 }
 
-fn idle_end(outcome: &Outcome<'_>, facts: &Facts) -> Option<(Timestamp, IdleAction)> {
-    let Wanted::Cluster(cluster) = outcome.wanted else {
-        return None;
-    };
-    let jobs = &facts.lineup.as_ref()?.jobs;
-    let at = rest::idle_at(cluster, outcome.observed, jobs)?;
-    Some((at, cluster.idle?.action))
-}
-
-fn idle_warning(cluster: &ValidCluster) -> SignedDuration {
-    let timeout = cluster
-        .idle
-        .map_or(SignedDuration::ZERO, |idle| idle.timeout);
-    WARNS_OF_IDLE_END.min(timeout / 2)
-}
-
-fn lifetime_warning(lifetime: SignedDuration) -> SignedDuration {
-    if lifetime < WARNS_OF_LIFETIME_END * 2 {
-        lifetime / 10
-    } else {
-        WARNS_OF_LIFETIME_END
-    }
-}
-
 /// Azure ML ends every run after so long (architecture section 5), by the priority of the pool that the head runs on.
 fn azure_limit(cluster: &ValidCluster, observed: &Observed) -> SignedDuration {
     let pool = cluster.place.pool_of(Slot::Head);
@@ -231,24 +207,10 @@ fn azure_limit(cluster: &ValidCluster, observed: &Observed) -> SignedDuration {
     }
 }
 
-/// When the head ends at the latest, how long it will have lived, and by whose word.
-fn head_end(
-    cluster: &ValidCluster,
-    observed: &Observed,
-    lineup: &Lineup,
-    policies_are_kept: bool,
-) -> Option<(Timestamp, SignedDuration, &'static str)> {
+/// When Azure ML ends the head.
+fn azure_end(cluster: &ValidCluster, observed: &Observed, lineup: &Lineup) -> Option<Timestamp> {
     let started = lineup.head_facts()?.started_at?;
-    let of_azure = (
-        azure_limit(cluster, observed),
-        "which is as long as Azure ML lets a job run",
-    );
-    let own = cluster.max_lifetime.filter(|_| !policies_are_kept);
-    let own = own.map(|lifetime| (lifetime, "as spec.maxLifetimeSeconds says"));
-    let (lifetime, by) = own
-        .filter(|(lifetime, _)| *lifetime <= of_azure.0)
-        .unwrap_or(of_azure);
-    Some((started.checked_add(lifetime).ok()?, lifetime, by))
+    started.checked_add(azure_limit(cluster, observed)).ok()
 }
 
 /// When the head ends at the latest: what `status.run.deadline` says.
@@ -257,7 +219,11 @@ pub(in crate::reconcile) fn deadline(
     observed: &Observed,
     lineup: &Lineup,
 ) -> Option<Timestamp> {
-    head_end(cluster, observed, lineup, false).map(|(at, ..)| at)
+    let own = rest::lifetime_ends(cluster, &lineup.jobs);
+    [own, azure_end(cluster, observed, lineup)]
+        .into_iter()
+        .flatten()
+        .min()
 }
 
 /// What the end of the head took along, told with the cancel that ends it.
@@ -336,22 +302,25 @@ pub(super) fn look_again(outcome: &Outcome<'_>, facts: &Facts) -> Option<Timesta
     let hand_over = resting
         .filter(|_| lineup.aim.head)
         .and_then(|rest| rest::hand_over_ends(rest, cluster));
-    let idle = idle_end(outcome, facts)
-        .map(|(at, _)| (at, idle_warning(cluster)))
+    let (observed, jobs) = (outcome.observed, &lineup.jobs);
+    let idle = rest::idle_at(cluster, observed, jobs)
+        .map(|at| (at, rest::idle_warning(cluster)))
         .filter(|_| resting.is_none());
-    let head = head_end(cluster, outcome.observed, lineup, false)
-        .map(|(at, lifetime, _)| (at, lifetime_warning(lifetime)));
-    let own_and_azures = head_end(cluster, outcome.observed, lineup, true)
-        .map(|(at, ..)| (at, WARNS_OF_LIFETIME_END));
-    let ends = [idle, head, own_and_azures].into_iter().flatten();
+    let own =
+        rest::lifetime_ends(cluster, jobs).zip(cluster.max_lifetime.map(rest::lifetime_warning));
+    let of_azure = azure_end(cluster, observed, lineup)
+        .map(|at| (at, rest::lifetime_warning(azure_limit(cluster, observed))));
+    let ends = [idle, own, of_azure].into_iter().flatten();
     let times = ends.flat_map(|(at, before)| [at.saturating_sub(before).ok(), Some(at)]);
     let others = [
         hand_over,
-        cost::used_up_at(cluster, outcome.observed)
+        cost::used_up_at(cluster, observed)
             .filter(|_| resting.is_none_or(|rest| rest.action == IdleAction::ScaleToZero)),
         aim.and_then(|aim| aim.decision.as_ref()?.look_again),
     ];
+    let coming = rest::coming(cluster, observed, jobs, resting);
     times
+        .chain(coming.into_iter().map(|coming| Some(coming.at)))
         .chain(others)
         .flatten()
         .filter(|at| *at > outcome.now)

@@ -10,6 +10,12 @@ fn desired_replicas(status: &DaskClusterStatus) -> Option<u32> {
     Some(status.autoscaling.as_ref()?.desired_replicas)
 }
 
+/// The same, with what rest and budget make of it.
+fn desired_workers(status: &DaskClusterStatus) -> Option<u32> {
+    status.autoscaling.as_ref()?;
+    Some(status.workers.as_ref()?.desired)
+}
+
 /// When this status may be written. What people and tools wait for goes out at once; the first step of progress two
 /// seconds after the acknowledgement, further ones and mere numbers at most every five, and that a cluster is idle or busy
 /// again at most every thirty.
@@ -17,6 +23,7 @@ pub(in crate::reconcile) fn write_not_before(
     before: &DaskClusterStatus,
     after: &DaskClusterStatus,
     last_write: Option<Timestamp>,
+    now: Timestamp,
 ) -> Option<Timestamp> {
     if before == after {
         return None;
@@ -31,9 +38,13 @@ pub(in crate::reconcile) fn write_not_before(
             held(status, ConditionType::CredentialsTrouble).is_some(),
             status.observed_generation,
             // What a rest is acted on by.
-            (status.rest.clone(), status.rested_head.clone()),
+            (
+                status.rest.clone(),
+                status.rested_head.clone(),
+                status.coming_rests.clone(),
+            ),
             status.planned_changes.clone(),
-            desired_replicas(status),
+            (desired_replicas(status), desired_workers(status)),
             status.last_handled_reconcile_at.clone(),
             status
                 .scheduler
@@ -43,7 +54,8 @@ pub(in crate::reconcile) fn write_not_before(
                 && status.phase == Some(Phase::Running),
         )
     };
-    let Some(last_write) = last_write else {
+    // One that is still to come is of a clock that has jumped.
+    let Some(last_write) = last_write.filter(|at| *at <= now) else {
         return Some(Timestamp::MIN);
     };
     // Nobody may go on connecting to where nobody is.

@@ -91,7 +91,10 @@ fn plan_jobs(scene: &Scene<'_>, lineup: &Lineup, plan: &mut Plan, stops: bool) {
                 Slot::Head => ConditionType::SchedulerReady,
                 Slot::Worker(_) => ConditionType::WorkersReady,
             };
-            plan.steps.push(Step::new(action, stage, why));
+            plan.steps.push(Step {
+                reason: name.reason,
+                ..Step::new(action, stage, why)
+            });
         }
     }
     if going.retire > 0 {

@@ -16,6 +16,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::trouble;
 use crate::scaling::LettingGo;
 use crate::scaling::cost::{self, Affordable};
+use crate::scaling::rest::whole_seconds;
 use crate::token::Token;
 
 /// What the head published as tags of its run.
@@ -89,6 +90,17 @@ fn is_late_to_publish(scene: &Scene<'_>, running_since: Option<jiff::Timestamp>)
     })
 }
 
+/// It was told of this start of the head. One that Azure has started again, after a preemption, has the address of before
+/// among its tags until it publishes the next.
+fn is_told(scene: &Scene<'_>, head: &JobFacts, address: &HeadAddress) -> bool {
+    let told = scene.observed.told.scheduler.as_ref();
+    told.is_some_and(|told| {
+        told.head_run == head.id
+            && told.address == address.scheduler
+            && told.started_at.map(whole_seconds) == head.started_at.map(whole_seconds)
+    })
+}
+
 fn host_and_port(url: &str, scheme: &str) -> Option<(Ipv4Addr, u16)> {
     let (host, port) = url
         .strip_prefix(scheme)?
@@ -107,7 +119,7 @@ pub enum SchedulerStage {
     /// It runs and has published nothing.
     Silent {
         running_since: Option<jiff::Timestamp>,
-        /// Where it is looked for; nobody is told of it before it answers.
+        /// Where it is looked for, or was before the job was started again; nobody is told of it before it answers.
         looked_for: Option<HeadAddress>,
     },
     /// The address lies where no node of ours is known to be.
@@ -124,14 +136,16 @@ impl SchedulerStage {
         if !matches!(head.status, JobStatus::Running | JobStatus::NotResponding) {
             return Self::Job(head.status.clone());
         }
+        let sight = &scene.observed.scheduler;
+        let has_answered = |address: &HeadAddress| {
+            let target = sight.target.as_ref();
+            sight.state.is_some()
+                && target.is_some_and(|target| {
+                    target.head_run == head.id && target.dashboard == address.dashboard
+                })
+        };
         let Some(address) = HeadAddress::published(head) else {
             let looked_for = HeadAddress::looked_for(scene, head);
-            let sight = &scene.observed.scheduler;
-            let has_answered = |address: &HeadAddress| {
-                let target = sight.target.as_ref();
-                sight.state.is_some()
-                    && target.is_some_and(|target| target.dashboard == address.dashboard)
-            };
             return match looked_for {
                 Some(address) if has_answered(&address) => Self::Published(address),
                 looked_for => Self::Silent {
@@ -150,10 +164,17 @@ impl SchedulerStage {
                     && node.run_id.as_deref().is_none_or(|run| run == head.id)
             })
         });
-        if in_subnet || is_node {
+        if !in_subnet && !is_node {
+            return Self::Doubted(address);
+        }
+        let answers = has_answered(&address) && sight.silence.is_none();
+        if answers || is_told(scene, head, &address) || is_late_to_publish(scene, head.started_at) {
             Self::Published(address)
         } else {
-            Self::Doubted(address)
+            Self::Silent {
+                running_since: head.started_at,
+                looked_for: Some(address),
+            }
         }
     }
 
@@ -297,7 +318,10 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
                 Some(trouble) => plan.block(SCHEDULER, trouble),
             }
         }
-        SchedulerStage::Silent { running_since, .. } => {
+        SchedulerStage::Silent {
+            running_since,
+            looked_for,
+        } => {
             let late = running_since.is_some_and(|since| {
                 scene.observed.seen_at.duration_since(since).as_secs() > timeout
             });
@@ -313,7 +337,12 @@ fn plan_scheduler(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage, pl
                 plan.wait(
                     SCHEDULER,
                     Reason::Starting,
-                    format!("job {head} runs; its scheduler has not published its address yet"),
+                    match looked_for {
+                        None => format!(
+                            "job {head} runs; its scheduler has not published its address yet"
+                        ),
+                        Some(_) => format!("job {head} runs; its scheduler does not answer yet"),
+                    },
                 );
             }
         }
@@ -383,10 +412,12 @@ fn plan_workers(
     going: &LettingGo,
     plan: &mut Plan,
 ) {
-    let desired = lineup.aim.dask_workers(scene.cluster);
+    let desired = lineup.dask_workers(scene.cluster);
     // What keeps workers from coming says more than who waits for them.
     let waiting = going.waiting.as_ref();
-    if let Some(waiting) = waiting.filter(|waiting| waiting.reason != Reason::Updating) {
+    let is_unseen = plan.unseen.contains(&WORKERS);
+    let said = waiting.filter(|waiting| waiting.reason != Reason::Updating && !is_unseen);
+    if let Some(waiting) = said {
         plan.wait(WORKERS, waiting.reason, waiting.message.clone());
         return;
     }
@@ -403,7 +434,7 @@ fn plan_workers(
         plan.block(WORKERS, trouble);
         return;
     }
-    if plan.unseen.contains(&WORKERS) {
+    if is_unseen {
         return;
     }
     if let Some(wanted) = lineup.aim.too_dear
@@ -472,7 +503,7 @@ fn hung_cancel(scene: &Scene<'_>, name: JobName) -> Option<Trouble> {
     Some(Trouble::passing(Reason::CancelStuck, message))
 }
 
-/// Workers of this cluster's jobs that take work, the head's own among them.
+/// Workers of this cluster's jobs that are there to stay, the head's own among them.
 pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
     let jobs: BTreeSet<&str> = lineup
         .jobs
@@ -483,7 +514,7 @@ pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
     let count = state
         .workers
         .iter()
-        .filter(|worker| worker.is_running() && jobs.contains(worker.job_id()))
+        .filter(|worker| worker.is_registered() && jobs.contains(worker.job_id()))
         .count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
@@ -493,7 +524,9 @@ pub(crate) fn registered_workers(state: &State, lineup: &Lineup) -> u32 {
 fn waits_too_long(scene: &Scene<'_>, head: &JobFacts) -> bool {
     let timeout = i64::from(scene.cluster.scheduler.start_timeout_seconds);
     let waited = |since| scene.observed.seen_at.duration_since(since).as_secs();
-    head.started_at.is_none() && head.created_at.is_some_and(|since| waited(since) > timeout)
+    head.started_at.is_none()
+        && !head.has_published()
+        && head.created_at.is_some_and(|since| waited(since) > timeout)
 }
 
 /// Why a job that has not started has not: the pool's own words where it has any.

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 
-use crate::api::ConditionType;
+use crate::api::{ConditionType, Reason};
 use crate::azure::{Lane, ResourceId};
 use crate::azure_resources::AzureKind;
 use crate::kubernetes_children::HeldConnection;
@@ -15,6 +15,8 @@ use crate::reconcile::observed::SecretReference;
 pub struct Step {
     pub action: Action,
     pub why: String,
+    /// Where it is told as an event of its own.
+    pub reason: Option<Reason>,
     /// The condition that tells how it went.
     pub stage: ConditionType,
     /// When it fails, nothing after it is done.
@@ -94,6 +96,7 @@ impl Step {
         Self {
             action,
             why: why.into(),
+            reason: None,
             stage,
             gates: false,
             lane: Lane::UserChange,

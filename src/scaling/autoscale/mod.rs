@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::demand::Demand;
 use super::Aim;
-use super::letting_go::closing;
+use super::letting_go::{closing, retired_at};
 use super::rest::rest;
 use crate::api::{Autoscaling, IdleAction};
 use crate::azure_resources::Scene;
@@ -94,10 +94,12 @@ pub(super) fn autoscale(
         lineup: Some(&lineup),
     };
     let (before, because) = start(cluster, observed, &lineup);
+    let stage = SchedulerStage::of(&scene, &lineup);
+    let kept = protected(&scene, &lineup, &stage);
     let before = before
+        .max(kept)
         .max(autoscaling.min_replicas)
         .min(autoscaling.max_replicas);
-    let stage = SchedulerStage::of(&scene, &lineup);
     let Some(state) = stage.answering(&scene) else {
         let silent = observed.scheduler.silence.is_some();
         let caveat =
@@ -136,6 +138,34 @@ fn start<'a>(cluster: &ValidCluster, observed: &Observed, lineup: &Lineup) -> (u
         return (alive, "the workers that there were");
     }
     (cluster.worker.replicas, "the size to start with")
+}
+
+/// So many workers have started and were not told to go, where an annotation keeps them: also those that were one too
+/// many before it was there.
+fn protected(scene: &Scene<'_>, lineup: &Lineup, stage: &SchedulerStage) -> u32 {
+    if !scene.observed.annotations.do_not_disrupt {
+        return 0;
+    }
+    let state = stage.answering(scene);
+    let is_leaving = |job: &JobFacts| {
+        let Some(state) = state else { return false };
+        let mut workers = state.workers.iter();
+        match workers.find(|worker| worker.job_id() == job.id) {
+            Some(worker) => worker.is_leaving(),
+            // It was there, and its job is about to end.
+            None => {
+                let sight = &scene.observed.scheduler;
+                let is_retired = || retired_at(sight.retirement.as_ref(), &job.id).is_some();
+                sight.seen.contains_key(&job.id) || is_retired()
+            }
+        }
+    };
+    let stays = |name: &&JobName| {
+        let job = &lineup.jobs[*name];
+        !job.status.has_not_started() && !is_leaving(job)
+    };
+    let count = lineup.alive_workers.iter().filter(stays).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// What the pool says to the workers that wait for a node. What it said once may stand there long after.

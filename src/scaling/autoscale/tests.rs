@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Decision, LONGEST_WAIT, Useful};
 use crate::api::{IdleAction, RestReason, RestStatus};
-use crate::dask::{Load, Worker};
+use crate::dask::{Load, Retired, Retirement, RetirementOutcome, Worker, WorkerSeen};
 use crate::lookup::Lookup;
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon};
 
@@ -426,6 +426,34 @@ fn nobody_is_let_go_who_is_not_to_be_disrupted() {
     let growing = Case::new(4, queued(480, 30.0)).lasting(60);
     let growing = growing.with(|observed| observed.annotations.do_not_disrupt = true);
     assert_eq!(growing.decide().replicas, 6);
+    let lowered = |told: u32| {
+        let lowered = Case::new(4, quiet()).lasting(600);
+        lowered.with(|observed| {
+            observed.told.desired_replicas = Some(told);
+            observed.annotations.do_not_disrupt = true;
+        })
+    };
+    assert_eq!(
+        lowered(1).decide().replicas,
+        4,
+        "also who was one too many before"
+    );
+    let leaving = lowered(1).with(|observed| {
+        let state = observed.scheduler.state.as_mut().unwrap();
+        state.workers[0].status = "closing_gracefully".into();
+    });
+    assert_eq!(leaving.decide().replicas, 3, "one has been told to go");
+    let queued = Case(lowered(1).0.job("w04-1", "Queued", |_| {}));
+    assert_eq!(
+        queued.decide().replicas,
+        4,
+        "a job that waits holds nothing"
+    );
+    let bounded = Case::of(4, quiet(), |spec| {
+        spec["autoscaling"]["maxReplicas"] = json!(2);
+    });
+    let bounded = bounded.with(|observed| observed.annotations.do_not_disrupt = true);
+    assert_eq!(bounded.decide().replicas, 2, "the spec says so");
 }
 
 #[test]
@@ -616,4 +644,33 @@ fn a_cluster_that_was_suspended_begins_with_the_size_to_start_with() {
     assert_eq!(rested.decide().replicas, 9);
     let failed = Case::new(9, quiet()).0.job("head-1", "Failed", |_| {});
     assert_eq!(of(failed).0, 9, "another head is to have as many");
+}
+
+#[test]
+fn whoever_has_left_the_scheduler_is_not_kept_by_an_annotation() {
+    let left = Case::new(1, quiet());
+    let left = Case(left.0.job("w01-1", "Running", |_| {})).with(|observed| {
+        observed.told.desired_replicas = Some(1);
+        observed.annotations.do_not_disrupt = true;
+    });
+    assert_eq!(left.decide().replicas, 2, "it may still come to it");
+    let job = left.0.job_id("w01-1");
+    let was_seen = left.clone().with(|observed| {
+        let seen = WorkerSeen::at(seconds_after_noon(-6));
+        observed.scheduler.seen.insert(job.clone(), seen);
+    });
+    assert_eq!(was_seen.decide().replicas, 1);
+    let was_retired = left.with(|observed| {
+        observed.scheduler.retirement = Some(Retirement {
+            asked_at: seconds_after_noon(-6),
+            outcome: RetirementOutcome::Answered {
+                at: seconds_after_noon(-5),
+                retired: Retired {
+                    retired: vec![format!("{job}.0a")],
+                    ..Retired::default()
+                },
+            },
+        });
+    });
+    assert_eq!(was_retired.decide().replicas, 1);
 }

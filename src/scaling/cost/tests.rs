@@ -101,10 +101,12 @@ fn a_status_that_was_lost_is_made_up_for_by_the_times_of_the_jobs() {
 }
 
 #[test]
-fn without_a_price_there_is_no_cost_and_without_a_look_the_one_that_was_told() {
-    let unknown = told(world(1), "0.741", "10")
-        .with(|observed| observed.vm_sizes = Lookup::Present(Arc::default()));
-    assert_eq!(cost_of(&unknown), None);
+fn where_no_price_is_known_there_is_no_cost_but_the_one_that_was_told() {
+    let of_no_price =
+        |world: World| world.with(|observed| observed.vm_sizes = Lookup::Present(Arc::default()));
+    assert_eq!(cost_of(&of_no_price(world(1))), None);
+    let unknown = of_no_price(told(world(1), "0.741", "10"));
+    assert_eq!(cost_of(&unknown), unknown.observed.told.cost);
     let told = told(world(1), "2.223", "10");
     let unseen = told
         .clone()
@@ -301,10 +303,22 @@ fn who_closes_slowly_is_not_counted_on_while_nobody_may_be_added() {
         let worker = workers.iter_mut().find(|it| it.job_id() == job).unwrap();
         worker.status = "closing_gracefully".into();
         let seen = crate::dask::WorkerSeen {
-            last: observed.seen_at,
             leaving_since: Some(seconds_after_noon(-120)),
+            ..crate::dask::WorkerSeen::at(observed.seen_at)
         };
         sight.seen.insert(job.clone(), seen);
     });
     assert_eq!(world.scene(|_, lineup| lineup.aim.workers), 2);
+}
+
+#[test]
+fn an_answer_without_a_price_forgets_nothing_that_was_spent() {
+    let spent = told(world(3), "2.223", "400");
+    let no_price = spent.clone().with(|observed| {
+        observed.vm_sizes = Lookup::Present(Arc::default());
+    });
+    let cost = cost_of(&no_price);
+    // What the next look finds of it, once the price is known again.
+    let next = at(spent, 60).with(|observed| observed.told.cost = cost.clone());
+    assert_eq!(said(&next).1, "400.0371", "{cost:?}");
 }

@@ -196,7 +196,7 @@ fn one_retirement_is_under_way_at_a_time_and_no_two_in_quick_succession() {
         (
             retirement(running(), failed(-9)),
             0,
-            ": the scheduler answered 500",
+            ": they cannot be asked now: the scheduler answered 500",
         ),
         (
             answered(running(), -10, &[], &["w02-1"]),
@@ -441,8 +441,8 @@ fn leaves_since(world: World, job: &str, processing: u32, minutes: i64) -> World
         worker.status = "closing_gracefully".into();
         worker.processing = processing;
         let seen = WorkerSeen {
-            last: observed.seen_at,
             leaving_since: Some(seconds_after_noon(-60 * minutes)),
+            ..WorkerSeen::at(observed.seen_at)
         };
         sight.seen.insert(job, seen);
     })
@@ -490,10 +490,7 @@ fn a_worker_that_the_scheduler_lost_has_the_start_timeout_to_come_back() {
         world.with(|observed| {
             observed.scheduler.answers_since = Some(seconds_after_noon(answers_since));
             if lost_at > 0 {
-                let seen = WorkerSeen {
-                    last: seconds_after_noon(lost_at),
-                    leaving_since: None,
-                };
+                let seen = WorkerSeen::at(seconds_after_noon(lost_at));
                 observed.scheduler.seen.insert(job, seen);
             }
         })
@@ -523,10 +520,7 @@ fn a_preempted_job_that_runs_again_has_the_start_timeout_anew() {
             .with(|observed| observed.seen_at = seconds_after_noon(36_000));
         let job = world.job_id("w01-1");
         world.with(|observed| {
-            let seen = WorkerSeen {
-                last: seconds_after_noon(1000),
-                leaving_since: None,
-            };
+            let seen = WorkerSeen::at(seconds_after_noon(1000));
             observed.scheduler.seen.insert(job, seen);
         })
     };
@@ -582,6 +576,37 @@ fn who_stays_for_another_reason_than_data_is_told_of_by_that_reason() {
         let waiting = going.waiting.unwrap();
         assert_eq!(waiting.reason, reason, "{reasons:?}");
         assert!(waiting.message.contains(why), "{}", waiting.message);
+    }
+}
+
+#[test]
+fn what_was_refused_is_told_on_while_it_is_tried_again() {
+    for (replicas, told_before, kept) in [
+        (
+            1,
+            "2 workers are to go: none of them can now: it is paused",
+            true,
+        ),
+        (
+            1,
+            "2 workers are to go: they cannot be asked now: the scheduler answered 500",
+            true,
+        ),
+        // Of another number, or of an answer that moved something.
+        (
+            0,
+            "2 workers are to go: none of them can now: it is paused",
+            false,
+        ),
+        (1, "2 workers are to go: some have left", false),
+    ] {
+        let running = wanted(replicas, &["w00-1", "w01-1", "w02-1"])
+            .with(|observed| observed.told.why_workers_wait = Some(told_before.to_owned()));
+        let under_way = retirement(running.clone(), RetirementOutcome::UnderWay);
+        for world in [running, under_way] {
+            let going = going(&world);
+            assert_eq!(told(&going) == Some(told_before), kept, "{going:?}");
+        }
     }
 }
 
@@ -683,4 +708,71 @@ fn a_worker_that_stays_for_its_actors_is_not_lost_for_the_data_of_another() {
         .into();
     });
     assert_eq!(cancelled(&going(&world)), ["w02-1"]);
+}
+
+#[test]
+fn an_answer_of_an_hour_that_is_still_to_come_keeps_nobody_from_asking() {
+    let jumped = answered(wanted(1, &["w00-1", "w01-1"]), 3600, &["w02-1"], &[]);
+    assert_eq!(going(&jumped).retire, 1);
+}
+
+#[test]
+fn whoever_was_seen_at_a_scheduler_that_is_silent_now_has_started_whatever_azure_says() {
+    let world = wanted(1, &["w00-1", "w01-1"]).job("w01-1", "Queued", |_| {});
+    let job = world.job_id("w01-1");
+    assert_eq!(
+        cancelled(&going(&world)),
+        [""; 0],
+        "it answers, and holds it"
+    );
+    let silent = world.silent("Unreachable");
+    assert_eq!(cancelled(&going(&silent)), ["w01-1"], "nobody has seen it");
+    let seen = silent.with(|observed| {
+        let seen = WorkerSeen::at(seconds_after_noon(-6));
+        observed.scheduler.seen.insert(job, seen);
+    });
+    assert_eq!(cancelled(&going(&seen)), [""; 0]);
+}
+
+#[test]
+fn a_worker_that_was_lost_on_its_way_out_is_no_refusal_for_data() {
+    let outcome = RetirementOutcome::Answered {
+        at: seconds_after_noon(-2),
+        retired: Retired {
+            unknown: vec!["noaa-isd-6f9619ff-w02-1.0a".into()],
+            ..Retired::default()
+        },
+    };
+    let lost = retirement(refused(Some(600), 0), outcome);
+    let going = going(&lost);
+    assert_eq!(cancelled(&going), [""; 0]);
+    assert_eq!(going.waiting.unwrap().reason, Reason::Retiring);
+}
+
+#[test]
+fn a_worker_that_nobody_hears_of_any_more_is_replaced_and_its_data_is_told_as_lost() {
+    let unheard = |seconds: i64| {
+        let world = holding(wanted(2, &["w00-1", "w01-1"]), &[("w01-1", 1 << 30)]);
+        let job = world.job_id("w01-1");
+        world.with(|observed| {
+            let seen = WorkerSeen {
+                unheard_since: Some(seconds_after_noon(-seconds)),
+                ..WorkerSeen::at(observed.seen_at)
+            };
+            observed.scheduler.seen.insert(job, seen);
+        })
+    };
+    assert_eq!(cancelled(&going(&unheard(900))), [""; 0]);
+    let going_now = going(&unheard(901));
+    assert_eq!(cancelled(&going_now), ["w01-1"]);
+    assert!(
+        going_now.cancel[0]
+            .why
+            .contains("has not been heard of for more than 900 s"),
+        "{going_now:?}"
+    );
+    let kept = unheard(901).with(|observed| observed.annotations.do_not_disrupt = true);
+    assert_eq!(cancelled(&going(&kept)), [""; 0]);
+    let silent = unheard(901).silent("Timeout");
+    assert_eq!(cancelled(&going(&silent)), [""; 0], "nobody can tell");
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::CostStatus;
+use crate::api::{ComingRest, CostStatus};
 use crate::dask::Load;
 use crate::reconcile::Wanted;
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon};
@@ -36,7 +36,8 @@ fn loaded(world: World, change: impl FnOnce(&mut Load)) -> World {
 }
 
 fn idle_for(timeout: i64) -> World {
-    idle(world(|spec| spec["idleTimeoutSeconds"] = json!(timeout)), 0)
+    let world = idle(world(|spec| spec["idleTimeoutSeconds"] = json!(timeout)), 0);
+    warned(world, RestReason::Idle)
 }
 
 fn at(world: World, seconds: i64) -> World {
@@ -57,6 +58,20 @@ fn told(world: World, reason: RestReason, action: IdleAction) -> World {
             generation: 1,
             wake: None,
         });
+    })
+}
+
+/// The end of idleness or of a lifetime was warned of long ago.
+fn warned(world: World, reason: RestReason) -> World {
+    warned_until(world, reason, -7200)
+}
+
+fn warned_until(world: World, reason: RestReason, seconds: i64) -> World {
+    world.with(|observed| {
+        observed.told.coming_rests = vec![ComingRest {
+            reason,
+            at: Time(seconds_after_noon(seconds)),
+        }];
     })
 }
 
@@ -199,6 +214,7 @@ fn whoever_wakes_an_idle_cluster_has_the_whole_timeout_again() {
 #[test]
 fn a_head_that_has_had_its_lifetime_rests_and_its_successor_has_its_own() {
     let old = world(|spec| spec["maxLifetimeSeconds"] = json!(900));
+    let old = warned(old, RestReason::LifetimeReached);
     assert_eq!(reason(&at(old.clone(), 299)), None);
     assert_eq!(
         reason(&at(old.clone(), 300)),
@@ -211,6 +227,65 @@ fn a_head_that_has_had_its_lifetime_rests_and_its_successor_has_its_own() {
         });
     assert_eq!(reason(&at(next.clone(), 899)), None);
     assert_eq!(reason(&at(next, 900)), Some(RestReason::LifetimeReached));
+}
+
+/// The reason of the rest that comes and when, in seconds after noon.
+fn comes(world: &World) -> Option<(RestReason, i64)> {
+    let resting = ask(world, rest);
+    let coming = ask(world, |cluster, observed, jobs| {
+        coming(cluster, observed, jobs, resting.as_ref())
+    });
+    let coming = coming.first()?;
+    Some((coming.reason, coming.at.duration_since(noon()).as_secs()))
+}
+
+#[test]
+fn nothing_ends_that_was_not_warned_of_also_where_its_time_has_come_before_anybody_looked() {
+    let (idle, old) = (RestReason::Idle, RestReason::LifetimeReached);
+    let unwarned = |timeout: i64| {
+        let world = self::idle(world(|spec| spec["idleTimeoutSeconds"] = json!(timeout)), 0);
+        told_idle(world, 0)
+    };
+    // A timeout that was set, or an operator that came back, an hour after it.
+    let late = at(unwarned(600), 3600);
+    assert_eq!((reason(&late), comes(&late)), (None, Some((idle, 3900))));
+    let told = warned_until(late, idle, 3900);
+    assert_eq!(comes(&at(told.clone(), 3700)), Some((idle, 3900)));
+    assert_eq!(reason(&at(told.clone(), 3899)), None);
+    assert_eq!(reason(&at(told, 3900)), Some(idle));
+    // The warning of another end is none of this one.
+    let of_another = warned_until(at(unwarned(600), 3600), old, 0);
+    assert_eq!(reason(&of_another), None);
+    // Whoever looks in time ends in time, and short timeouts have short warnings.
+    for (timeout, look, expected) in [
+        (600, 299, None),
+        (600, 300, Some(600)),
+        (60, 100, Some(130)),
+    ] {
+        let coming = comes(&at(unwarned(timeout), look));
+        assert_eq!(coming, expected.map(|at| (idle, at)), "{timeout} {look}");
+    }
+    // A timeout that is lowered counts from now, and not from what was told of the old one.
+    let lowered = at(warned_until(unwarned(60), idle, 90_000), 600);
+    assert_eq!(comes(&lowered), Some((idle, 630)));
+    let lifetime = world(|spec| spec["maxLifetimeSeconds"] = json!(600_000));
+    let late = at(lifetime, 700_000);
+    assert_eq!((reason(&late), comes(&late)), (None, Some((old, 700_300))));
+}
+
+#[test]
+fn of_two_ends_the_next_is_told() {
+    let both = |lifetime: i64| {
+        let world = world(|spec| {
+            spec["idleTimeoutSeconds"] = json!(600);
+            spec["maxLifetimeSeconds"] = json!(lifetime);
+        });
+        let world = warned_until(told_idle(idle(world, 0), 0), RestReason::Idle, 600);
+        at(world, 440)
+    };
+    // The head started ten minutes before noon.
+    assert_eq!(comes(&both(1250)), Some((RestReason::Idle, 600)));
+    assert_eq!(comes(&both(1150)), Some((RestReason::LifetimeReached, 555)));
 }
 
 fn spent(world: World, amount: &str) -> World {
@@ -244,6 +319,7 @@ fn an_annotation_keeps_every_rest_from_beginning_but_the_one_that_the_spec_asks_
     let protect = |world: World| world.with(|observed| observed.annotations.do_not_disrupt = true);
     let idle = at(told_idle(idle_for(60), 0), 60);
     let old = at(world(|spec| spec["maxLifetimeSeconds"] = json!(300)), 0);
+    let old = warned(old, RestReason::LifetimeReached);
     let dear = spent(
         world(|spec| spec["budget"] = json!({"maxTotal": "10", "action": "Suspend"})),
         "10",
@@ -298,8 +374,16 @@ fn the_head_stays_while_workers_hand_over_and_no_longer_than_they_may() {
         RestReason::Suspended,
         IdleAction::Suspend,
     );
-    assert!(has_head(at(patient.clone(), 3599)));
-    assert!(!has_head(at(patient, 3600)));
+    assert!(has_head(at(patient.clone(), 119)));
+    assert!(
+        !has_head(at(patient.clone(), 120)),
+        "what it holds goes with the head in any case"
+    );
+    let busy = loaded(patient.clone(), |load| load.processing = 1);
+    for world in [busy, patient.silent("Timeout")] {
+        assert!(has_head(at(world.clone(), 3599)));
+        assert!(!has_head(at(world, 3600)));
+    }
 }
 
 #[test]
@@ -338,6 +422,7 @@ fn a_scheduler_that_stays_without_workers_is_no_shelter_from_lifetime_and_budget
         told_idle(world, -60)
     };
     let old = resting(|spec| spec["maxLifetimeSeconds"] = json!(900));
+    let old = warned(old, RestReason::LifetimeReached);
     assert_eq!(reason(&at(old.clone(), 299)), Some(RestReason::Idle));
     assert_eq!(
         reason(&at(old.clone(), 300)),

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::api::Reason;
 use crate::dask::{Retired, Retirement, RetirementOutcome, Worker};
+use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::fixtures::{World, seconds_after_noon, valid_cluster};
 use crate::reconcile::{SchedulerStage, ValidHeadCompute, Wanted};
 use crate::scaling::{LettingGo, letting_go, pending_changes};
@@ -152,6 +154,18 @@ fn a_new_worker_that_gets_no_node_is_given_the_one_of_an_old_worker() {
             json!([{"error": {"code": "ClusterCoreQuotaReached", "message": "no cores"}}]);
     });
     assert_eq!(told(&refused), "retire w00-1 w01-1");
+    let filled = |created: &'static str, running: u32| {
+        queued(created).pool("Succeeded", |body| {
+            let pool = &mut body["properties"]["properties"];
+            pool["nodeStateCounts"] = json!({"runningNodeCount": running});
+        })
+    };
+    let waits_for_a_minute = filled("2026-01-01T11:58:59Z", 100);
+    assert_eq!(told(&waits_for_a_minute), "retire w00-1 w01-1");
+    let has_only_come = filled("2026-01-01T11:59:01Z", 100);
+    assert!(told(&has_only_come).starts_with("wait"));
+    let others_may_come = filled("2026-01-01T11:58:59Z", 99);
+    assert!(told(&others_may_come).starts_with("wait"));
 }
 
 #[test]
@@ -221,6 +235,19 @@ fn an_annotation_keeps_outdated_workers_and_the_head_and_says_so() {
         )]
         .map(owned)
     );
+}
+
+#[test]
+fn an_annotation_keeps_the_worker_on_top_that_is_there_and_not_one_that_the_spec_no_longer_asks_for()
+ {
+    let kept = |world: World| world.with(|observed| observed.annotations.do_not_disrupt = true);
+    let rolling = world(2, &["w00-1", "w01-1"], &["w02-1"]);
+    assert_eq!(told(&rolling), "retire w00-1 w01-1");
+    assert_eq!(told(&kept(rolling)), "nothing");
+    let lowered = world(1, &["w00-1", "w01-1"], &["w02-1"]);
+    assert_eq!(going(&kept(lowered)).retire, 2);
+    let all_old = world(1, &["w00-1", "w01-1"], &[]);
+    assert_eq!(going(&kept(all_old)).retire, 1);
 }
 
 fn owned((component, jobs, waits_for): (&str, u32, &str)) -> (String, u32, String) {
@@ -381,4 +408,78 @@ fn no_worker_is_added_for_a_rollout_that_the_budget_does_not_pay_for() {
     // A node costs 0.741 an hour.
     assert_eq!(submits(&of_budget("2.97")), ["w02-1"]);
     assert_eq!(told(&of_budget("2.96")), "retire w00-1 w01-1");
+}
+
+/// Its budget is to be kept, and Azure does not tell what a node costs.
+fn of_unknown_price(mut world: World) -> World {
+    let Wanted::Cluster(cluster) = &mut world.wanted else {
+        unreachable!()
+    };
+    let budget = json!({"maxPerHour": "100", "action": "Suspend"});
+    cluster.budget = valid_cluster(|spec| spec["budget"] = budget).budget;
+    world.with(|observed| {
+        let trouble = Trouble::passing(Reason::AzureError, "no answer");
+        observed.vm_sizes = Lookup::Unavailable(trouble);
+    })
+}
+
+const UNKNOWN_PRICE: &str = "wait: workers are replaced one by one: nobody knows what a node costs, as budget.maxPerHour is to be kept";
+
+#[test]
+fn while_no_price_is_known_no_worker_is_replaced_and_the_one_that_comes_goes_on() {
+    let all = of_unknown_price(world(3, &["w00-1", "w01-1", "w02-1"], &[]));
+    assert_eq!(
+        (told(&all).as_str(), submits(&all)),
+        (UNKNOWN_PRICE, vec![])
+    );
+    let one_has_gone = world(3, &["w01-1", "w02-1"], &[]);
+    let one_has_gone = one_has_gone.job("w00-1", "Completed", started_with(OLD));
+    assert_eq!(told(&of_unknown_price(one_has_gone)), UNKNOWN_PRICE);
+    let comes = world(2, &["w00-1", "w01-1"], &[]).job("w02-1", "Queued", |body| {
+        body["systemData"]["createdAt"] = json!("2026-01-01T11:59:00Z");
+    });
+    assert_eq!(told(&of_unknown_price(comes)), UNKNOWN_PRICE);
+}
+
+#[test]
+fn a_replacement_loses_no_data_also_when_there_is_no_room_for_one_more_any_longer() {
+    let refused = |world: World| {
+        let worker = format!("{}.0a", world.job_id("w00-1"));
+        let mut world = world.with(|observed| {
+            observed.told.last_scale_time = Some(seconds_after_noon(-7200));
+            let state = observed.scheduler.state.as_mut().unwrap();
+            state.workers.iter_mut().for_each(|it| it.nbytes = 1 << 30);
+            let why = "the other workers cannot hold the data twice over";
+            observed.scheduler.retirement = Some(Retirement {
+                asked_at: seconds_after_noon(-6),
+                outcome: RetirementOutcome::Answered {
+                    at: seconds_after_noon(-5),
+                    retired: Retired {
+                        refused: vec![worker.clone()],
+                        reasons: [(worker, why.to_owned())].into(),
+                        ..Retired::default()
+                    },
+                },
+            });
+        });
+        let Wanted::Cluster(cluster) = &mut world.wanted else {
+            unreachable!()
+        };
+        cluster.worker.scale_down_grace = Some(jiff::SignedDuration::from_secs(600));
+        let wanted = world.scene(|scene, lineup| lineup.dask_workers(scene.cluster));
+        world.with(|observed| observed.told.desired_workers = Some(wanted))
+    };
+    let rolling = || world(2, &["w00-1", "w01-1"], &["w02-1"]);
+    // A new one that has become outdated in its turn looks like one too many.
+    let outdated_anew = world(2, &["w00-1", "w01-1", "w02-1"], &[]);
+    for (what, world) in [
+        ("nothing changed", refused(rolling())),
+        ("no price is known", refused(of_unknown_price(rolling()))),
+        ("maxNodes was lowered", refused(nodes(rolling(), 3))),
+        ("all are outdated", refused(nodes(outdated_anew, 3))),
+    ] {
+        assert_eq!(going(&world).cancel, [], "{what}");
+    }
+    let lowered = refused(world(2, &[], &["w00-1", "w01-1", "w02-1"]));
+    assert_eq!(going(&lowered).cancel.len(), 1, "nobody is replaced there");
 }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::{Round, condition, told};
-use crate::api::{ConditionType, DaskClusterStatus, Reason};
+use crate::api::{ConditionType, DaskClusterStatus, IdleAction, Reason, RestReason, RestStatus};
 use crate::dask::Load;
 use crate::reconcile::Told;
-use crate::reconcile::conclude::{Next, decided};
-use crate::reconcile::fixtures::{World, noon, seconds_after_noon};
+use crate::reconcile::conclude::{Next, decided, write_not_before};
+use crate::reconcile::fixtures::{World, dask_cluster, noon, seconds_after_noon};
 
 const WINDOW: i64 = 30;
 
@@ -287,4 +288,34 @@ fn an_autoscaled_cluster_is_at_rest_unless_time_alone_may_change_its_number() {
     );
     let too_many = world(0, &["w00-1"]).with(told(1));
     assert_eq!(next(too_many), (Next::AtRest, Some(seconds_after_noon(30))));
+}
+
+#[test]
+fn a_rest_of_an_autoscaled_cluster_is_told_at_once_and_as_a_rest() {
+    let running = world(2, &["w00-1", "w01-1"]);
+    let knowing = |status: &DaskClusterStatus| {
+        let mut cluster = dask_cluster(|_| {});
+        cluster.status = Some(status.clone());
+        running
+            .clone()
+            .with(|observed| observed.told = Told::by(&cluster))
+    };
+    let mut before = Round::of(running.clone()).status();
+    before = Round::of(knowing(&before)).after(before).status();
+    assert_eq!(before.workers.as_ref().unwrap().desired, 2);
+    // What was idle for long has been recorded as a rest.
+    before.rest = Some(RestStatus {
+        reason: RestReason::Idle,
+        action: IdleAction::ScaleToZero,
+        since: Time(noon()),
+        generation: 1,
+        wake: None,
+    });
+    let rests = knowing(&before);
+    let told = decided(&before, &rests.wanted, &rests.plan(), noon()).unwrap();
+    let notes: Vec<_> = told.events.iter().map(|it| it.note.as_str()).collect();
+    assert_eq!(notes, ["from 2 to 0 workers: the cluster rests"]);
+    // Nobody acts on it before it is written, so it is written now.
+    let at = write_not_before(&before, &told.status, Some(noon()), noon());
+    assert_eq!(at, Some(Timestamp::MIN));
 }

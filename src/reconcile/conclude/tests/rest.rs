@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::{RESYNC, Round, condition, told};
-use crate::api::{ConditionType, DaskClusterStatus, Phase, Reason};
+use crate::api::{ConditionType, DaskClusterStatus, Phase, Reason, RestReason};
 use crate::reconcile::conclude::{Conclusion, Event, Next};
 use crate::reconcile::fixtures::{World, dask_cluster, seconds_after_noon};
 use crate::reconcile::{Told, Wanted};
@@ -385,4 +385,31 @@ fn what_ends_a_scheduler_that_stayed_is_warned_of_though_the_workers_rest() {
     let ends = look(&world, &warned.status, 3000);
     assert_eq!(told(&ends.status, SUSPENDED), "True LifetimeReached");
     assert_eq!(of_reason(&ends.events, Reason::LifetimeReached).len(), 1);
+}
+
+#[test]
+fn a_lifetime_ends_a_head_that_is_idle_and_busy_in_turn() {
+    let mut world = world(|spec| {
+        spec["maxLifetimeSeconds"] = json!(3600);
+        spec["idleTimeoutSeconds"] = json!(180);
+    });
+    let mut status = Round::of(world.clone()).before;
+    // A task of 20 s every 170 s; the head started at 11:50.
+    for second in (0..3600).step_by(5) {
+        let in_turn = second % 170;
+        let busy = in_turn < 20;
+        world = world.with(|observed| {
+            let load = &mut observed.scheduler.state.as_mut().unwrap().load;
+            let since = seconds_after_noon(second - in_turn + 20);
+            load.processing = u32::from(busy);
+            load.idle_since = (!busy).then(|| since.as_second() as f64);
+        });
+        status = look(&world, &status, second).status;
+        if let Some(rest) = &status.rest {
+            assert_eq!(rest.reason, RestReason::LifetimeReached);
+            assert_eq!(rest.since.0, seconds_after_noon(3000));
+            return;
+        }
+    }
+    panic!("it still runs: {:?}", status.coming_rests);
 }

@@ -23,8 +23,8 @@ fn with_workers(status: &DaskClusterStatus, ready: u32) -> DaskClusterStatus {
 #[test]
 fn a_status_that_says_nothing_new_is_never_written() {
     let told = told_of_running();
-    assert_eq!(write_not_before(&told, &told, Some(noon())), None);
-    assert_eq!(write_not_before(&told, &told, None), None);
+    assert_eq!(write_not_before(&told, &told, Some(noon()), noon()), None);
+    assert_eq!(write_not_before(&told, &told, None, noon()), None);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_people_wait_for_is_written_at_once_and_progress_and_numbers_are_spaced()
             Some(seconds_after_noon(2)),
         ),
     ] {
-        let at = write_not_before(before, after, Some(noon()));
+        let at = write_not_before(before, after, Some(noon()), noon());
         assert_eq!(at, expected, "{what}");
     }
 }
@@ -96,14 +96,17 @@ fn a_scheduler_that_appears_in_a_running_cluster_is_told_at_once() {
         ..ready.clone()
     };
     assert_eq!(ready.phase, Some(Phase::Running));
-    assert_eq!(write_not_before(&without, &ready, Some(noon())), AT_ONCE);
+    assert_eq!(
+        write_not_before(&without, &ready, Some(noon()), noon()),
+        AT_ONCE
+    );
 }
 
 #[test]
 fn an_operator_that_has_written_nothing_yet_waits_for_nothing() {
     let ready = told_of_running();
     assert_eq!(
-        write_not_before(&ready, &with_workers(&ready, 2), None),
+        write_not_before(&ready, &with_workers(&ready, 2), None, noon()),
         AT_ONCE
     );
 }
@@ -131,9 +134,18 @@ fn a_rest_is_written_at_once_and_that_a_cluster_is_idle_or_busy_again_in_no_hurr
         ..rest.clone()
     };
     let half_a_minute = Some(seconds_after_noon(30));
-    let at = |before, after| write_not_before(before, after, Some(noon()));
+    let at = |before, after| write_not_before(before, after, Some(noon()), noon());
     assert_eq!(at(&ready, &idle), half_a_minute);
     assert_eq!(at(&idle, &ready), half_a_minute);
     assert_eq!(at(&ready, &rest), AT_ONCE);
     assert_eq!(at(&rest, &forgiven), AT_ONCE);
+}
+
+#[test]
+fn a_clock_that_has_jumped_back_keeps_no_status_from_being_written() {
+    let before = told_of_running();
+    let after = with_workers(&before, 1);
+    let of_one_o_clock = Some(seconds_after_noon(3600));
+    let at = write_not_before(&before, &after, of_one_o_clock, noon());
+    assert_eq!(at, AT_ONCE);
 }

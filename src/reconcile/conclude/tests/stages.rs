@@ -280,6 +280,17 @@ fn workers_of_a_silent_scheduler_are_not_counted() {
     );
 }
 
+/// Dask says this of the worker of job `w00-1`.
+fn first_worker(world: World, status: &str) -> World {
+    let job = world.job_id("w00-1");
+    world.with(|observed| {
+        let state = observed.scheduler.state.as_mut().unwrap();
+        let mut workers = state.workers.iter_mut();
+        let worker = workers.find(|worker| worker.job_id() == job);
+        worker.unwrap().status = status.into();
+    })
+}
+
 #[test]
 fn wanted_workers_that_have_not_registered_are_pending() {
     for (world, desired, pending, ready) in [
@@ -287,6 +298,8 @@ fn wanted_workers_that_have_not_registered_are_pending() {
         (World::answering(2, &["head-1", "w00-1"]), 3, 1, 2),
         (running(), 3, 0, 3),
         (World::answering(1, &["head-1", "w00-1", "w01-1"]), 2, 0, 3),
+        (first_worker(running(), "paused"), 3, 0, 3),
+        (first_worker(running(), "closing_gracefully"), 3, 1, 2),
     ] {
         let workers = Round::of(world).status().workers.unwrap();
         let counted = (workers.desired, workers.pending, workers.ready);

@@ -84,6 +84,36 @@ fn a_new_spec_is_not_ready_before_every_job_has_it_that_is_to_get_it() {
     assert_eq!(ready(rolling), "False Updating");
 }
 
+#[test]
+fn a_head_without_a_worker_of_its_own_is_not_waited_for_to_have_one() {
+    let with = |runs_worker: bool, jobs: &[&str]| {
+        World::provisioned(|spec| {
+            spec["worker"]["replicas"] = json!(1);
+            spec["scheduler"]["runWorker"] = json!(runs_worker);
+        })
+        .head("head-1")
+        .published()
+        .registered(jobs)
+    };
+    let counted = |world: World| {
+        let status = Round::of(world).status();
+        let desired = status.workers.as_ref().unwrap().desired;
+        (desired, told(&status, ConditionType::WorkersReady))
+    };
+    let ready = || "True Ready".to_owned();
+    let asked_for = old(with(true, &["w00-1"]), "head-1", "scheduler.runWorker=0");
+    assert_eq!(counted(asked_for), (1, ready()));
+    let given_up = old(
+        with(false, &["head-1", "w00-1"]),
+        "head-1",
+        "scheduler.runWorker=0",
+    );
+    assert_eq!(counted(given_up), (2, ready()));
+    let next_head = old(with(true, &["w00-1"]), "head-1", "scheduler.runWorker=0");
+    let next_head = next_head.job("head-1", "Failed", |_| {});
+    assert_eq!(counted(next_head).0, 2);
+}
+
 fn holding(world: World, job: &str, bytes: u64) -> World {
     let id = world.job_id(job);
     world.with(|observed| {
@@ -117,6 +147,12 @@ fn a_head_that_ends_is_told_once_with_what_was_lost_and_its_address_goes() {
             Reason::HeadFailed,
             "head job noaa-isd-6f9619ff-head-1 is CancelRequested, and its scheduler is gone: it held no data, and 3 clients were connected; another one is started",
         ),
+        (
+            5 << 20,
+            "Queued",
+            Reason::DataLost,
+            "head job noaa-isd-6f9619ff-head-1 is Queued, and its scheduler is gone: 5.0 MiB of results are lost, and 3 clients were connected; Azure ML starts the same job again",
+        ),
     ] {
         let ended = holding(running(), "w00-1", bytes).job("head-1", status, |_| {});
         let round = Round::of(ended).after(told_of_running());
@@ -129,6 +165,16 @@ fn a_head_that_ends_is_told_once_with_what_was_lost_and_its_address_goes() {
     }
     let stays = Round::of(running()).after(told_of_running());
     assert_eq!(replaced(&stays), []);
+    // Between two looks it was queued and has begun again.
+    let again = running().job("head-1", "Running", |body| {
+        body["properties"]["properties"]["StartTimeUtc"] = json!("2026-01-01 11:59:58");
+    });
+    let round = Round::of(again).after(told_of_running());
+    let notes: Vec<_> = replaced(&round).into_iter().map(|it| it.note).collect();
+    assert!(
+        matches!(notes.as_slice(), [note] if note.contains("starts the same job again")),
+        "{notes:?}"
+    );
 }
 
 #[test]

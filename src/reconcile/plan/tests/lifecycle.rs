@@ -8,7 +8,7 @@ use crate::dask::{Retired, Retirement, RetirementOutcome};
 use crate::lookup::{Lookup, Trouble};
 use crate::reconcile::fixtures::{World, noon, seconds_after_noon, secret};
 use crate::reconcile::plan::{Action, Child, Follow, SchedulerStage};
-use crate::reconcile::{JobFailure, PlannedAction, Setback, WorkerSubmission};
+use crate::reconcile::{JobFailure, PlannedAction, Setback, ToldScheduler, WorkerSubmission};
 
 fn three_workers_for(replicas: u32) -> World {
     World::answering(replicas, &["head-1", "w00-1", "w01-1", "w02-1"])
@@ -132,6 +132,48 @@ fn a_head_that_tells_nothing_is_looked_for_on_the_node_of_its_job_after_a_minute
 }
 
 #[test]
+fn a_head_that_azure_has_started_again_is_not_believed_to_be_where_it_was() {
+    // Its tags still name where it was before it was preempted.
+    let started_again = |seconds: i64| {
+        World::answering(0, &["head-1"]).with(|observed| {
+            observed.scheduler.state = None;
+            observed.seen_at = seconds_after_noon(seconds - 600);
+        })
+    };
+    let believed = |world: &World| {
+        world.scene(|scene, lineup| SchedulerStage::of(scene, lineup).believed().is_some())
+    };
+    let told = |started: i64| {
+        let head_run = started_again(0).job_id("head-1");
+        move |observed: &mut crate::reconcile::Observed| {
+            observed.told.scheduler = Some(ToldScheduler {
+                head_run,
+                address: "tcp://10.20.0.4:8786".into(),
+                started_at: Some(seconds_after_noon(started)),
+            });
+        }
+    };
+    for (world, is_believed) in [
+        (started_again(59), false),
+        (started_again(59).with(told(-7200)), false),
+        // Where an earlier operator told it of this start, it answered once.
+        (started_again(59).with(told(-600)), true),
+        (started_again(1).registered(&["head-1"]), true),
+        (
+            started_again(1)
+                .registered(&["head-1"])
+                .silent("Unreachable"),
+            false,
+        ),
+        // Whoever has no way to it learns so, and where it is.
+        (started_again(60), true),
+    ] {
+        assert_eq!(believed(&world), is_believed, "{}", world.plan());
+        assert!(asked(&world).is_some(), "{}", world.plan());
+    }
+}
+
+#[test]
 fn a_head_that_was_looked_for_is_told_once_it_answers_to_the_token() {
     let world = on_node(tells_nothing(), &tells_nothing().job_id("head-1"));
     let Follow::This(target) = world.plan().follow else {
@@ -184,6 +226,11 @@ fn a_head_that_does_not_start_in_time_is_told_as_stalled_with_what_keeps_it() {
                 json!([{"error": {"code": "ClusterCoreQuotaReached", "message": "no cores"}}]);
         })
     };
+    let had_published = |world: World| {
+        world.job("head-1", "Queued", |body| {
+            body["properties"]["tags"]["scheduler"] = json!("tcp://10.20.0.4:8786");
+        })
+    };
     let never = || Value::Null;
     let before = json!("2026-01-01 11:00:00");
     for (world, reason) in [
@@ -202,6 +249,8 @@ fn a_head_that_does_not_start_in_time_is_told_as_stalled_with_what_keeps_it() {
             Some(Reason::QuotaExceeded),
         ),
         (queued("Queued", before, 36_000), None),
+        // Azure may tell no start of a job that it is to run again.
+        (had_published(queued("Queued", never(), 36_000)), None),
     ] {
         let plan = world.plan();
         let lasting = plan.blocked.iter().find(|blocked| blocked.trouble.lasting);
