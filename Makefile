@@ -38,7 +38,7 @@ WITH_LINE := $(LINE) run --
 # an environment of its own too.
 PYTHON_TESTS := $(filter-out tests/azure-sdk/,$(sort $(dir $(wildcard tests/*/test_*.py))))
 # The longest first, so that none of them is left alone at the end.
-LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/leadership/ tests/bootstrap/ tests/chart/ tests/secrets/)
+LONG_TESTS := $(wildcard tests/whole_line/ tests/bad_input/ tests/bad_weather/ tests/leadership/ tests/bootstrap/ tests/chart/ tests/secrets/ tests/gitops/)
 
 CRD := crds/daskclusters.azureml.dask.dev.yaml
 CHART_CRDS := charts/dask-azureml-operator/files/crds

@@ -16,13 +16,20 @@ from tools import ARGO_CD
 
 # Seconds: long enough that each stage is seen. What is not named takes none.
 TIMINGS = {
+    "request_seconds": 0.01,
     "network_write_seconds": 0.3,
     "compute_write_seconds": 0.3,
+    "pool_settle_seconds": 0.1,
     "node_boot_seconds": 0.3,
+    "node_leave_seconds": 0.1,
     "compute_delete_seconds": 0.3,
+    "compute_delete_with_nodes_seconds": 0.5,
+    "subnet_release_seconds": 0.0,
+    "network_delete_seconds": 0.2,
     "job_start_seconds": 0.1,
-    "job_launch_seconds": 0.1,
     "image_build_seconds": 0.0,
+    "job_launch_seconds": 0.1,
+    "job_finalize_seconds": 0.0,
     "cancel_seconds": 0.3,
 }
 
@@ -35,6 +42,13 @@ class Stage:
 
     def manifest(self, name: str, changes: dict | None = None) -> dict:
         return manifest(name, self.line.env, changes or {})
+
+    def secret(self, name: str, **changes: str) -> dict:
+        """Credentials of Azure, with some of them changed."""
+        keys = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+        data = {key: self.line.env[key] for key in keys} | changes
+        metadata = {"name": name, "namespace": "default"}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
 
     def until(self, name: str, holds: Callable[[dict], bool], *, seconds: float = 90) -> dict:
         """The cluster as soon as it is so."""

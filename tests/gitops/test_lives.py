@@ -81,36 +81,24 @@ def test_a_cluster_at_rest_is_current_and_suspended_and_argo_cds_buttons_work(st
         stage.until_settled(name)
     assert phases(versions)[-2:] == ["InProgress", "Current"]
     assert phases(versions, "health")[-2:] == ["Progressing", "Healthy"]
-
-    # Of its own accord a cluster rests without a change of the manifest, so no tool sees one.
-    stage.kubernetes.apply(stage.manifest(name, {"idleTimeoutSeconds": 60, "idleAction": "Suspend"}))
-    stage.until_settled(name)
-    with stage.recorded(name, tmp_path) as versions:
-        stage.until_settled(name, ready="Suspended", workers=0)
-    assert "InProgress" not in phases(versions)
-    assert phases(versions, "health")[-1] == "Suspended"
-    keep("idle", versions[-1])
-    with stage.recorded(name, tmp_path) as versions:
-        act(stage, name, "wake")
-        stage.until_settled(name)
-    assert phases(versions, "health")[-1] == "Healthy"
     stage.kubernetes.delete(name)
     stage.until_gone(name)
 
 
 def test_what_a_retry_cannot_mend_has_failed_until_it_is_mended(stage, tmp_path):
     name = "marsh"
+    stage.kubernetes.apply(stage.secret(name, AZURE_CLIENT_SECRET="wrong"))
     with stage.recorded(name, tmp_path) as versions:
-        stage.kubernetes.apply(stage.manifest(name, {"compute": {"vmSize": "STANDARD_NOTHING"}}))
+        stage.kubernetes.apply(stage.manifest(name, {"credentialsSecretName": name}))
         stage.until(name, lambda cluster: condition(cluster, "Stalled")["status"] == "True")
     with_status = [version for version in versions if "status" in version]
     assert phases(with_status)[-1] == "Failed"
     assert phases(with_status, "flux")[-1] == "Failed"
     assert phases(with_status, "health")[-1] == "Degraded"
     keep("degraded", with_status[-1])
-    assert "STANDARD_NOTHING" in told(with_status)[-1].message
+    assert "AADSTS7000215" in told(with_status)[-1].message
     with stage.recorded(name, tmp_path) as versions:
-        stage.kubernetes.apply(stage.manifest(name))
+        stage.kubernetes.apply(stage.secret(name))
         stage.until_settled(name)
     assert phases(versions)[-2:] == ["InProgress", "Current"]
     stage.kubernetes.delete(name)
