@@ -346,15 +346,15 @@ async fn where_others_fill_a_pool_a_new_worker_waits_until_an_old_one_makes_room
     manifest["spec"]["worker"]["env"] = json!([{"name": "GREETING", "value": "hello"}]);
     line.apply(&manifest).await;
     until_one_waits_for_a_node(&line, 1).await;
-    line.pass(Duration::from_secs(9 * 60)).await;
+    line.pass(Duration::from_secs(40)).await;
     line.have_reconciled("patient", 3).await;
     let running = line.jobs_with_status("Running");
     assert_eq!(running.len(), 5, "nobody goes yet: {running:?}");
 
-    // Each new worker waits for ten minutes.
+    // Each new worker waits for a minute, as the pool has no node more.
     for step in 1..=2 {
         until_one_waits_for_a_node(&line, step).await;
-        line.pass(Duration::from_secs(11 * 60)).await;
+        line.pass(Duration::from_secs(90)).await;
         until_gone(&line, step).await;
     }
     let after = line

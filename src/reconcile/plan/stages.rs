@@ -90,6 +90,15 @@ fn is_late_to_publish(scene: &Scene<'_>, running_since: Option<jiff::Timestamp>)
     })
 }
 
+/// Azure runs the job again since its address was told, after a preemption that nobody may have seen.
+fn starts_again(scene: &Scene<'_>, head: &JobFacts) -> bool {
+    let told = scene.observed.told.scheduler.as_ref();
+    let told = told.filter(|told| told.head_run == head.id);
+    told.and_then(|told| told.started_at)
+        .zip(head.started_at)
+        .is_some_and(|(told, now)| whole_seconds(told) != whole_seconds(now))
+}
+
 /// It was told of this start of the head. One that Azure has started again, after a preemption, has the address of before
 /// among its tags until it publishes the next.
 fn is_told(scene: &Scene<'_>, head: &JobFacts, address: &HeadAddress) -> bool {
@@ -135,6 +144,13 @@ impl SchedulerStage {
         };
         if !matches!(head.status, JobStatus::Running | JobStatus::NotResponding) {
             return Self::Job(head.status.clone());
+        }
+        if starts_again(scene, head) {
+            // What answered was the start before: it is forgotten, and asked for anew at the next look.
+            return Self::Silent {
+                running_since: head.started_at,
+                looked_for: None,
+            };
         }
         let sight = &scene.observed.scheduler;
         let has_answered = |address: &HeadAddress| {
