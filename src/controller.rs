@@ -1,6 +1,7 @@
 //! Watches, the way from an event to a reconcile, and what happens when one fails.
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ pub async fn run(
     .map_err(RunError::Listen)?;
     tracing::info!(%address, "serving /metrics, /livez and /readyz");
     if let Some(file) = &settings.metrics_address_file {
-        tokio::fs::write(file, address.to_string())
+        tell(file, &address.to_string())
             .await
             .map_err(RunError::Listen)?;
     }
@@ -368,6 +369,13 @@ fn watch<K: Watched>(
 ) -> (Store<K>, Events<K>) {
     let (store, events) = reflected(client, config, caches);
     (store, events.touched_objects().boxed())
+}
+
+/// Writes a file that whoever waits for it finds whole.
+async fn tell(file: &Path, text: &str) -> std::io::Result<()> {
+    let unfinished = file.with_extension("unfinished");
+    tokio::fs::write(&unfinished, text).await?;
+    tokio::fs::rename(&unfinished, file).await
 }
 
 /// What can be watched in all namespaces.

@@ -735,6 +735,52 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_scheduler_that_misses_one_look_has_not_fallen_silent() {
+        // Its third answer is none.
+        let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
+        let answer = async move || {
+            let count = counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let state = r#"{"id":"s1","total_threads":0,"total_memory":0,"workers":[]}"#;
+            if count == 2 {
+                (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "")
+            } else {
+                (axum::http::StatusCode::OK, state)
+            }
+        };
+        let routes = axum::Router::new().fallback(answer);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dashboard = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let clock = Clock::system();
+        let (wake, mut woken) = mpsc::unbounded_channel();
+        let poller = Poller::new(
+            DaskClient::new(Lead::always(clock.clone())).unwrap(),
+            clock.clone(),
+            wake,
+            Arc::new(Unobserved),
+            SLOW,
+        );
+        let cluster = ClusterIdentity {
+            namespace: "weather".into(),
+            name: "noaa".into(),
+            uid: "noaa".into(),
+        };
+        let target = Target {
+            dashboard,
+            ..target()
+        };
+        poller.follow(&cluster, Some(target));
+        let asked = || asked.load(std::sync::atomic::Ordering::Relaxed);
+        while asked() < 5 {
+            clock.sleep(QUICK).await;
+        }
+        assert!(woken.recv().await.is_some(), "it has answered");
+        assert!(woken.try_recv().is_err(), "and nothing has happened since");
+        assert_eq!(poller.sight(&cluster).silence, None);
+    }
+
+    #[tokio::test]
     async fn who_begins_to_watch_the_load_keeps_what_is_known() {
         let hand = crate::clock::ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let (wake, mut woken) = mpsc::unbounded_channel();

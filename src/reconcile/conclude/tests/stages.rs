@@ -292,6 +292,24 @@ fn first_worker(world: World, status: &str) -> World {
 }
 
 #[test]
+fn that_data_is_held_is_told_on_by_an_operator_that_has_not_asked_yet() {
+    let lowered = World::answering(1, &["head-1", "w00-1", "w01-1"]);
+    let mut before = Round::of(lowered.clone()).status();
+    let workers = before.conditions.iter_mut();
+    for held in workers.filter(|it| it.type_ == ConditionType::WorkersReady.as_str()) {
+        held.reason = Reason::DataHeld.as_str().to_owned();
+        held.message = "1 worker is to go, and the data fits nowhere else".to_owned();
+    }
+    let unasked = lowered.with(|observed| observed.scheduler.state = None);
+    let after = Round::of(unasked).after(before.clone()).conclude();
+    assert_eq!(
+        told(&after.status, ConditionType::WorkersReady),
+        "False DataHeld"
+    );
+    assert_eq!(after.events, []);
+}
+
+#[test]
 fn wanted_workers_that_have_not_registered_are_pending() {
     for (world, desired, pending, ready) in [
         (World::empty(|_| {}), 3, 3, 0),
