@@ -75,7 +75,9 @@ pub(in crate::reconcile) fn reached(
             continue;
         };
         let needs_scheduler = matches!(stage, StartStage::Workers | StartStage::Ready);
-        let is_start = !needs_scheduler || in_this_start(StartStage::Scheduler).is_some();
+        // One that was there in the second in which the change of the spec began was there before it.
+        let came = in_this_start(StartStage::Scheduler).is_some_and(|at| at > began);
+        let is_start = !needs_scheduler || came;
         let from = if stage == StartStage::Ready {
             began
         } else {
